@@ -1,0 +1,37 @@
+# make demo, make test: each sets itself up on the first call.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup clean
+
+help:
+	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
+	@echo "make test   style, types and tests"
+	@echo "make lint   style and types only"
+	@echo "make setup  the virtual environment in .venv; the others call it"
+	@echo "make clean  remove demo-output/ and caches (keeps .venv)"
+
+demo:
+	@echo "Scanning a real chest CT (LIDC-IDRI-0001), then the same anatomy with simulated emphysema, into demo-output/ (the first call sets up .venv, a few minutes)."
+	@$(MAKE) -s --no-print-directory setup
+	@$(VENV)/bin/emphysema-scanner demo --out demo-output
+
+test: lint
+	$(VENV)/bin/pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+setup: $(READY)
+
+$(READY): requirements-dev.txt requirements-data.txt pyproject.toml scripts/setup
+	@PYTHON=$(PYTHON) scripts/setup $(VENV)
+	@touch $@
+
+clean:
+	rm -rf demo-output build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
