@@ -1,0 +1,29 @@
+"""What can go wrong, as types. The message is one sentence for the user: what is wrong and what to do."""
+
+
+class EmphysemaScannerError(Exception):
+    """Base of every error that EmphysemaScanner raises on purpose."""
+
+
+class UnreadableInputError(EmphysemaScannerError):
+    """The path or file cannot be read as an image."""
+
+
+class NotAChestCTError(EmphysemaScannerError):
+    """The image can be read, but it is not a chest CT in Hounsfield units that can be scanned."""
+
+
+class GeometryError(NotAChestCTError):
+    """The image's geometry cannot be brought to an axial grid: sheared, singular, one slice, missing slices."""
+
+
+class LungsNotFoundError(NotAChestCTError):
+    """No lungs, or only a part of them, were found in the image."""
+
+
+class ModelFileError(EmphysemaScannerError):
+    """A model file is damaged, is not one of ours, or holds another architecture than was asked for."""
+
+
+class ScanCancelled(EmphysemaScannerError):
+    """The user cancelled; nothing was changed."""

@@ -1,0 +1,147 @@
+"""The network's grid: where its voxels lie in the patient, and how a CT is averaged onto it.
+
+A CT is first turned into *canonical axial order*: array axes (slice, row, column) run inferior to superior, anterior to
+posterior, patient right to left (DICOM's LPS), whichever way it was stored. The grid then divides the CT's extent into
+equal boxes. Sizes and spacings are (slice, row, column); world coordinates are LPS in mm as in ITK and DICOM.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+# Left, posterior and superior as columns, turned by a third of a degree about no axis in particular: an image that lies
+# at exactly 45 degrees then isn't a tie that the rounding noise of its direction cosines decides.
+_TILTED_LPS = np.array([[1.0, -0.0049, -0.0037], [0.0049, 1.0, -0.0023], [0.0037, 0.0023, 1.0]])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid in patient space.
+
+    Attributes:
+        shape: number of voxels (slices, rows, columns).
+        spacing_mm: distance of neighbouring voxel centres (slices, rows, columns).
+        origin_lps: centre of voxel (0, 0, 0), LPS in mm.
+        direction_lps: 3 x 3; the columns are the unit vectors of the slice, row and column axes in LPS.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_lps: tuple[float, float, float]
+    direction_lps: tuple[tuple[float, float, float], ...]
+
+    @classmethod
+    def of_image(cls, image: sitk.Image) -> Grid:
+        """The grid of a SimpleITK image (whose own axis order is column, row, slice)."""
+        direction = np.array(image.GetDirection()).reshape(3, 3)[:, ::-1]
+        return cls(
+            shape=_triple_int(image.GetSize()[::-1]),
+            spacing_mm=_triple(image.GetSpacing()[::-1]),
+            origin_lps=_triple(image.GetOrigin()),
+            direction_lps=tuple(_triple(row) for row in direction),
+        )
+
+    def resized(self, shape: tuple[int, int, int]) -> Grid:
+        """The grid of another shape that covers exactly the same box of space, edge to edge."""
+        old, new = np.array(self.shape, float), np.array(shape, float)
+        spacing = np.array(self.spacing_mm)
+        new_spacing = spacing * old / new
+        first_centre = (new_spacing - spacing) / 2  # along the axes, from the old first centre
+        origin = np.array(self.origin_lps) + np.array(self.direction_lps) @ first_centre
+        return Grid(shape, _triple(new_spacing), _triple(origin), self.direction_lps)
+
+    def position_lps(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
+        """World position of (slice, row, column) indices, shape (..., 3), in LPS mm."""
+        matrix = np.array(self.direction_lps) * np.array(self.spacing_mm)
+        position: NDArray[np.float64] = np.array(self.origin_lps) + np.asarray(index, float) @ matrix.T
+        return position
+
+    def ijk_to_ras(self) -> NDArray[np.float64]:
+        """Slicer's 4 x 4 IJK-to-RAS matrix (I column, J row, K slice) of an array on this grid."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = (np.array(self.direction_lps) * np.array(self.spacing_mm))[:, ::-1]
+        matrix[:3, 3] = self.origin_lps
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
+
+    def slice_positions_mm(self) -> NDArray[np.float64]:
+        """RAS S coordinate (mm, superior positive) of each slice's centre, inferior to superior."""
+        _, rows, columns = self.shape
+        index = np.array([[k, (rows - 1) / 2, (columns - 1) / 2] for k in range(self.shape[0])])
+        return self.position_lps(index)[:, 2]
+
+    def to_image(self, array: NDArray[np.generic]) -> sitk.Image:
+        """A SimpleITK image of an array that lies on this grid.
+
+        Raises:
+            ValueError: the array's shape is not the grid's.
+        """
+        if array.shape != self.shape:
+            raise ValueError(f"array of shape {array.shape} does not lie on a grid of shape {self.shape}")
+        image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+        image.SetSpacing(self.spacing_mm[::-1])
+        image.SetOrigin(self.origin_lps)
+        image.SetDirection(np.array(self.direction_lps)[:, ::-1].ravel().tolist())
+        return image
+
+
+def canonical(image: sitk.Image) -> sitk.Image:
+    """The same image with its axes permuted and flipped into canonical axial order; no voxel value changes.
+
+    The answer depends only on where the voxels lie in the patient, not on the axis order in which they were stored,
+    and is always right-handed. ``sitk.DICOMOrient(image, "LPS")`` gives the same except at 45 degrees, where rounding
+    noise of 1e-12 in the direction cosines decides which order it takes.
+
+    Args:
+        image: 3D, orthogonal axes, right- or left-handed.
+    """
+    direction = np.array(image.GetDirection()).reshape(3, 3)  # columns: the image's axes in LPS
+    cosines = _TILTED_LPS.T @ direction  # (patient axis, image axis)
+    axes = max(itertools.permutations(range(3)), key=lambda order: float(np.abs(cosines[range(3), order]).sum()))
+    flips = [bool(cosine < 0) for cosine in cosines[range(3), axes]]
+    return sitk.Flip(sitk.PermuteAxes(image, axes), flips, False)
+
+
+def area_average(array: NDArray[np.generic], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Resize by averaging: each output voxel is the mean of the input over the box that it covers.
+
+    Exact for the piecewise constant image (input voxels cut by a box edge count by the part inside), along all axes,
+    for reduction and enlargement.
+
+    Args:
+        array: (slices, rows, columns), any number type.
+        shape: output (slices, rows, columns).
+    """
+    slices, rows, columns = (_box_weights(n, m) for n, m in zip(array.shape, shape, strict=True))
+    out = np.empty(shape, np.float32)
+    for k, weights in enumerate(slices):
+        used = np.flatnonzero(weights)
+        slab = array[used[0] : used[-1] + 1]
+        mean = np.zeros(array.shape[1:], np.float32)
+        for weight, plane in zip(weights[used], slab, strict=True):
+            mean += weight * plane.astype(np.float32)
+        out[k] = rows @ mean @ columns.T
+    return out
+
+
+def _box_weights(n_in: int, n_out: int) -> NDArray[np.float32]:
+    """(n_out, n_in): the share of each input voxel in each output voxel; rows sum to 1."""
+    edges = np.linspace(0, n_in, n_out + 1)
+    low, high = edges[:-1, None], edges[1:, None]
+    cells = np.arange(n_in)
+    overlap = np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None)
+    return np.asarray(overlap / (high - low), np.float32)
+
+
+def _triple(values: object) -> tuple[float, float, float]:
+    a, b, c = (float(v) for v in values)  # type: ignore[attr-defined]
+    return a, b, c
+
+
+def _triple_int(values: object) -> tuple[int, int, int]:
+    a, b, c = (int(v) for v in values)  # type: ignore[attr-defined]
+    return a, b, c
