@@ -1,0 +1,193 @@
+"""The convolutional LSTM network of Braman, Beymer and Dehghan (2018), section 2.2: 901,793 parameters in Keras' counting.
+
+Shapes: B volumes, T slices (35), C channels, H x W pixels (128 x 128 at the input). The slices of a tensor always run
+inferior to superior (ascending); a descending unit reads them backwards and puts its states back in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+OnSlice = Callable[[], None]
+
+BATCH_NORM_EPS = 1e-3  # Keras' default, which the published network was built with
+
+
+def _nothing() -> None:
+    pass
+
+
+class Direction(Enum):
+    """The order in which a unit reads the slices."""
+
+    ASCENDING = "ascending"
+    DESCENDING = "descending"
+
+
+@dataclass(frozen=True)
+class ConvLSTMOutput:
+    """What one forward pass gives.
+
+    Attributes:
+        logit: (B,)
+        hidden: the hidden states of the four units, each (B, T, C, H_u, W_u), slices inferior to superior.
+    """
+
+    logit: Tensor
+    hidden: tuple[Tensor, ...]
+
+
+class ConvLSTM(nn.Module):
+    """Convolutional LSTM layer (Shi et al. 2015, without peepholes), as Keras' ``ConvLSTM2D(return_sequences=True)``.
+
+    Gate order in the channels of both convolutions is Keras': input, forget, cell, output.
+
+    Args:
+        in_channels: channels of the input.
+        filters: channels of the hidden state.
+        direction: order in which the slices are read.
+    """
+
+    def __init__(self, in_channels: int, filters: int, direction: Direction) -> None:
+        super().__init__()
+        self.filters = filters
+        self.direction = direction
+        self.input_conv = nn.Conv2d(in_channels, 4 * filters, 3, padding=1)
+        self.state_conv = nn.Conv2d(filters, 4 * filters, 3, padding=1, bias=False)
+        nn.init.xavier_uniform_(self.input_conv.weight)
+        nn.init.orthogonal_(self.state_conv.weight.view(4 * filters, -1))
+        nn.init.zeros_(self.input_conv.bias)  # type: ignore[arg-type]
+        with torch.no_grad():  # Keras' unit_forget_bias
+            self.input_conv.bias[filters : 2 * filters] = 1.0  # type: ignore[index]
+
+    def forward(self, x: Tensor, on_slice: OnSlice = _nothing) -> Tensor:
+        """(B, T, C, H, W) -> hidden states (B, T, filters, H, W), both inferior to superior."""
+        batch, steps = x.shape[:2]
+        gates_x = self.input_conv(x.flatten(0, 1)).unflatten(0, (batch, steps)).unbind(1)  # T x (B, 4F, H, W)
+        order = range(steps) if self.direction is Direction.ASCENDING else range(steps - 1, -1, -1)
+        states: list[Tensor] = [x] * steps
+        hidden: Tensor | None = None
+        cell: Tensor | None = None
+        for t in order:
+            on_slice()
+            gates = gates_x[t] if hidden is None else gates_x[t] + self.state_conv(hidden)
+            i, f, g, o = gates.chunk(4, dim=1)  # (B, F, H, W) each
+            new = torch.sigmoid(i) * torch.tanh(g)
+            cell = new if cell is None else torch.sigmoid(f) * cell + new
+            hidden = torch.sigmoid(o) * torch.tanh(cell)
+            states[t] = hidden
+        return torch.stack(states, dim=1)
+
+
+class Unit(nn.Module):
+    """[Conv 3x3 + BatchNorm + ReLU] x 2 and 2x2 max pooling on each slice, then a ConvLSTM over the slices.
+
+    The BatchNorm on the hidden states (``state_norm``) is the unit's output and the next unit's input.
+    """
+
+    def __init__(self, in_channels: int, filters: int, direction: Direction) -> None:
+        super().__init__()
+        self.slice_layers = nn.Sequential(
+            nn.Conv2d(in_channels, filters, 3, padding=1),
+            nn.BatchNorm2d(filters, eps=BATCH_NORM_EPS),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(filters, filters, 3, padding=1),
+            nn.BatchNorm2d(filters, eps=BATCH_NORM_EPS),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        )
+        self.recurrence = ConvLSTM(filters, filters, direction)
+        self.state_norm = nn.BatchNorm2d(filters, eps=BATCH_NORM_EPS)
+
+    def hidden_states(self, x: Tensor, on_slice: OnSlice = _nothing) -> Tensor:
+        """(B, T, C, H, W) -> hidden states (B, T, filters, H/2, W/2), before ``state_norm``."""
+        batch, steps = x.shape[:2]
+        features = self.slice_layers(x.flatten(0, 1))  # (B*T, F, H/2, W/2)
+        states: Tensor = self.recurrence(features.unflatten(0, (batch, steps)), on_slice)
+        return states
+
+    def normalised(self, states: Tensor) -> Tensor:
+        """``state_norm`` applied to the hidden state of every slice; same shape."""
+        out: Tensor = self.state_norm(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return out
+
+
+class ConvLSTMNetwork(nn.Module):
+    """The whole network: four units and one dense layer on the last state of the fourth.
+
+    Args:
+        width: filters of the first two units; the last two have twice as many. The published network has 32.
+        image_size: rows and columns of a slice, a multiple of 16. The published network has 128.
+    """
+
+    architecture = "conv_lstm"
+    unit_names = ("asc1", "desc1", "asc2", "desc2")
+
+    def __init__(self, width: int = 32, image_size: int = 128) -> None:
+        super().__init__()
+        if width < 1 or image_size < 16 or image_size % 16:
+            raise ValueError(f"width must be positive and image_size a multiple of 16, not {width} and {image_size}")
+        self.width, self.image_size = width, image_size
+        up, down = Direction.ASCENDING, Direction.DESCENDING
+        self.units = nn.ModuleList(
+            [
+                Unit(1, width, up),
+                Unit(width, width, down),
+                Unit(width, 2 * width, up),
+                Unit(2 * width, 2 * width, down),
+            ]
+        )
+        self.final_size = image_size // 16
+        self.dense = nn.Linear(2 * width * self.final_size**2, 1)
+
+    @property
+    def reading_units(self) -> tuple[Unit, ...]:
+        """The four units, typed."""
+        return tuple(cast(Unit, unit) for unit in self.units)
+
+    @property
+    def last_read_slice(self) -> int:
+        """Index (inferior to superior) of the slice that the fourth unit reads last."""
+        return 0 if self.reading_units[-1].recurrence.direction is Direction.DESCENDING else -1
+
+    def forward(self, x: Tensor, on_slice: OnSlice = _nothing) -> ConvLSTMOutput:
+        """Read volumes (B, T, 1, H, W), values in [0, 1], slices inferior to superior.
+
+        ``on_slice`` is called before every slice of every unit; what it raises ends the pass.
+        """
+        hidden = self.read(x, on_slice=on_slice)
+        last = self.reading_units[-1].state_norm(hidden[-1][:, self.last_read_slice])  # (B, C, 8, 8)
+        return ConvLSTMOutput(self.dense(last.flatten(1)).squeeze(1), hidden)
+
+    def read(self, x: Tensor, first_unit: int = 0, on_slice: OnSlice = _nothing) -> tuple[Tensor, ...]:
+        """The hidden states of the units from ``first_unit`` on, whose input is ``x`` (B, T, C, H, W)."""
+        hidden: list[Tensor] = []
+        previous: Unit | None = None
+        for unit in self.reading_units[first_unit:]:
+            if previous is not None:
+                x = previous.normalised(hidden[-1])
+            hidden.append(unit.hidden_states(x, on_slice))
+            previous = unit
+        return tuple(hidden)
+
+    def evidence(self, states: Tensor) -> Tensor:
+        """The terms of the dense layer by place, for hidden states of the fourth unit (any number of slices).
+
+        Args:
+            states: (N, C, 8, 8).
+
+        Returns:
+            (N, 8, 8); with the dense layer's bias, each map sums to the logit that its state would give.
+        """
+        norm = self.reading_units[-1].state_norm
+        normalised = functional.batch_norm(
+            states, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
+        return (normalised * self.dense.weight.view(1, *states.shape[1:])).sum(1)
