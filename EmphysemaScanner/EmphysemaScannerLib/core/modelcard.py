@@ -1,0 +1,122 @@
+"""The model card: what a model is, what it was trained on and how well it did, carried inside the model file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ModelFileError
+from .preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The probability at and above which a CT is called positive, and where that number comes from."""
+
+    probability: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"the operating point must be a probability, not {self.probability}")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured figure with its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    data: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything a user must know about a model, in the field's words.
+
+    Attributes:
+        name: short name, shown in lists.
+        architecture: "conv_lstm", "mil_max", "mil_mean", "mil_product" or "cnn3d".
+        width: kernels of the first unit (paper: 32, 64, 36).
+        parameters: number of parameters, Keras counting.
+        preprocessing: how a CT becomes this model's input.
+        operating_point: the Youden point and its source.
+        training_data: what it learned from, in a sentence or two.
+        trained_on: ISO date.
+        intended_use: what it may be used for.
+        limits: what it was never shown or checked on.
+        demonstration: True unless it was validated on patients; the window shows a banner.
+        metrics: measured figures.
+        citations: sources of method and data.
+    """
+
+    name: str
+    architecture: str
+    width: int
+    parameters: int
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint
+    training_data: str
+    trained_on: str
+    intended_use: str
+    limits: str
+    demonstration: bool
+    metrics: tuple[Metric, ...] = ()
+    citations: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """The card from its JSON text.
+
+        Raises:
+            ModelFileError: the text is not JSON, lacks a field, has an unknown one or one of the wrong kind.
+        """
+        try:
+            raw = json.loads(text)
+            preprocessing = Preprocessing(**{**raw["preprocessing"], "shape": tuple(raw["preprocessing"]["shape"])})
+            card = cls(
+                **{
+                    **raw,
+                    "preprocessing": preprocessing,
+                    "operating_point": OperatingPoint(**raw["operating_point"]),
+                    "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
+                    "citations": tuple(raw.get("citations", ())),
+                }
+            )
+            for part in (card, card.preprocessing, card.operating_point, *card.metrics):
+                _check_types(part)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ModelFileError(
+                f"The model's card cannot be understood ({error}); "
+                "ask its author for a file written by EmphysemaScanner."
+            ) from error
+        return card
+
+
+def _check_types(part: Any) -> None:
+    """Raise TypeError when a field of a dataclass that came from JSON holds another type than it says."""
+    known: dict[str, tuple[type, ...]] = {
+        "str": (str,),
+        "int": (int,),
+        "bool": (bool,),
+        "float": (int, float),
+        "tuple[int, int, int]": (int,),
+        "tuple[str, ...]": (str,),
+    }
+    for f in dataclasses.fields(part):
+        value = getattr(part, f.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            allowed = known.get(str(f.type))
+            if allowed and (not isinstance(one, allowed) or (isinstance(one, bool) and bool not in allowed)):
+                raise TypeError(f"'{f.name}' is not of type {f.type}")

@@ -1,0 +1,118 @@
+"""Model files: safetensors with the model card as JSON in the header. Opening one never runs code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from . import networks
+from .errors import ModelFileError
+from .modelcard import ModelCard
+
+FORMAT = "emphysema-scanner-1"
+MAX_CARD_CHARACTERS = 1_000_000
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in evaluation mode with the card that came with it."""
+
+    network: nn.Module
+    card: ModelCard
+
+
+def checksum(state: dict[str, torch.Tensor], card: str) -> str:
+    """SHA-256 over the card's JSON text, and over names, shapes and bytes of the weights, sorted by name."""
+    digest = hashlib.sha256(card.encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, network: nn.Module, card: ModelCard) -> None:
+    """Write a model file, whole or not at all."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in _weights(network).items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    text = card.to_json()
+    save_file(state, partial, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)})
+    os.replace(partial, path)
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card alone, without loading weights.
+
+    Raises:
+        ModelFileError: not a readable model file.
+    """
+    return ModelCard.from_json(_metadata(Path(path))["card"])
+
+
+def load(path: Path) -> Model:
+    """The network in evaluation mode, and its card.
+
+    Raises:
+        ModelFileError: missing, damaged, of another format, or its weights don't fit the architecture in its card.
+    """
+    path = Path(path)
+    metadata = _metadata(path)
+    card = ModelCard.from_json(metadata["card"])
+    rows, columns = card.preprocessing.shape[1:]
+    if rows != columns:
+        raise ModelFileError(f"{path.name} is for slices of {rows} x {columns}; only square ones are known.")
+    with torch.device("meta"):  # takes no memory, whatever width a damaged card has
+        expected = _weights(networks.build(card.architecture, card.width, rows, card.preprocessing.shape[0]))
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        if names != set(expected):
+            raise ModelFileError(
+                f"The weights in {path.name} are not those of a {card.architecture}; ask its author for a sound file."
+            )
+        for name, tensor in expected.items():
+            stored = file.get_slice(name)
+            if tuple(stored.get_shape()) != tuple(tensor.shape) or stored.get_dtype() not in FLOATS:
+                raise ModelFileError(
+                    f"In {path.name}, '{name}' has the wrong shape or type for a {card.architecture} of width "
+                    f"{card.width}; ask its author for a sound file."
+                )
+        state = {name: file.get_tensor(name) for name in names}
+    if checksum(state, metadata["card"]) != metadata.get("sha256"):
+        raise ModelFileError(f"{path.name} is damaged (checksum differs); download or copy it again.")
+    if not all(torch.isfinite(t).all() for t in state.values()):
+        raise ModelFileError(f"{path.name} holds weights that are not finite numbers; its training failed.")
+    network = networks.build(card.architecture, card.width, rows, card.preprocessing.shape[0])
+    network.load_state_dict(state, strict=False)
+    return Model(network.eval(), card)
+
+
+def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """What a model file holds: everything but BatchNorm's counters, which serve training only."""
+    return {name: tensor for name, tensor in network.state_dict().items() if "num_batches" not in name}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise ModelFileError(f"There is no model file at {path}; choose an existing .safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path.name} is not a readable safetensors file ({error}); choose a model written by EmphysemaScanner."
+        ) from error
+    if metadata.get("format") != FORMAT or len(metadata.get("card", "")) not in range(1, MAX_CARD_CHARACTERS):
+        raise ModelFileError(
+            f"{path.name} has no EmphysemaScanner model card; choose a model written by EmphysemaScanner."
+        )
+    return metadata
