@@ -1,0 +1,1 @@
+"""Training, reports and the command line, built on ``core``."""
