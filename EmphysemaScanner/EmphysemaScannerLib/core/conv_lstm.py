@@ -1,4 +1,4 @@
-"""The convolutional LSTM network of Braman, Beymer and Dehghan (2018), section 2.2: 901,793 parameters in Keras' counting.
+"""The convolutional LSTM network of Braman, Beymer and Dehghan (2018), section 2.2: 901,793 parameters as Keras counts.
 
 Shapes: B volumes, T slices (35), C channels, H x W pixels (128 x 128 at the input). The slices of a tensor always run
 inferior to superior (ascending); a descending unit reads them backwards and puts its states back in place.

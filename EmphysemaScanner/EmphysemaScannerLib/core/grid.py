@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import sparse
 
 # Left, posterior and superior as columns, turned by a third of a degree about no axis in particular: an image that lies
 # at exactly 45 degrees then isn't a tie that the rounding noise of its direction cosines decides.
@@ -118,23 +119,22 @@ def area_average(array: NDArray[np.generic], shape: tuple[int, int, int]) -> NDA
     """
     slices, rows, columns = (_box_weights(n, m) for n, m in zip(array.shape, shape, strict=True))
     out = np.empty(shape, np.float32)
-    for k, weights in enumerate(slices):
-        used = np.flatnonzero(weights)
-        slab = array[used[0] : used[-1] + 1]
+    for k in range(shape[0]):
+        share = slices[[k]]
         mean = np.zeros(array.shape[1:], np.float32)
-        for weight, plane in zip(weights[used], slab, strict=True):
-            mean += weight * plane.astype(np.float32)
-        out[k] = rows @ mean @ columns.T
+        for weight, index in zip(share.data, share.indices, strict=True):
+            mean += weight * array[index].astype(np.float32)
+        out[k] = (columns @ (rows @ mean).T).T
     return out
 
 
-def _box_weights(n_in: int, n_out: int) -> NDArray[np.float32]:
+def _box_weights(n_in: int, n_out: int) -> sparse.csr_array:
     """(n_out, n_in): the share of each input voxel in each output voxel; rows sum to 1."""
     edges = np.linspace(0, n_in, n_out + 1)
     low, high = edges[:-1, None], edges[1:, None]
     cells = np.arange(n_in)
     overlap = np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None)
-    return np.asarray(overlap / (high - low), np.float32)
+    return sparse.csr_array((overlap / (high - low)).astype(np.float32))
 
 
 def _triple(values: object) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ class Preprocessing:
 
     Attributes:
         shape: the network's grid (slices, rows, columns); the paper's is 35 x 128 x 128.
-        window_low_hu, window_high_hu: after averaging, values are mapped linearly from this window to [0, 1] and clipped.
+        window_low_hu, window_high_hu: after averaging, this window is mapped linearly to [0, 1] and the rest clipped.
         padding_hu: values below it (scanners' padding outside the field of view) are raised to it before averaging.
     """
 
