@@ -1,0 +1,123 @@
+"""The commands about cohorts: ``simulate``, ``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from ..core import modelfile
+from ..core.conv_lstm import ConvLSTMNetwork
+from ..core.errors import ModelFileError
+from ..core.manifest import ManifestError, read_manifest
+from ..core.modelcard import Metric, ModelCard, OperatingPoint
+from ..core.modelfile import Model
+from ..core.networks import keras_parameter_count
+from ..core.preprocessing import Preprocessing
+from .evaluation import Predictions, column, predict
+from .simulate import Anatomy, simulate_cohort
+from .training import Plan, enlarge, train
+
+CARD_TEXTS = ("name", "training_data", "intended_use", "limits", "citations")
+
+
+def simulate_cases(paths: Sequence[Path], out: Path, split: str, pairs: int, seed: int) -> None:
+    """Simulate a cohort from CTs without emphysema."""
+    anatomies = [Anatomy.read(path, path.name.split(".")[0], split) for path in paths]
+    with Progress(transient=True) as bar:
+        task = bar.add_task("Simulating pairs", total=pairs)
+        manifest = simulate_cohort(anatomies, out, pairs, seed, lambda done, _: bar.update(task, completed=done))
+    print(f"{2 * pairs} cases of {len(anatomies)} anatomies: {manifest}")
+
+
+def train_model(
+    manifests: Sequence[Path], out: Path, plan: Plan, width: int, start: Path | None, texts: Path | None
+) -> Path:
+    """Train and write ``model.safetensors`` with its card, operating at the Youden point of the tuning split.
+
+    Args:
+        manifests: the cohort, in one file or several.
+        out: folder for checkpoints and the model.
+        plan: how to train.
+        width: filters of the first unit, when not started from a model.
+        start: a model file to go on from.
+        texts: JSON with the card's own words: name, training_data, intended_use, limits, citations.
+    """
+    rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    preprocessing = Preprocessing()
+    if start is not None:
+        network = modelfile.load(start).network
+        if not isinstance(network, ConvLSTMNetwork):
+            raise ModelFileError(f"{start.name} is not a conv_lstm; training can only go on from one.")
+        if plan.crop is not None:
+            raise ModelFileError("A model for whole slices cannot go on with crops; leave one of the two out.")
+    else:
+        network = ConvLSTMNetwork(width, plan.crop or preprocessing.shape[1])
+    train(network, preprocessing, rows, plan, out)
+    if plan.crop is not None:
+        network = enlarge(network, preprocessing.shape[1])
+    learned = [row for row in rows if row.split == "train"]
+    sick = sum(row.label for row in learned)
+    people = len({row.patient for row in learned})
+    card = ModelCard(
+        name=out.name,
+        architecture=network.architecture,
+        width=network.width,
+        parameters=keras_parameter_count(network),
+        preprocessing=preprocessing,
+        operating_point=OperatingPoint(0.5, "not chosen yet"),
+        training_data=f"{len(learned)} volumes ({sick} positive) of {people} people or anatomies.",
+        trained_on=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        intended_use="Research; not for clinical decisions.",
+        limits="Not validated on patients other than those it was trained and tuned with.",
+        demonstration=True,
+    )
+    if texts is not None:
+        card = dataclasses.replace(card, **_card_texts(texts))
+    tune = [row for row in rows if row.split == "tune"]
+    answers = predict(Model(network.eval(), card), tune)
+    source = f"Youden index on the {len(tune)} volumes of the tuning split"
+    card = dataclasses.replace(card, operating_point=OperatingPoint(answers.youden_threshold(), source))
+    path = out / "model.safetensors"
+    modelfile.save(path, network, card)
+    return path
+
+
+def evaluate_model(console: Console, file: Path, manifest: Path, split: str, data: str, record: bool) -> None:
+    """Measure a model on a split, beside densitometry where the manifest has it; ``record`` adds it to the card."""
+    model = modelfile.load(file)
+    rows = [row for row in read_manifest(manifest) if row.split == split]
+    if len({row.label for row in rows}) < 2:
+        raise ManifestError(f"The split '{split}' of {manifest.name} needs volumes of both labels.")
+    answers = predict(model, rows)
+    metrics: list[Metric] = [answers.auc("AUC", data), *answers.at(model.card.operating_point.probability, data)]
+    scored: list[tuple[str, Predictions]] = [
+        (label, column(rows, name, sign))
+        for label, name, sign in (("LAA%-950", "laa_950_percent", 1.0), ("Perc15", "perc15_hu", -1.0))
+        if all(name in row.extra for row in rows)
+    ]
+    metrics += [scores.auc(f"AUC of {label} on the same", data) for label, scores in scored]
+    table = Table("measure", "value", "95 % interval", title=f"{model.card.name} on {len(rows)} volumes: {data}")
+    for metric in metrics:
+        table.add_row(metric.name, f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}")
+    console.print(table)
+    if record:
+        kept = tuple(m for m in model.card.metrics if m.data != data)
+        modelfile.save(file, model.network, dataclasses.replace(model.card, metrics=(*kept, *metrics)))
+
+
+def _card_texts(path: Path) -> dict[str, Any]:
+    try:
+        texts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"The card's texts in {path} cannot be read ({error}).") from error
+    if not isinstance(texts, dict) or set(texts) - set(CARD_TEXTS):
+        raise ModelFileError(f"{path.name} may hold {', '.join(CARD_TEXTS)} and nothing else.")
+    return {key: tuple(value) if key == "citations" else value for key, value in texts.items()}
