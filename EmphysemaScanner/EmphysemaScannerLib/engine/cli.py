@@ -1,0 +1,177 @@
+"""The command line: ``emphysema-scanner scan | models | card | demo | simulate | train | evaluate``.
+
+Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .. import __version__
+from ..core.errors import EmphysemaScannerError
+from . import wording
+from .device import Device
+
+FAILED = 2
+
+app = typer.Typer(
+    help=f"Reads a chest CT slice by slice and shows the evidence for emphysema. {wording.RESEARCH_USE}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: what a user can cause ends with one sentence on stderr and exit code 2."""
+    try:
+        app(arguments)
+    except EmphysemaScannerError as error:
+        _fail(str(error))
+    except OSError as error:
+        where = f" ('{error.filename}')" if error.filename else ""
+        _fail(f"The system refused a file operation{where}: {error.strerror or error}.")
+
+
+def _fail(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(FAILED)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def scan(
+    path: Annotated[Path, typer.Argument(help="A chest CT: NRRD, NIfTI, MHA, or a DICOM folder.", show_default=False)],
+    out: OutOption,
+    model: Annotated[Path | None, typer.Option(help="A .safetensors model file; the shipped one if not given.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Let slicer-core draw overlays and write scene.mrb.")
+    ] = True,
+) -> None:
+    """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
+    from .scancommand import scan_path
+
+    scan_path(path, out, model, device, pictures)
+
+
+@app.command()
+def models() -> None:
+    """List the architectures with their parameter counts, and the shipped model."""
+    from .modelcommands import list_models
+
+    list_models(Console())
+
+
+@app.command()
+def card(
+    file: Annotated[
+        Path | None, typer.Argument(help="A .safetensors model file; the shipped one if not given.")
+    ] = None,
+) -> None:
+    """Print a model's card: what it is, what it learned from, how well it did."""
+    from .modelcommands import show_card
+
+    show_card(Console(), file)
+
+
+@app.command()
+def demo(out: OutOption = Path("demo-output")) -> None:
+    """Scan a real chest CT (LIDC-IDRI-0001), then the same anatomy with simulated emphysema."""
+    from .demo import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def simulate(
+    cts: Annotated[list[Path], typer.Argument(help="Chest CTs without emphysema.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the cohort; what is already there is kept.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of cases, one healthy and one diseased.")] = 100,
+    split: Annotated[str, typer.Option(help="train, tune or test; written into the manifest.")] = "train",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 1,
+) -> None:
+    """Make a cohort of simulated cases from real chest CTs without emphysema."""
+    from .cohortcommands import simulate_cases
+
+    simulate_cases(cts, out, split, pairs, seed)
+
+
+@app.command()
+def train(
+    manifests: Annotated[list[Path], typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for checkpoints and model.safetensors; a stopped run goes on there.")
+    ],
+    epochs: Annotated[int, typer.Option(min=1, help="At most; the paper's 50.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, help="Volumes a step.")] = 4,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
+    width: Annotated[int, typer.Option(min=1, help="Filters of the first unit; the paper's 32.")] = 32,
+    start: Annotated[Path | None, typer.Option(help="A .safetensors model to go on from.")] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Teach on fields of view of this many pixels; needs lesion maps.")
+    ] = None,
+    lesion_weight: Annotated[float, typer.Option(min=0, help="Weight of lesion maps; 0 is volume labels alone.")] = 0.0,
+    frozen_units: Annotated[int, typer.Option(min=0, max=3, help="Keep this many first units as they are.")] = 0,
+    readings: Annotated[
+        int, typer.Option(min=1, help="With frozen units: augmented readings of each volume to learn from.")
+    ] = 1,
+    long_memory: Annotated[bool, typer.Option(help="Chrono initialisation of the last unit.")] = False,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better tuning AUC before stopping.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 1,
+    card: Annotated[Path | None, typer.Option(help="JSON with the model card's own words.")] = None,
+) -> None:
+    """Train a Conv-LSTM on a cohort; without options, the published way."""
+    from .cohortcommands import train_model
+    from .training import Plan
+
+    plan = Plan(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        crop=crop,
+        lesion_weight=lesion_weight,
+        frozen_units=frozen_units,
+        readings=readings,
+        long_memory=long_memory,
+        patience=patience,
+        seed=seed,
+    )
+    print(train_model(manifests, out, plan, width, start, card))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .safetensors model file.", show_default=False)],
+    manifest: Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
+    data: Annotated[str, typer.Option(help="What the volumes are, in words; goes beside every figure.")],
+    split: Annotated[str, typer.Option(help="train, tune or test.")] = "test",
+    record: Annotated[bool, typer.Option(help="Write the figures into the model's card.")] = False,
+) -> None:
+    """Measure a model on labelled volumes: AUC, sensitivity and specificity with 95 % intervals."""
+    from .cohortcommands import evaluate_model
+
+    evaluate_model(Console(), model, manifest, split, data, record)

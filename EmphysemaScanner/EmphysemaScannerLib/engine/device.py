@@ -1,0 +1,62 @@
+"""Where the network runs. Torch is imported in the functions: the command line needs the names without it."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..core.errors import EmphysemaScannerError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    import torch
+
+    from ..core.modelfile import Model
+    from ..core.result import ScanResult
+    from ..core.scan import Progress
+
+
+class Device(str, Enum):
+    """What the user may ask for; AUTO takes the first of CUDA, MPS, CPU that is there."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class DeviceError(EmphysemaScannerError):
+    """The device that was asked for is not there."""
+
+
+def choose(device: Device) -> torch.device:
+    """The torch device.
+
+    Raises:
+        DeviceError: this machine, or this build of torch, has no such device.
+    """
+    import torch
+
+    present = {Device.CUDA: torch.cuda.is_available(), Device.MPS: torch.backends.mps.is_available(), Device.CPU: True}
+    if device is Device.AUTO:
+        device = next(d for d, there in present.items() if there)
+    if not present[device]:
+        raise DeviceError(f"There is no {device.value} device that torch can use here; choose auto or cpu.")
+    return torch.device(device.value)
+
+
+def scan_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress, source: str) -> ScanResult:
+    """``core.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
+    import torch
+
+    from ..core.scan import scan
+
+    try:
+        model.network.to(device)
+        return scan(image, model, progress=progress, source=source)
+    except torch.OutOfMemoryError:
+        model.network.to("cpu")
+    result = scan(image, model, progress=progress, source=source)
+    note = f"The {device.type} device had too little memory; the network ran on the CPU."
+    return dataclasses.replace(result, warnings=(*result.warnings, note))

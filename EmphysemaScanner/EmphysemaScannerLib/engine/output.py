@@ -1,0 +1,41 @@
+"""Everything that a scan writes: numbers, report, maps, and what Slicer draws."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from ..core.export import write_overlays
+from ..core.serialise import result_to_json
+from .case import Case
+from .report import render_report
+
+NO_SLICER = "Overlay pictures and scene.mrb need slicer-core; bring it with: pip install 'emphysema-scanner[slicer]'."
+
+
+def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
+    """Write result.json, report.html, the five NRRD maps and, by slicer-core, overlay pictures and scene.mrb.
+
+    Args:
+        case: the CT and the answer on it.
+        folder: an existing folder.
+        pictures: whether Slicer's pictures and scene are wanted.
+
+    Returns:
+        One sentence for each thing that could not be written here.
+    """
+    (folder / "result.json").write_text(result_to_json(case.result) + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(render_report(case), encoding="utf-8")
+    write_overlays(case.result, folder)
+    if not pictures:
+        return ()
+    if importlib.util.find_spec("slicer") is None:
+        return (NO_SLICER,)
+    from ..scene.export import export_scan
+    from ..scene.offscreen import RenderingUnavailableError
+
+    try:
+        export_scan(case.image, case.result, folder, lesions=case.lesions)
+    except RenderingUnavailableError as error:
+        return (f"Overlay pictures and scene.mrb are missing: {error}",)
+    return ()

@@ -1,0 +1,61 @@
+"""A result as the rich text that Slicer's window shows. Qt draws only a small part of HTML: tables, colours, sizes."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import pairwise
+
+from ..core.result import ScanResult
+from . import wording
+
+REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+
+
+def probability(result: ScanResult) -> str:
+    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point."""
+    point = result.model.operating_point.probability
+    cells = []
+    for low, high in pairwise(sorted({0.0, result.probability, point, 1.0})):
+        colour = REACHED if high <= result.probability else NOT_REACHED
+        cells.append(f'<td width="{max(1, round(100 * (high - low)))}%" bgcolor="{colour}">&nbsp;</td>')
+        if high == point:
+            cells.append(f'<td width="1%" bgcolor="{MARK}">&nbsp;</td>')
+    return (
+        f'<p><span style="font-size:24pt; font-weight:600">{wording.percent(result.probability)}</span>'
+        " probability of emphysema</p>"
+        f'<table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
+    )
+
+
+def warnings(result: ScanResult) -> str:
+    """The warnings, one below the other; empty when there are none."""
+    return "<br>".join(escape(warning) for warning in result.warnings)
+
+
+def densitometry(result: ScanResult) -> str:
+    """A table: regions of the lungs down, classical measures across."""
+    titles = ("", "LAA-950<br>%", "LAA-910<br>%", "Perc15<br>HU", "Mean<br>HU", "Volume<br>L")
+    rows = ["".join(f'<th align="right">{title}</th>' for title in titles)]
+    for region, measured in result.densitometry.items():
+        figures = (
+            wording.number(measured.laa_950_percent, 1),
+            wording.number(measured.laa_910_percent, 1),
+            wording.number(measured.perc15_hu, 0),
+            wording.number(measured.mean_hu, 0),
+            wording.number(measured.volume_l, 2),
+        )
+        cells = "".join(f'<td align="right">{figure}</td>' for figure in figures)
+        rows.append(f"<td>{escape(wording.REGION_NAMES.get(region, region))}</td>{cells}")
+    return f'<table cellpadding="3">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+
+
+def provenance(result: ScanResult) -> str:
+    """What was scanned, with which model, and what that model learned from and never saw."""
+    card = result.model
+    lines = {
+        "Scanned": result.source,
+        "Model": f"{card.name} ({wording.architecture(card)}, {card.trained_on})",
+        "Trained on": card.training_data,
+        "Limits": card.limits,
+    }
+    return "<br>".join(f"<b>{title}:</b> {escape(text)}" for title, text in lines.items())

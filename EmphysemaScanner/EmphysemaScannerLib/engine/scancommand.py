@@ -1,0 +1,80 @@
+"""The command ``scan``: a path in, a folder of results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import SimpleITK as sitk
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..core.modelfile import Model, load
+from ..core.reading import read_ct
+from ..core.result import ScanResult
+from ..core.scan import Progress as ScanProgress
+from ..core.shippedmodel import default_model_path
+from .case import Case
+from .device import Device, choose, scan_on
+from .output import write_case
+from .outputfolder import check_output_folder, whole_or_nothing
+from .summary import print_scan
+
+
+def scan_path(path: Path, out: Path, model_file: Path | None, device: Device, pictures: bool) -> None:
+    """Scan the CT at a path with a model file (the shipped one if None), print a summary, write the results to ``out``.
+
+    Raises:
+        EmphysemaScannerError: (a kind of) what the user can mend; ``out`` is then as it was before.
+    """
+    sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
+    check_output_folder(out)
+    model = load(model_file or default_model_path())
+    image = read_ct(path)
+    result = scan_image(image, model, device, source=path.resolve().name)
+    case = Case(image, result)
+    with whole_or_nothing(out) as folder, stage("Writing the results"):
+        skipped = write_case(case, folder, pictures)
+    print_scan(Console(), result, out, skipped)
+
+
+def scan_image(image: sitk.Image, model: Model, device: Device, source: str) -> ScanResult:
+    """Scan with the progress shown on a terminal.
+
+    Raises:
+        DeviceError: there is no such device here.
+        EmphysemaScannerError: (a kind of) as ``core.scan.scan``.
+    """
+    chosen = choose(device)
+    with _bar() as progress:
+        return scan_on(chosen, image, model, progress, source)
+
+
+@contextmanager
+def _bar() -> Iterator[ScanProgress]:
+    columns = (
+        TextColumn("{task.description:34}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("Reading", total=1.0)
+
+        def progress(fraction: float, stage: str) -> None:
+            shown.update(task, completed=fraction, description=stage)
+
+        yield progress
+
+
+@contextmanager
+def stage(text: str) -> Iterator[None]:
+    """Say on a terminal what is being done."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        yield

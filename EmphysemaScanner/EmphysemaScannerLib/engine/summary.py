@@ -1,0 +1,119 @@
+"""What the terminal says: a scan, a model card, the table of architectures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ..core.modelcard import ModelCard
+from ..core.networks import ARCHITECTURES
+from ..core.result import ScanResult
+from . import wording
+
+GAUGE_CELLS = 50
+
+
+def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
+    """One panel: the answer, doubts, densitometry, what the model is, where the results are."""
+    card = result.model
+    colour = "dark_orange" if result.positive else "blue"
+    parts: list[Text | Table] = [
+        Text.assemble("Probability of emphysema  ", (wording.percent(result.probability), f"bold {colour}")),
+        _gauge(result.probability, card.operating_point.probability, colour),
+        Text(wording.verdict(result)),
+        Text(),
+    ]
+    parts += [Text.assemble(("Doubt: ", "bold yellow"), warning) for warning in result.warnings]
+    if "whole" in result.densitometry:
+        parts += [_densitometry(result), Text()]
+    parts += [
+        Text.assemble(("Model: ", "bold"), f"{card.name}. {_caution(card)} Learned from: {card.training_data}"),
+        *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),
+        Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}"),
+        Text(wording.RESEARCH_USE, style="bold red"),
+    ]
+    title = f"[bold]{escape(result.source or 'chest CT')}[/bold]"
+    console.print(Panel(Group(*parts), title=title, title_align="left", padding=(1, 2)))
+
+
+def print_card(console: Console, card: ModelCard) -> None:
+    """Every field of a model card."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    low, high = card.preprocessing.window_low_hu, card.preprocessing.window_high_hu
+    rows = [
+        ("Name", card.name),
+        ("Architecture", f"{wording.architecture(card)}, width {card.width}, {card.parameters:,} parameters"),
+        ("Reads", f"{' x '.join(map(str, card.preprocessing.shape))} voxels, window {low:.0f} to {high:.0f} HU"),
+        ("Operating point", f"{card.operating_point.probability:.3f}: {card.operating_point.source}"),
+        ("Trained on", f"{card.training_data} ({card.trained_on})"),
+        ("Intended use", card.intended_use),
+        ("Limits", card.limits),
+        *(
+            ("Measured", f"{m.name} {m.value:.2f} (95 % interval {m.low:.2f} to {m.high:.2f}; {m.data})")
+            for m in card.metrics
+        ),
+        *(("Source", citation) for citation in card.citations),
+    ]
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    console.print(Panel(Group(table, Text(_caution(card), style="bold red")), title="Model card", title_align="left"))
+
+
+def print_architectures(console: Console, counted: dict[str, int]) -> None:
+    """A table of the architectures, each with its parameters as counted and as published."""
+    table = Table(title="Architectures, at the published size (35 x 128 x 128)", title_justify="left")
+    table.add_column("In model cards")
+    table.add_column("Name")
+    for column in ("First kernels", "Parameters (Keras count)", "Published"):
+        table.add_column(column, justify="right")
+    for name, count in counted.items():
+        known = ARCHITECTURES[name]
+        style = "" if count == known.published_parameters else "bold red"
+        table.add_row(
+            name, known.title, str(known.published_width), Text(f"{count:,}", style), f"{known.published_parameters:,}"
+        )
+    console.print(table)
+
+
+def _caution(card: ModelCard) -> str:
+    return f"{'DEMONSTRATION MODEL. ' if card.demonstration else ''}{wording.caution(card)}"
+
+
+def _gauge(probability: float, point: float, colour: str) -> Text:
+    filled, mark = round(probability * GAUGE_CELLS), min(int(point * GAUGE_CELLS), GAUGE_CELLS - 1)
+    gauge = Text("0 % ")
+    for cell in range(GAUGE_CELLS):
+        if cell == mark:
+            gauge.append("|", "bold red")
+        else:
+            gauge.append("#" if cell < filled else ".", colour if cell < filled else "dim")
+    return gauge.append(" 100 %").append("   | operating point", "red")
+
+
+def _densitometry(result: ScanResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("Densitometry")
+    for column in ("LAA%-950", "LAA%-910", "Perc15 HU", "Mean HU", "Volume L"):
+        table.add_column(column, justify="right")
+    for name, heading in wording.REGION_NAMES.items():
+        if name in result.densitometry:
+            row = result.densitometry[name]
+            figures = (
+                wording.number(value, digits)
+                for value, digits in (
+                    (row.laa_950_percent, 1),
+                    (row.laa_910_percent, 1),
+                    (row.perc15_hu, 0),
+                    (row.mean_hu, 0),
+                    (row.volume_l, 2),
+                )
+            )
+            table.add_row(heading, *figures)
+    return table

@@ -1,0 +1,67 @@
+"""The answer in words: one wording for the terminal and the report."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..core.modelcard import ModelCard
+    from ..core.result import ScanResult
+
+RESEARCH_USE = "Research use only. Not for clinical decisions."
+
+REGION_NAMES = {
+    "whole": "Both lungs",
+    "right": "Right lung",
+    "left": "Left lung",
+    "upper": "Upper third",
+    "middle": "Middle third",
+    "lower": "Lower third",
+}
+
+
+def percent(share: float) -> str:
+    """A probability (0 to 1) as whole per cent, never rounded to certainty."""
+    if share < 0.005:
+        return "below 1 %"
+    if share > 0.995:
+        return "above 99 %"
+    return f"{100 * share:.0f} %"
+
+
+def number(value: float, digits: int) -> str:
+    """A measured figure, or a dash where there was nothing to measure."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def verdict(result: ScanResult) -> str:
+    """On which side of the operating point the probability lies."""
+    probability = result.model.operating_point.probability
+    point = percent(probability)
+    if point == percent(result.probability):  # "52 % is below 52 %" would explain nothing
+        point = f"{100 * probability:.1f} %"
+    if result.positive:
+        return f"At or above the operating point ({point}): the model calls this CT positive for emphysema."
+    return f"Below the operating point ({point}): the model calls this CT negative for emphysema."
+
+
+def architecture(card: ModelCard) -> str:
+    """The architecture's name for readers."""
+    from ..core.networks import ARCHITECTURES  # needs torch, which the rest of this file does without
+
+    known = ARCHITECTURES.get(card.architecture)
+    return known.title if known else card.architecture
+
+
+def caution(card: ModelCard) -> str:
+    """What must be known before the probability is read."""
+    if card.demonstration:
+        return "Not validated on patients: its probability says nothing certain about a real patient."
+    return "The model's probability is not a diagnosis; read its card for what it was validated on."
+
+
+def reading_order(result: ScanResult) -> str:
+    """The order in which the last unit reads the slices."""
+    descending = result.slice_positions_mm[0] > result.slice_positions_mm[-1]
+    return "superior to inferior" if descending else "inferior to superior"
