@@ -1,0 +1,96 @@
+"""What the window says about a result, without Slicer."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from EmphysemaScannerLib.core.grid import Grid
+from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
+from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
+from EmphysemaScannerLib.engine import panel
+
+GRID = Grid((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
+EMPTY = OverlayMap(np.zeros((1, 1, 1), np.float32), GRID)
+
+
+def result(probability: float = 0.63, point: float = 0.41, **changes: object) -> ScanResult:
+    card = ModelCard(
+        name="a model",
+        architecture="conv_lstm",
+        width=32,
+        parameters=901_793,
+        preprocessing=Preprocessing(),
+        operating_point=OperatingPoint(point, "validation"),
+        training_data="made-up cases",
+        trained_on="2026-01-01",
+        intended_use="tests",
+        limits="never shown a patient",
+        demonstration=True,
+    )
+    made = ScanResult(
+        probability=probability,
+        logit=0.5,
+        bias=0.0,
+        running_logit=np.array([0.5]),
+        slice_evidence=np.array([0.5]),
+        slice_positions_mm=np.array([0.0]),
+        slice_indices=np.array([0]),
+        evidence=EMPTY,
+        activations={},
+        lung_mask=EMPTY,
+        lung_fraction=EMPTY,
+        densitometry={"whole": Densitometry(2.57, 20.04, 60.0, -918.4, -835.2, 100.0, 3.694, 600.0)},
+        laa_950_by_slice_percent=np.array([2.6]),
+        warnings=(),
+        model=card,
+        source="CT <1>",
+    )
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def bar(text: str) -> list[tuple[int, str]]:
+    """Width in per cent and colour of each cell of the bar, left to right."""
+    return [(int(width), colour) for width, colour in re.findall(r'<td width="(\d+)%" bgcolor="(#\w+)">', text)]
+
+
+def test_the_probability_is_said_as_whole_per_cent() -> None:
+    assert ">63 %</span> probability of emphysema" in panel.probability(result(0.63))
+
+
+def test_a_probability_above_the_operating_point_fills_the_bar_beyond_the_mark() -> None:
+    cells = bar(panel.probability(result(0.63, 0.41)))
+    assert cells == [(41, panel.REACHED), (1, panel.MARK), (22, panel.REACHED), (37, panel.NOT_REACHED)]
+
+
+def test_a_probability_below_the_operating_point_ends_before_the_mark() -> None:
+    cells = bar(panel.probability(result(0.20, 0.41)))
+    assert cells == [(20, panel.REACHED), (21, panel.NOT_REACHED), (1, panel.MARK), (59, panel.NOT_REACHED)]
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.41, 1.0])
+def test_the_bar_has_one_mark_at_the_extremes_too(probability: float) -> None:
+    cells = bar(panel.probability(result(probability, 0.41)))
+    assert [colour for _, colour in cells].count(panel.MARK) == 1
+
+
+def test_the_densitometry_table_has_a_row_for_each_region_and_the_digits_of_the_report() -> None:
+    table = ET.fromstring(panel.densitometry(result()).replace("<br>", " "))
+    header, row = table.findall("tr")
+    assert len(header) == len(row)
+    assert [cell.text for cell in row] == ["Both lungs", "2.6", "20.0", "-918", "-835", "3.69"]
+
+
+def test_warnings_stand_one_below_the_other() -> None:
+    assert panel.warnings(result(warnings=("Thick slices.", "Noise > 60 HU."))) == "Thick slices.<br>Noise &gt; 60 HU."
+    assert panel.warnings(result()) == ""
+
+
+def test_the_provenance_says_what_was_scanned_and_what_the_model_learned_from() -> None:
+    text = panel.provenance(result())
+    for part in ("CT &lt;1&gt;", "a model", "made-up cases", "never shown a patient"):
+        assert part in text
