@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from . import networks
@@ -46,7 +46,7 @@ def save(path: Path, network: nn.Module, card: ModelCard) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     text = card.to_json()
-    save_file(state, partial, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)})
+    partial.write_bytes(serialise(state, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)}))
     os.replace(partial, path)
 
 
