@@ -23,8 +23,19 @@ def test_the_auc_is_scikit_learns_and_its_interval_holds_it() -> None:
 
 def test_the_interval_holds_the_true_auc_about_95_times_in_100() -> None:
     truth = 0.7602  # Phi(1 / sqrt 2) for unit normals one standard deviation apart
-    hits = sum(auc.low <= truth <= auc.high for auc in (drawn(120, 1.0, s).auc("AUC", "") for s in range(40)))
-    assert hits >= 34
+    hits = sum(auc.low <= truth <= auc.high for auc in (drawn(120, 1.0, s).auc("AUC", "") for s in range(200)))
+    assert 180 <= hits <= 199
+
+
+def test_the_intervals_width_is_delongs_by_the_definition() -> None:
+    """The variance of the placement values, each counted pair by pair."""
+    predictions = drawn(60, 0.7)
+    sick, well = (predictions.scores[predictions.labels == v] for v in (1, 0))
+    wins = (sick[:, None] > well[None]) + 0.5 * (sick[:, None] == well[None])
+    variance = wins.mean(1).var(ddof=1) / len(sick) + wins.mean(0).var(ddof=1) / len(well)
+    auc = predictions.auc("AUC", "drawn")
+    assert auc.high - auc.value == pytest.approx(1.959964 * np.sqrt(variance))
+    assert wins.mean() == pytest.approx(auc.value)
 
 
 def test_the_youden_threshold_separates_what_can_be_separated() -> None:

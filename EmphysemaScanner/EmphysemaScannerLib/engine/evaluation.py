@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ..core.manifest import CohortRow
@@ -17,7 +17,7 @@ from ..core.modelfile import Model
 from ..core.reading import read_ct
 
 Floats = NDArray[np.float64]
-RESAMPLES = 2000
+Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,15 @@ class Predictions:
     scores: Floats
 
     def auc(self, name: str, data: str) -> Metric:
-        """AUC with the 95 % percentile interval of a stratified bootstrap (Efron; 2,000 resamples, fixed seed)."""
-        rng = np.random.default_rng(0)
-        classes = [np.flatnonzero(self.labels == value) for value in (0, 1)]
-        drawn = [np.concatenate([rng.choice(members, len(members)) for members in classes]) for _ in range(RESAMPLES)]
-        aucs = [roc_auc_score(self.labels[chosen], self.scores[chosen]) for chosen in drawn]
-        low, high = np.quantile(aucs, [0.025, 0.975])
-        return Metric(name, float(roc_auc_score(self.labels, self.scores)), float(low), float(high), data)
+        """AUC with DeLong's 95 % interval (DeLong et al. 1988; from ranks, Sun and Xu 2014)."""
+        sick, well = self.scores[self.labels == 1], self.scores[self.labels == 0]
+        ranks = rankdata(np.concatenate([sick, well]))
+        above_well = (ranks[: len(sick)] - rankdata(sick)) / len(well)  # for each sick: share of the well below
+        below_sick = 1 - (ranks[len(sick) :] - rankdata(well)) / len(sick)
+        auc = float(roc_auc_score(self.labels, self.scores))
+        deviation = float(np.sqrt(above_well.var(ddof=1) / len(sick) + below_sick.var(ddof=1) / len(well)))
+        low, high = np.clip([auc - Z95 * deviation, auc + Z95 * deviation], 0, 1)
+        return Metric(name, auc, float(low), float(high), data)
 
     def youden_threshold(self) -> float:
         """The score that maximises sensitivity + specificity - 1, halfway to the next lower score."""
