@@ -84,16 +84,6 @@ def test_a_stopped_run_goes_on_where_it_stopped(rows: tuple[CohortRow, ...], tmp
     )
 
 
-def test_frozen_units_stay_bit_for_bit_and_the_last_unit_learns(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
-    network = ConvLSTMNetwork(width=2, image_size=32)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    plan = Plan(epochs=2, learning_rate=1e-2, frozen_units=3)
-    train(network, SMALL, rows, plan, tmp_path / "run", progress_bar=False)
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert all(name.startswith(("units.3.", "dense.")) for name in changed)
-
-
 def test_an_enlarged_network_says_of_a_repeated_picture_what_the_small_one_said_of_one() -> None:
     torch.manual_seed(0)
     small = ConvLSTMNetwork(width=2, image_size=16).eval()
@@ -121,7 +111,7 @@ def test_what_cannot_be_trained_with_is_refused(rows: tuple[CohortRow, ...], tmp
     bare = [dataclasses.replace(row, lesions=None) for row in rows]
     with pytest.raises(TrainingError, match="lesion map"):
         train(ConvLSTMNetwork(2, 32), SMALL, bare, Plan(lesion_weight=1), tmp_path)
-    for wrong in ({"crop": 17, "lesion_weight": 1.0}, {"crop": 64}, {"frozen_units": 4}):
+    for wrong in ({"crop": 17, "lesion_weight": 1.0}, {"crop": 64}):
         with pytest.raises(TrainingError):
             Plan(**wrong)
 

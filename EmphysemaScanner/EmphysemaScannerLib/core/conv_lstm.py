@@ -162,15 +162,15 @@ class ConvLSTMNetwork(nn.Module):
 
         ``on_slice`` is called before every slice of every unit; what it raises ends the pass.
         """
-        hidden = self.read(x, on_slice=on_slice)
+        hidden = self.read(x, on_slice)
         last = self.reading_units[-1].state_norm(hidden[-1][:, self.last_read_slice])  # (B, C, 8, 8)
         return ConvLSTMOutput(self.dense(last.flatten(1)).squeeze(1), hidden)
 
-    def read(self, x: Tensor, first_unit: int = 0, on_slice: OnSlice = _nothing) -> tuple[Tensor, ...]:
-        """The hidden states of the units from ``first_unit`` on, whose input is ``x`` (B, T, C, H, W)."""
+    def read(self, x: Tensor, on_slice: OnSlice = _nothing) -> tuple[Tensor, ...]:
+        """The hidden states of the four units for volumes (B, T, 1, H, W)."""
         hidden: list[Tensor] = []
         previous: Unit | None = None
-        for unit in self.reading_units[first_unit:]:
+        for unit in self.reading_units:
             if previous is not None:
                 x = previous.normalised(hidden[-1])
             hidden.append(unit.hidden_states(x, on_slice))

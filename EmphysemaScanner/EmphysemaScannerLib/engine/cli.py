@@ -135,10 +135,6 @@ def train(
         int | None, typer.Option(help="Teach on fields of view of this many pixels; needs lesion maps.")
     ] = None,
     lesion_weight: Annotated[float, typer.Option(min=0, help="Weight of lesion maps; 0 is volume labels alone.")] = 0.0,
-    frozen_units: Annotated[int, typer.Option(min=0, max=3, help="Keep this many first units as they are.")] = 0,
-    readings: Annotated[
-        int, typer.Option(min=1, help="With frozen units: augmented readings of each volume to learn from.")
-    ] = 1,
     long_memory: Annotated[bool, typer.Option(help="Chrono initialisation of the last unit.")] = False,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better tuning AUC before stopping.")] = 10,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 1,
@@ -154,8 +150,6 @@ def train(
         learning_rate=learning_rate,
         crop=crop,
         lesion_weight=lesion_weight,
-        frozen_units=frozen_units,
-        readings=readings,
         long_memory=long_memory,
         patience=patience,
         seed=seed,

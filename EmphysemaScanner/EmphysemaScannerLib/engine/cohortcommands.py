@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from sklearn.linear_model import LogisticRegression
 
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
@@ -40,7 +43,7 @@ def simulate_cases(paths: Sequence[Path], out: Path, split: str, pairs: int, see
 def train_model(
     manifests: Sequence[Path], out: Path, plan: Plan, width: int, start: Path | None, texts: Path | None
 ) -> Path:
-    """Train and write ``model.safetensors`` with its card, operating at the Youden point of the tuning split.
+    """Train, calibrate on the tuning split, and write ``model.safetensors`` with its card.
 
     Args:
         manifests: the cohort, in one file or several.
@@ -82,12 +85,29 @@ def train_model(
     if texts is not None:
         card = dataclasses.replace(card, **_card_texts(texts))
     tune = [row for row in rows if row.split == "tune"]
-    answers = predict(Model(network.eval(), card), tune)
-    source = f"Youden index on the {len(tune)} volumes of the tuning split"
+    model = Model(network.eval(), card)
+    calibrate(network, predict(model, tune))
+    answers = predict(model, tune)
+    source = f"Youden index on the {len(tune)} volumes of the tuning split, on which the probability was calibrated too"
     card = dataclasses.replace(card, operating_point=OperatingPoint(answers.youden_threshold(), source))
     path = out / "model.safetensors"
     modelfile.save(path, network, card)
     return path
+
+
+def calibrate(network: ConvLSTMNetwork, answers: Predictions) -> None:
+    """Platt scaling: the logit becomes a * logit + b, fitted on labelled volumes and folded into the dense layer.
+
+    The order of volumes, and so the AUC, stays. Where a is not positive nothing is done: the model tells nothing apart.
+    """
+    logits = np.log(answers.scores) - np.log1p(-answers.scores)
+    fit = LogisticRegression(C=np.inf).fit(logits[:, None], answers.labels)
+    scale, shift = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    if scale <= 0:
+        return
+    with torch.no_grad():
+        network.dense.weight *= scale
+        network.dense.bias.mul_(scale).add_(shift)
 
 
 def evaluate_model(console: Console, file: Path, manifest: Path, split: str, data: str, record: bool) -> None:

@@ -2,7 +2,7 @@
 
 The published way is one label per volume and nothing else (the defaults of :class:`Plan`). Simulated cohorts come with
 lesion maps; from them a network can also be taught where the disease is (``lesion_weight``), on small fields of view
-(``crop``), and afterwards its last unit and dense layer alone on whole volumes (``frozen_units``).
+(``crop``): many cheap presentations, whose network is then enlarged to whole slices.
 """
 
 from __future__ import annotations
@@ -46,8 +46,6 @@ class Plan:
         learning_rate: peak of AdamW's, reached after a warm-up of 5 % and let down along a cosine.
         crop: rows and columns of the random field of view that is shown, a multiple of 16; None shows whole slices.
         lesion_weight: weight of the lesion maps' loss on every unit's hidden states; 0 uses volume labels alone.
-        frozen_units: this many first units are kept as they are; what they say of a volume is computed once.
-        readings: with frozen units, how many differently augmented readings of each volume are learned from.
         long_memory: start the last unit with chrono initialisation (Tallec & Ollivier 2018).
         patience: epochs without a better AUC on the tuning split before stopping.
         seed: of every random choice.
@@ -58,8 +56,6 @@ class Plan:
     learning_rate: float = 1e-4
     crop: int | None = None
     lesion_weight: float = 0.0
-    frozen_units: int = 0
-    readings: int = 1
     long_memory: bool = False
     patience: int = 10
     seed: int = 1
@@ -67,12 +63,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.crop is not None and (self.crop < 16 or self.crop % 16):
             raise TrainingError(f"The crop must be a multiple of 16, not {self.crop}.")
-        if self.frozen_units not in range(4):
-            raise TrainingError(f"0 to 3 units can be frozen, not {self.frozen_units}.")
         if self.crop is not None and not self.lesion_weight:
             raise TrainingError("Crops need lesion maps to be labelled by; set a lesion weight.")
-        if self.frozen_units and self.crop is not None:
-            raise TrainingError("Frozen units are read once, on whole slices; leave the crop out.")
 
 
 class Volumes(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -114,40 +106,13 @@ class Volumes(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return x_in, label, torch.from_numpy(np.ascontiguousarray(lesions))
 
 
-class Features(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """What frozen units say of each volume, computed once: the next unit's input, half precision, in memory."""
-
-    def __init__(self, volumes: Volumes, network: ConvLSTMNetwork, frozen_units: int, readings: int) -> None:
-        self.samples: list[tuple[Tensor, Tensor, Tensor]] = []
-        frozen = network.reading_units[:frozen_units]
-        network.eval()
-        with torch.no_grad():
-            for k in range(readings * len(volumes)):
-                x, label, lesions = volumes[k % len(volumes)]
-                x = x[None]
-                for unit in frozen:
-                    x = unit.normalised(unit.hidden_states(x))
-                self.samples.append((x[0].half(), label, lesions))
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        x, label, lesions = self.samples[k]
-        return x.float(), label, lesions
-
-
 class Learner(lightning.LightningModule):
     """The network with its losses. The lesion heads are scaffolding: they are not part of the model that is saved."""
 
     def __init__(self, network: ConvLSTMNetwork, plan: Plan, total_steps: int) -> None:
         super().__init__()
         self.network, self.plan, self.total_steps = network, plan, total_steps
-        self.heads = nn.ModuleList(
-            [nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.reading_units[plan.frozen_units :]]
-        )
-        for unit in network.reading_units[: plan.frozen_units]:
-            unit.requires_grad_(False)
+        self.heads = nn.ModuleList([nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.reading_units])
         self.answers: list[tuple[Tensor, Tensor]] = []
 
     def running_logits(self, last_states: Tensor) -> Tensor:
@@ -158,7 +123,7 @@ class Learner(lightning.LightningModule):
 
     def training_step(self, batch: list[Tensor], _: int) -> Tensor:
         x, label, lesions = batch
-        hidden = self.network.read(x, self.plan.frozen_units)
+        hidden = self.network.read(x)
         running = self.running_logits(hidden[-1])
         if not self.plan.lesion_weight:
             loss = functional.binary_cross_entropy_with_logits(running[:, self.network.last_read_slice], label)
@@ -193,7 +158,7 @@ class Learner(lightning.LightningModule):
 
     def validation_step(self, batch: list[Tensor], _: int) -> None:
         x, label, lesions = batch
-        hidden = self.network.read(x, self.plan.frozen_units)
+        hidden = self.network.read(x)
         logit = self.running_logits(hidden[-1])[:, self.network.last_read_slice]
         if self.plan.crop is not None:
             label = (lesions.flatten(1).amax(1) >= SURE * 255).float()
@@ -207,8 +172,7 @@ class Learner(lightning.LightningModule):
         self.log("val_loss", functional.binary_cross_entropy_with_logits(logit, label), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        learned = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(learned, lr=self.plan.learning_rate, weight_decay=1e-3)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.plan.learning_rate, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.plan.learning_rate, total_steps=self.total_steps + 1, pct_start=0.05
         )
@@ -258,13 +222,9 @@ def train(
     last = Path(out) / "last.ckpt"
     if plan.long_memory and not last.exists():
         give_long_memory(network, preprocessing.shape[0])
-    data: list[Dataset[tuple[Tensor, Tensor, Tensor]]] = []
-    for split, part in by_split.items():
-        volumes = Volumes(part, preprocessing, plan, augment=split == "train")
-        readings = plan.readings if split == "train" else 1
-        data.append(Features(volumes, network, plan.frozen_units, readings) if plan.frozen_units else volumes)
-    train_loader = DataLoader(data[0], plan.batch_size, shuffle=True, drop_last=True)
-    tune_loader = DataLoader(data[1], plan.batch_size)
+    data = {split: Volumes(part, preprocessing, plan, augment=split == "train") for split, part in by_split.items()}
+    train_loader = DataLoader(data["train"], plan.batch_size, shuffle=True, drop_last=True)
+    tune_loader = DataLoader(data["tune"], plan.batch_size)
     best = ModelCheckpoint(out, "best", monitor="val_auc", mode="max", save_last=True)
     trainer = lightning.Trainer(
         max_epochs=plan.epochs,
