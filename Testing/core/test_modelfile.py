@@ -103,12 +103,14 @@ def test_the_rewriting_that_these_tests_use_leaves_a_sound_file_sound(sound: Pat
 def test_a_model_that_fails_to_save_leaves_the_earlier_file_as_it_was(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def disk_full(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def disk_full(path: Path, data: bytes) -> int:
+        write(path, data[:100])
         raise OSError("No space left on device")
 
     before = sound.read_bytes()
-    monkeypatch.setattr(modelfile, "save_file", disk_full)
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
     with pytest.raises(OSError, match="No space left"):
         modelfile.save(sound, network_for(), card_for())
     assert sound.read_bytes() == before

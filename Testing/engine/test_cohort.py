@@ -1,0 +1,89 @@
+"""The commands about cohorts: a simulated cohort is what its manifest says, goes on where it stopped, is measured."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.core import modelfile
+from EmphysemaScannerLib.core.grid import Grid
+from EmphysemaScannerLib.core.manifest import read_manifest
+from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.engine import cli
+from EmphysemaScannerLib.engine.simulate import Anatomy, simulate_cohort
+from phantom import phantom, phantom_image
+
+
+@pytest.fixture(scope="module")
+def anatomy() -> Anatomy:
+    hu, labels = phantom()
+    return Anatomy("phantom", "test", hu.astype(np.float32), labels, Grid.of_image(phantom_image()))
+
+
+@pytest.fixture(scope="module")
+def cohort(anatomy: Anatomy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate_cohort([anatomy], tmp_path_factory.mktemp("cohort"), pairs=3, seed=7)
+
+
+def test_each_pair_has_a_healthy_and_a_diseased_case_whose_lesions_are_where_the_map_says(cohort: Path) -> None:
+    rows = read_manifest(cohort)
+    assert [row.label for row in rows] == [0, 1] * 3
+    for row in rows:
+        lesions = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
+        assert lesions.shape == Preprocessing().shape
+        assert bool(lesions.any()) == bool(row.label)
+        assert (float(row.extra["extent_percent"]) > 0) == bool(row.label)
+
+
+def test_cases_lie_on_the_networks_grid_in_the_anatomys_place(cohort: Path, anatomy: Anatomy) -> None:
+    image = sitk.ReadImage(str(read_manifest(cohort)[0].volume))
+    assert Grid.of_image(image).shape == (35, 128, 128)
+    assert np.allclose(Grid.of_image(image).ijk_to_ras(), anatomy.grid.resized((35, 128, 128)).ijk_to_ras())
+
+
+def test_a_stopped_simulation_goes_on_to_the_same_cohort(cohort: Path, anatomy: Anatomy, tmp_path: Path) -> None:
+    stopped = simulate_cohort([anatomy], tmp_path, pairs=1, seed=7)
+    first = (tmp_path / "volumes" / "00000-1.nrrd").stat().st_mtime_ns
+    again = simulate_cohort([anatomy], tmp_path, pairs=3, seed=7)
+    assert again == stopped
+    assert again.read_text() == cohort.read_text()
+    assert (tmp_path / "volumes" / "00000-1.nrrd").stat().st_mtime_ns == first
+    for name in ("00000-1.nrrd", "00002-1.nrrd"):
+        ours, theirs = (sitk.ReadImage(str(folder / "volumes" / name)) for folder in (tmp_path, cohort.parent))
+        assert np.array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs))
+
+
+def test_evaluate_writes_its_figures_into_the_models_card(
+    cohort: Path, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copy(model_path, tmp_path / "model.safetensors"))
+    for _ in range(2):  # measured again, the figures are replaced
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["evaluate", str(model), str(cohort), "--data", "six phantoms", "--record"])
+        assert ended.value.code == 0
+    assert "AUC" in capsys.readouterr().out
+    recorded = [m.name for m in modelfile.read_card(model).metrics if m.data == "six phantoms"]
+    assert recorded == ["AUC", "Sensitivity", "Specificity", "AUC of LAA%-950 on the same", "AUC of Perc15 on the same"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("volume,label,patient,split\na.nrrd,1,p,train\n", "both labels"),
+        ("volume,patient\na.nrrd,p\n", "lacks the column"),
+    ],
+)
+def test_a_cohort_that_cannot_be_trained_with_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", str(manifest), "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.strip().splitlines()) == 1
