@@ -47,6 +47,11 @@ def test_the_youden_threshold_separates_what_can_be_separated() -> None:
     assert (sensitivity.value, specificity.value) == (1.0, 1.0)
 
 
+def test_a_score_that_is_worse_than_chance_still_has_a_threshold() -> None:
+    predictions = Predictions(np.array([0, 1]), np.array([0.9, 0.1]))
+    assert 0 < predictions.youden_threshold() < 1
+
+
 def test_sensitivity_and_specificity_count_and_have_wilsons_interval() -> None:
     predictions = Predictions(np.array([0] * 10 + [1] * 20), np.array([0.0] * 7 + [1.0] * 3 + [1.0] * 15 + [0.0] * 5))
     sensitivity, specificity = predictions.at(0.5, "")

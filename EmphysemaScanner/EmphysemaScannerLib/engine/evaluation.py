@@ -41,7 +41,9 @@ class Predictions:
     def youden_threshold(self) -> float:
         """The score that maximises sensitivity + specificity - 1, halfway to the next lower score."""
         false_positive, true_positive, thresholds = roc_curve(self.labels, self.scores, drop_intermediate=False)
-        best = float(thresholds[np.argmax(true_positive - false_positive)])
+        best = float(
+            thresholds[1:][np.argmax((true_positive - false_positive)[1:])]
+        )  # the first, infinite, calls nobody
         below = self.scores[self.scores < best]
         return (best + float(below.max())) / 2 if len(below) else best
 
