@@ -62,6 +62,7 @@ def train_model(
         if plan.crop is not None:
             raise ModelFileError("A model for whole slices cannot go on with crops; leave one of the two out.")
     else:
+        torch.manual_seed(plan.seed)
         network = ConvLSTMNetwork(width, plan.crop or preprocessing.shape[1])
     train(network, preprocessing, rows, plan, out)
     if plan.crop is not None:
