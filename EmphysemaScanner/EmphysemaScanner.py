@@ -141,6 +141,7 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         self.ui.scanButton.connect("clicked(bool)", self.onScanButton)
         self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
         self._say("")
@@ -207,8 +208,13 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resultCollapsibleButton.visible = volumeNode is not None and volumeNode is self._resultVolumeNode
         choice = self._overlayChoice()
         if choice != self._shownOverlay:
+            anotherCt = self._shownOverlay is None or choice[0] is not self._shownOverlay[0]
             self._shownOverlay = choice
-            self.logic.setOverlay(*choice)
+            nodes = self.logic.setOverlay(*choice)
+            if anotherCt:
+                self._say("")  # it was about the last CT
+                if nodes is not None:
+                    self.logic.showInLayout(nodes)
 
     def onScanButton(self) -> None:
         """Scan, or cancel the scan that is running."""
@@ -387,14 +393,15 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         overlay: Overlay = Overlay.EVIDENCE,
         visible: bool = True,
         opacity: float = 0.5,
-    ) -> None:
-        """Show a scanned CT in all slice views, with an overlay or without; a CT without a result changes nothing."""
+    ) -> "ResultNodes | None":
+        """Show a scanned CT in all slice views, with an overlay or without; return its result, or None without one."""
         from EmphysemaScannerLib.scene import overlays, views
         from EmphysemaScannerLib.scene.result import find_result
 
         nodes = None if volumeNode is None else find_result(volumeNode)
         if nodes is not None:
             views.set_overlay(nodes, overlays.Overlay(overlay.value) if visible else None, opacity)
+        return nodes
 
     def showInLayout(self, nodes: "ResultNodes") -> None:
         """Switch to slice views with plots below, at the place with the most evidence, in a lung window."""

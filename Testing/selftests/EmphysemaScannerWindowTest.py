@@ -111,6 +111,22 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.assertFalse(self.ui.resultCollapsibleButton.isHidden())
 
     @needsTorch
+    def test_an_error_goes_and_the_result_comes_back_with_its_ct(self) -> None:
+        scanned = self.chooseCt()
+        self.ui.scanButton.click()
+        offset = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceOffset()
+        node = self.widget.logic.getParameterNode()
+        node.inputVolume = slicer.util.addVolumeFromArray(np.full((40, 64, 64), 100, np.int16))
+        self.ui.scanButton.click()
+        self.assertFalse(self.ui.statusLabel.isHidden())
+        slicer.util.setSliceViewerLayers(background=node.inputVolume, fit=True)
+        node.inputVolume = scanned
+        self.assertTrue(self.ui.statusLabel.isHidden())
+        red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+        self.assertEqual(red.GetSliceCompositeNode().GetBackgroundVolumeID(), scanned.GetID())
+        self.assertAlmostEqual(red.GetSliceOffset(), offset, delta=4)
+
+    @needsTorch
     def test_closing_the_scene_removes_the_result_from_the_window(self) -> None:
         self.chooseCt()
         self.ui.scanButton.click()

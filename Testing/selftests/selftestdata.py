@@ -23,9 +23,13 @@ def ctPath() -> Path | None:
 
 
 def sceneState() -> dict[str, int]:
-    """Node IDs with the time of their last change; the same before and after means that nothing was changed."""
+    """Node IDs with the time of their last change; the same before and after means that nothing was changed.
+
+    Views are left out, as they follow the size of the window.
+    """
+    slicer.app.processEvents()
     nodes = [slicer.mrmlScene.GetNthNode(k) for k in range(slicer.mrmlScene.GetNumberOfNodes())]
-    return {node.GetID(): node.GetMTime() for node in nodes}
+    return {node.GetID(): node.GetMTime() for node in nodes if not node.IsA("vtkMRMLAbstractViewNode")}
 
 
 def flipped(volumeNode):
