@@ -18,6 +18,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..core.errors import EmphysemaScannerError
 from .standalone import in_application, new_application_logic
+from .views import announce_layers
 
 OPENGL_VARIABLE = "VTK_DEFAULT_OPENGL_WINDOW"
 DISPLAYABLE_MANAGERS = ("vtkMRMLColorLegendDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D")
@@ -166,8 +167,7 @@ class OffscreenSliceView:
         self._composite.SetBackgroundVolumeID(layers.background.GetID())
         self._composite.SetForegroundVolumeID(layers.foreground.GetID() if layers.foreground is not None else None)
         self._composite.SetForegroundOpacity(layers.opacity)
-        for _ in range(2):  # the first finds the legends that are there, the second brings them up to date
-            self._announce_layers()
+        announce_layers(self._composite)
         self._logic.UpdatePipeline()
         self._mapper.SetInputConnection(self._logic.GetImageDataConnection())
         self._write_texts(layers.caption)
@@ -185,14 +185,6 @@ class OffscreenSliceView:
             slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance().SetMRMLApplicationLogic(None)
             self._application_logic.SetMRMLScene(None)
         self._window.Finalize()
-
-    def _announce_layers(self) -> None:
-        """Slicer's colour legends look at a view's layers anew only when a user's change of them is announced."""
-        flags = slicer.vtkMRMLSliceCompositeNode.ForegroundVolumeFlag
-        self._composite.SetInteractionFlags(flags)
-        self._composite.SetInteracting(True)
-        self._composite.Modified()
-        self._composite.SetInteracting(False)
 
     def _write_texts(self, caption: str) -> None:
         width, height = self._size

@@ -213,10 +213,10 @@ def _all_or_nothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
 
 
 def _helpers(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:
-    """Display, legend and storage nodes, which Slicer leaves behind when their node is removed."""
+    """Legend, display and storage nodes, which Slicer leaves behind when their node is removed."""
     helpers = []
-    if node.IsA("vtkMRMLDisplayableNode"):
-        helpers += [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLDisplayableNode"):  # the legend, last, leaves first: without the display it is an error
+        helpers += [node.GetNthDisplayNode(i) for i in reversed(range(node.GetNumberOfDisplayNodes()))]
     if node.IsA("vtkMRMLStorableNode"):
         helpers += [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
     return [helper for helper in helpers if helper is not None]

@@ -62,6 +62,16 @@ def set_overlay(
         composite.SetBackgroundVolumeID(nodes.ct.GetID())
         composite.SetForegroundVolumeID(nodes.overlays[overlay].GetID() if overlay is not None else None)
         composite.SetForegroundOpacity(opacity)
+        announce_layers(composite)
+
+
+def announce_layers(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
+    """Slicer's colour legends look at a view's layers anew only when a user's change of them is announced."""
+    for _ in range(2):  # the first finds the legends that are there, the second brings them up to date
+        composite.SetInteractionFlags(slicer.vtkMRMLSliceCompositeNode.ForegroundVolumeFlag)
+        composite.SetInteracting(True)
+        composite.Modified()
+        composite.SetInteracting(False)
 
 
 def use_lung_window(ct: slicer.vtkMRMLScalarVolumeNode) -> None:
