@@ -302,7 +302,7 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showResult(self, result: "ScanResult") -> None:
         from EmphysemaScannerLib.engine import panel, wording
 
-        self.ui.cautionLabel.text = wording.caution(result.model)
+        self.ui.cautionLabel.text = panel.caution(result)
         self.ui.probabilityLabel.text = panel.probability(result)
         self.ui.verdictLabel.text = wording.verdict(result)
         self.ui.warningsLabel.text = panel.warnings(result)

@@ -58,6 +58,13 @@ def bar(text: str) -> list[tuple[int, str]]:
     return [(int(width), colour) for width, colour in re.findall(r'<td width="(\d+)%" bgcolor="(#\w+)">', text)]
 
 
+def test_a_demonstration_model_is_named_before_its_probability_and_another_is_not() -> None:
+    shown = result()
+    assert panel.caution(shown).startswith("<b>DEMONSTRATION MODEL.</b> Not validated on patients")
+    validated = dataclasses.replace(shown, model=dataclasses.replace(shown.model, demonstration=False))
+    assert "DEMONSTRATION" not in panel.caution(validated)
+
+
 def test_the_probability_is_said_as_whole_per_cent() -> None:
     assert ">63 %</span> probability of emphysema" in panel.probability(result(0.63))
 

@@ -11,6 +11,12 @@ from . import wording
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
 
 
+def caution(result: ScanResult) -> str:
+    """What must be known before the probability is read; a demonstration model is named first, in bold."""
+    banner = "<b>DEMONSTRATION MODEL.</b> " if result.model.demonstration else ""
+    return banner + escape(wording.caution(result.model))
+
+
 def probability(result: ScanResult) -> str:
     """The probability, large, and a bar from 0 to 1 with a black mark at the operating point."""
     point = result.model.operating_point.probability
