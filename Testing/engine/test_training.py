@@ -14,7 +14,7 @@ from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.core.manifest import CohortRow, read_manifest
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.engine.cohortcommands import train_model
-from EmphysemaScannerLib.engine.training import Plan, TrainingError, enlarge, give_long_memory, train
+from EmphysemaScannerLib.engine.training import Learner, Plan, TrainingError, enlarge, give_long_memory, train
 
 SMALL = Preprocessing(shape=(6, 32, 32))
 
@@ -70,18 +70,31 @@ def test_a_network_learns_to_tell_the_sick_from_the_well(
     assert answers[sick].min() > answers[~sick].max()
 
 
-def test_a_stopped_run_goes_on_where_it_stopped(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
-    plan = Plan(epochs=1, learning_rate=1e-3)
-    network = ConvLSTMNetwork(width=2, image_size=32)
-    train(network, SMALL, rows, plan, tmp_path / "run", progress_bar=False)
-    before = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
-    other = ConvLSTMNetwork(width=2, image_size=32)  # other random weights: what counts is in the checkpoint
-    train(other, SMALL, rows, dataclasses.replace(plan, epochs=1), tmp_path / "run", progress_bar=False)
-    after = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
-    assert after["epoch"] == before["epoch"]
-    assert all(
-        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+def test_a_run_that_died_goes_on_after_its_last_whole_epoch(
+    rows: tuple[CohortRow, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(epochs=3, learning_rate=1e-3, patience=99)
+    begun: list[int] = []
+
+    def dies_in_the_second(learner: Learner) -> None:
+        begun.append(learner.current_epoch)
+        if begun == [0, 1]:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(Learner, "on_train_epoch_start", dies_in_the_second)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(ConvLSTMNetwork(2, 32), SMALL, rows, plan, tmp_path / "run", progress_bar=False)
+    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    resumed: list[bool] = []
+
+    def compare(learner: Learner) -> None:
+        begun.append(learner.current_epoch)
+        resumed.append(all(torch.equal(value, kept[name]) for name, value in learner.state_dict().items()))
+
+    monkeypatch.setattr(Learner, "on_train_epoch_start", compare)
+    train(ConvLSTMNetwork(2, 32), SMALL, rows, plan, tmp_path / "run", progress_bar=False)
+    assert begun == [0, 1, 1, 2]
+    assert resumed == [True, False]
 
 
 def test_an_enlarged_network_says_of_a_repeated_picture_what_the_small_one_said_of_one() -> None:
