@@ -14,7 +14,7 @@ from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.core.manifest import CohortRow, read_manifest
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.engine.cohortcommands import train_model
-from EmphysemaScannerLib.engine.training import Learner, Plan, TrainingError, enlarge, give_long_memory, train
+from EmphysemaScannerLib.engine.training import Learner, Plan, TrainingError, Volumes, enlarge, give_long_memory, train
 
 SMALL = Preprocessing(shape=(6, 32, 32))
 
@@ -68,6 +68,15 @@ def test_a_network_learns_to_tell_the_sick_from_the_well(
     answers = logits(network, rows)
     sick = torch.tensor([row.label == 1 for row in rows])
     assert answers[sick].min() > answers[~sick].max()
+
+
+def test_the_volumes_that_are_learned_from_are_those_in_the_files(tmp_path: Path) -> None:
+    preprocessing = Preprocessing()
+    rows = read_manifest(write_cohort(tmp_path, preprocessing, count=4))
+    volumes = Volumes(rows, preprocessing, Plan(), augment=False)
+    for row, hu, lesions in zip(rows, volumes.hu, volumes.lesions, strict=True):
+        assert np.array_equal(hu, sitk.GetArrayFromImage(sitk.ReadImage(str(row.volume))))
+        assert np.array_equal(lesions, sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions))))
 
 
 def test_a_run_that_died_goes_on_after_its_last_whole_epoch(

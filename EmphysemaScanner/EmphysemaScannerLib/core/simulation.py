@@ -4,7 +4,7 @@ Two independent steps. What differs between healthy people and between scanners 
 inspiration, gravity, noise, calibration) is applied to cases *with and without* disease. :func:`add_emphysema` puts the
 disease in.
 Morphology after Lynch et al., "CT-definable subtypes of COPD" (Fleischner Society, Radiology 2015): centrilobular holes
-without walls around the lobule's centre, upper lungs first; paraseptal walled holes in rows under the pleura;
+without walls around the lobule's centre, upper lungs first; paraseptal holes in rows under the pleura (walls left out);
 panlobular diffuse low density, lower lungs first.
 
 Arrays are canonical (slices, rows, columns): inferior to superior, anterior to posterior, right to left; HU; mm.

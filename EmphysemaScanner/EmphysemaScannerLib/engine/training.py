@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.errors import EmphysemaScannerError
+from ..core.grid import canonical
 from ..core.manifest import CohortRow
 from ..core.preprocessing import Preprocessing
 from ..core.reading import read_ct
@@ -76,10 +77,10 @@ class Volumes(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.hu = np.empty((len(rows), *preprocessing.shape), np.int16)
         self.lesions = np.zeros((len(rows), *preprocessing.shape), np.uint8)
         for k, row in enumerate(rows):
-            array = sitk.GetArrayViewFromImage(sitk.DICOMOrient(read_ct(row.volume), "LPS"))
+            array = sitk.GetArrayFromImage(canonical(read_ct(row.volume)))
             self.hu[k] = np.rint(preprocessing.average(array))
             if row.lesions is not None:
-                self.lesions[k] = sitk.GetArrayViewFromImage(sitk.ReadImage(str(row.lesions)))
+                self.lesions[k] = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
             elif plan.lesion_weight and row.label:
                 raise TrainingError(f"{row.volume.name} has no lesion map in the manifest; set the lesion weight to 0.")
 
