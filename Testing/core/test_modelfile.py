@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from EmphysemaScannerLib.core import modelfile, networks
+from EmphysemaScannerLib.core import modelfile, modelheader, networks
 from EmphysemaScannerLib.core.errors import ModelFileError
 from EmphysemaScannerLib.core.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -90,7 +90,7 @@ def test_a_saved_model_comes_back_with_the_same_card_and_exactly_the_same_logits
     loaded = modelfile.load(path)
     x = torch.rand(3, SHAPE[0], 1, *SHAPE[1:])
     assert loaded.card == card
-    assert modelfile.read_card(path) == card
+    assert modelheader.read_card(path) == card
     assert not loaded.network.training
     assert torch.equal(loaded.network(x).logit, network(x).logit)
     assert [entry.name for entry in path.parent.iterdir()] == ["model.safetensors"]
@@ -120,7 +120,7 @@ def test_reading_the_card_does_not_touch_the_weights(sound: Path) -> None:
     raw = bytearray(sound.read_bytes())
     raw[-1000:] = b"\xff" * 1000
     sound.write_bytes(raw)
-    assert modelfile.read_card(sound) == card_for()
+    assert modelheader.read_card(sound) == card_for()
     refused(sound, "damaged")
 
 
@@ -147,7 +147,7 @@ def test_a_missing_path_and_a_folder_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "none.safetensors", "There is no model file")
     refused(tmp_path, "There is no model file")
     with pytest.raises(ModelFileError, match="There is no model file"):
-        modelfile.read_card(tmp_path / "none.safetensors")
+        modelheader.read_card(tmp_path / "none.safetensors")
 
 
 def test_a_pickled_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_pickled_checkpoint_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "model.pt", "not a readable safetensors file")
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": modelfile.FORMAT}, {"card": "{}"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": modelheader.FORMAT}, {"card": "{}"}])
 def test_safetensors_without_our_card_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "foreign.safetensors", metadata=metadata)
     refused(tmp_path / "foreign.safetensors", "no EmphysemaScanner model card")
@@ -169,7 +169,7 @@ def test_safetensors_without_our_card_are_refused(tmp_path: Path, metadata: dict
 def test_a_card_that_is_not_a_card_is_refused(sound: Path, text: str) -> None:
     refused(rewritten(sound, card=lambda _: text), "card cannot be understood")
     with pytest.raises(ModelFileError, match="card cannot be understood"):
-        modelfile.read_card(sound)
+        modelheader.read_card(sound)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.manifest import read_manifest
+from EmphysemaScannerLib.core.modelheader import read_card
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.engine import cli
 from EmphysemaScannerLib.engine.simulate import Anatomy, simulate_cohort
@@ -65,7 +65,7 @@ def test_evaluate_writes_its_figures_into_the_models_card(
             cli.main(["evaluate", str(model), str(cohort), "--data", "six phantoms", "--record"])
         assert ended.value.code == 0
     assert "AUC" in capsys.readouterr().out
-    recorded = [m.name for m in modelfile.read_card(model).metrics if m.data == "six phantoms"]
+    recorded = [m.name for m in read_card(model).metrics if m.data == "six phantoms"]
     assert recorded == ["AUC", "Sensitivity", "Specificity", "AUC of LAA%-950 on the same", "AUC of Perc15 on the same"]
 
 

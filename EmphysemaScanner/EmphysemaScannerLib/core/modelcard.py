@@ -10,6 +10,15 @@ from typing import Any
 from .errors import ModelFileError
 from .preprocessing import Preprocessing
 
+ARCHITECTURE_TITLES = {
+    "conv_lstm": "Conv-LSTM",
+    "mil_max": "MIL, max pooling",
+    "mil_mean": "MIL, mean pooling",
+    "mil_product": "MIL, product pooling",
+    "cnn3d": "3D CNN",
+}
+"""The architectures' names for people, by their names in model cards."""
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -40,7 +49,7 @@ class ModelCard:
 
     Attributes:
         name: short name, shown in lists.
-        architecture: "conv_lstm", "mil_max", "mil_mean", "mil_product" or "cnn3d".
+        architecture: a name in ``ARCHITECTURE_TITLES``.
         width: kernels of the first unit (paper: 32, 64, 36).
         parameters: number of parameters, Keras counting.
         preprocessing: how a CT becomes this model's input.

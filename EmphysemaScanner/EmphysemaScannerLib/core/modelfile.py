@@ -15,9 +15,8 @@ from torch import nn
 from . import networks
 from .errors import ModelFileError
 from .modelcard import ModelCard
+from .modelheader import FORMAT, read_metadata
 
-FORMAT = "emphysema-scanner-1"
-MAX_CARD_CHARACTERS = 1_000_000
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
@@ -50,15 +49,6 @@ def save(path: Path, network: nn.Module, card: ModelCard) -> None:
     os.replace(partial, path)
 
 
-def read_card(path: Path) -> ModelCard:
-    """The card alone, without loading weights.
-
-    Raises:
-        ModelFileError: not a readable model file.
-    """
-    return ModelCard.from_json(_metadata(Path(path))["card"])
-
-
 def load(path: Path) -> Model:
     """The network in evaluation mode, and its card.
 
@@ -66,27 +56,19 @@ def load(path: Path) -> Model:
         ModelFileError: missing, damaged, of another format, or its weights don't fit the architecture in its card.
     """
     path = Path(path)
-    metadata = _metadata(path)
+    metadata = read_metadata(path)
     card = ModelCard.from_json(metadata["card"])
     rows, columns = card.preprocessing.shape[1:]
     if rows != columns:
         raise ModelFileError(f"{path.name} is for slices of {rows} x {columns}; only square ones are known.")
     with torch.device("meta"):  # takes no memory, whatever width a damaged card has
         expected = _weights(networks.build(card.architecture, card.width, rows, card.preprocessing.shape[0]))
-    with safe_open(path, framework="pt") as file:
-        names = set(file.keys())
-        if names != set(expected):
-            raise ModelFileError(
-                f"The weights in {path.name} are not those of a {card.architecture}; ask its author for a sound file."
-            )
-        for name, tensor in expected.items():
-            stored = file.get_slice(name)
-            if tuple(stored.get_shape()) != tuple(tensor.shape) or stored.get_dtype() not in FLOATS:
-                raise ModelFileError(
-                    f"In {path.name}, '{name}' has the wrong shape or type for a {card.architecture} of width "
-                    f"{card.width}; ask its author for a sound file."
-                )
-        state = {name: file.get_tensor(name) for name in names}
+    try:
+        state = _read_weights(path, expected, card)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path.name} is not a readable safetensors file ({error}); choose a model written by EmphysemaScanner."
+        ) from error
     if checksum(state, metadata["card"]) != metadata.get("sha256"):
         raise ModelFileError(f"{path.name} is damaged (checksum differs); download or copy it again.")
     if not all(torch.isfinite(t).all() for t in state.values()):
@@ -101,18 +83,19 @@ def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if "num_batches" not in name}
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        raise ModelFileError(f"There is no model file at {path}; choose an existing .safetensors file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(
-            f"{path.name} is not a readable safetensors file ({error}); choose a model written by EmphysemaScanner."
-        ) from error
-    if metadata.get("format") != FORMAT or len(metadata.get("card", "")) not in range(1, MAX_CARD_CHARACTERS):
-        raise ModelFileError(
-            f"{path.name} has no EmphysemaScanner model card; choose a model written by EmphysemaScanner."
-        )
-    return metadata
+def _read_weights(path: Path, expected: dict[str, torch.Tensor], card: ModelCard) -> dict[str, torch.Tensor]:
+    """The weights, if they have the names, shapes and types that were expected."""
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        if names != set(expected):
+            raise ModelFileError(
+                f"The weights in {path.name} are not those of a {card.architecture}; ask its author for a sound file."
+            )
+        for name, tensor in expected.items():
+            stored = file.get_slice(name)
+            if tuple(stored.get_shape()) != tuple(tensor.shape) or stored.get_dtype() not in FLOATS:
+                raise ModelFileError(
+                    f"In {path.name}, '{name}' has the wrong shape or type for a {card.architecture} of width "
+                    f"{card.width}; ask its author for a sound file."
+                )
+        return {name: file.get_tensor(name) for name in names}

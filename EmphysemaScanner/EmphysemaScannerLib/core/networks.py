@@ -10,6 +10,7 @@ from torch import nn
 from .baselines import CNN3DNetwork, MILNetwork, Pooling
 from .conv_lstm import ConvLSTMNetwork
 from .errors import ModelFileError
+from .modelcard import ARCHITECTURE_TITLES
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,20 @@ class Architecture:
 
     Attributes:
         name: in model cards and on the command line.
-        title: for people.
         builder: (width, image_size, slices) -> network with fresh weights; raises ValueError for sizes it can't have.
         published_width: filters of the first two units in the paper.
         published_parameters: in Keras' counting, as the paper gives them.
     """
 
     name: str
-    title: str
     builder: Callable[[int, int, int], nn.Module]
     published_width: int
     published_parameters: int
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return ARCHITECTURE_TITLES[self.name]
 
 
 def _mil(pooling: Pooling) -> Callable[[int, int, int], nn.Module]:
@@ -40,13 +44,11 @@ def _mil(pooling: Pooling) -> Callable[[int, int, int], nn.Module]:
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
-        Architecture(
-            "conv_lstm", "Conv-LSTM", lambda width, image_size, slices: ConvLSTMNetwork(width, image_size), 32, 901_793
-        ),
-        Architecture("mil_max", "MIL, max pooling", _mil(Pooling.MAX), 64, 1_011_393),
-        Architecture("mil_mean", "MIL, mean pooling", _mil(Pooling.MEAN), 64, 1_011_393),
-        Architecture("mil_product", "MIL, product pooling", _mil(Pooling.PRODUCT), 64, 1_011_393),
-        Architecture("cnn3d", "3D CNN", CNN3DNetwork, 36, 958_213),
+        Architecture("conv_lstm", lambda width, image_size, slices: ConvLSTMNetwork(width, image_size), 32, 901_793),
+        Architecture("mil_max", _mil(Pooling.MAX), 64, 1_011_393),
+        Architecture("mil_mean", _mil(Pooling.MEAN), 64, 1_011_393),
+        Architecture("mil_product", _mil(Pooling.PRODUCT), 64, 1_011_393),
+        Architecture("cnn3d", CNN3DNetwork, 36, 958_213),
     )
 }
 

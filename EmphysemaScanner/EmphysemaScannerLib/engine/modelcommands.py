@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..core.errors import ModelFileError
-from ..core.modelfile import read_card
+from ..core.modelheader import read_card
 from ..core.networks import ARCHITECTURES, build, keras_parameter_count
 from ..core.shippedmodel import default_model_path
 from .summary import print_architectures, print_card
