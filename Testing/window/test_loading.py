@@ -63,6 +63,12 @@ def test_what_the_window_shows_a_result_with_loads_without_pytorch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_the_window_lists_models_and_devices_with_loads_without_pytorch() -> None:
+    names = ["core.modelheader", "core.modelfolder", "core.serialise", "engine.device", "engine.wording", "i18n"]
+    done = import_without_third_parties([f"EmphysemaScannerLib.{name}" for name in names])
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_check_for_a_missing_pytorch_would_notice_an_import_of_it() -> None:
     done = import_without_third_parties(["EmphysemaScannerLib.core.modelfile"])
     assert "No module named 'torch'" in done.stderr

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..core.errors import EmphysemaScannerError
+from ..i18n import tr as _
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -24,6 +25,34 @@ class Device(str, Enum):
     CPU = "cpu"
     CUDA = "cuda"
     MPS = "mps"
+
+    def label(self) -> str:
+        """Its name in the window."""
+        return {
+            Device.AUTO: _("Automatic"),
+            Device.CPU: _("CPU"),
+            Device.CUDA: _("NVIDIA GPU (CUDA)"),
+            Device.MPS: _("Apple GPU (MPS)"),
+        }[self]
+
+
+class Precision(str, Enum):
+    """With how many bits the network calculates; AUTO takes float32, which all published checks were made with.
+
+    BFLOAT16 convolves with 8 bits of mantissa: less memory, faster on some devices, a slightly different answer.
+    """
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+    def label(self) -> str:
+        """Its name in the window."""
+        return {
+            Precision.AUTO: _("Automatic"),
+            Precision.FLOAT32: _("32 bits (float32)"),
+            Precision.BFLOAT16: _("16 bits (bfloat16)"),
+        }[self]
 
 
 class DeviceError(EmphysemaScannerError):

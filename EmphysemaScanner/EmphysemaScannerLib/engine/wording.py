@@ -1,32 +1,35 @@
-"""The answer in words: one wording for the terminal and the report."""
+"""The answer in words: one wording for the terminal, the report and the window."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+from ..core.modelcard import ARCHITECTURE_TITLES
+from ..i18n import tr as _
+
 if TYPE_CHECKING:
     from ..core.modelcard import ModelCard
     from ..core.result import ScanResult
 
-RESEARCH_USE = "Research use only. Not for clinical decisions."
+RESEARCH_USE = _("Research use only. Not for clinical decisions.")
 
 REGION_NAMES = {
-    "whole": "Both lungs",
-    "right": "Right lung",
-    "left": "Left lung",
-    "upper": "Upper third",
-    "middle": "Middle third",
-    "lower": "Lower third",
+    "whole": _("Both lungs"),
+    "right": _("Right lung"),
+    "left": _("Left lung"),
+    "upper": _("Upper third"),
+    "middle": _("Middle third"),
+    "lower": _("Lower third"),
 }
 
 
 def percent(share: float) -> str:
     """A probability (0 to 1) as whole per cent, never rounded to certainty."""
     if share < 0.005:
-        return "below 1 %"
+        return _("below 1 %")
     if share > 0.995:
-        return "above 99 %"
+        return _("above 99 %")
     return f"{100 * share:.0f} %"
 
 
@@ -42,26 +45,25 @@ def verdict(result: ScanResult) -> str:
     if point == percent(result.probability):  # "52 % is below 52 %" would explain nothing
         point = f"{100 * probability:.1f} %"
     if result.positive:
-        return f"At or above the operating point ({point}): the model calls this CT positive for emphysema."
-    return f"Below the operating point ({point}): the model calls this CT negative for emphysema."
+        return _("At or above the operating point ({point}): the model calls this CT positive for emphysema.").format(
+            point=point
+        )
+    return _("Below the operating point ({point}): the model calls this CT negative for emphysema.").format(point=point)
 
 
 def architecture(card: ModelCard) -> str:
     """The architecture's name for readers."""
-    from ..core.networks import ARCHITECTURES  # needs torch, which the rest of this file does without
-
-    known = ARCHITECTURES.get(card.architecture)
-    return known.title if known else card.architecture
+    return ARCHITECTURE_TITLES.get(card.architecture, card.architecture)
 
 
 def caution(card: ModelCard) -> str:
     """What must be known before the probability is read."""
     if card.demonstration:
-        return "Not validated on patients: its probability says nothing certain about a real patient."
-    return "The model's probability is not a diagnosis; read its card for what it was validated on."
+        return _("Not validated on patients: its probability says nothing certain about a real patient.")
+    return _("The model's probability is not a diagnosis; read its card for what it was validated on.")
 
 
 def reading_order(result: ScanResult) -> str:
     """The order in which the last unit reads the slices."""
     descending = result.slice_positions_mm[0] > result.slice_positions_mm[-1]
-    return "superior to inferior" if descending else "inferior to superior"
+    return _("superior to inferior") if descending else _("inferior to superior")
