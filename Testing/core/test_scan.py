@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -138,3 +140,20 @@ def test_the_real_abdomen_and_lung_base_are_refused_or_flagged(model: Model, sha
     except NotAChestCTError:
         return
     assert flagged.warnings
+
+
+def test_half_precision_changes_the_answer_a_little_and_the_evidence_still_sums_to_it(
+    model: Model, result: ScanResult
+) -> None:
+    half = scan(phantom_image(), model, dtype=torch.bfloat16)
+    assert half.logit != result.logit
+    assert half.logit == pytest.approx(result.logit, abs=0.02)
+    assert half.bias + half.slice_evidence.sum() == pytest.approx(half.logit, abs=1e-4)
+    assert half.activations["desc2"].values.dtype == np.float32
+
+
+def test_the_telling_slices_are_those_that_moved_the_answer_most_either_way(result: ScanResult) -> None:
+    moved = dataclasses.replace(result, slice_evidence=np.array([0.1, -0.4, 0.2, 0.4, -0.1]))
+    assert moved.telling_slices(3) == [1, 3, 2]
+    assert moved.telling_slices(9) == [1, 3, 2, 0, 4]
+    assert moved.telling_slices(0) == []

@@ -163,8 +163,13 @@ class ConvLSTMNetwork(nn.Module):
         ``on_slice`` is called before every slice of every unit; what it raises ends the pass.
         """
         hidden = self.read(x, on_slice)
-        last = self.reading_units[-1].state_norm(hidden[-1][:, self.last_read_slice])  # (B, C, 8, 8)
-        return ConvLSTMOutput(self.dense(last.flatten(1)).squeeze(1), hidden)
+        return ConvLSTMOutput(self.answer(hidden[-1]), hidden)
+
+    def answer(self, states: Tensor) -> Tensor:
+        """The logit (B,) for the hidden states of the fourth unit (B, T, C, 8, 8): the last one read decides."""
+        last = self.reading_units[-1].state_norm(states[:, self.last_read_slice])  # (B, C, 8, 8)
+        logit: Tensor = self.dense(last.flatten(1)).squeeze(1)
+        return logit
 
     def read(self, x: Tensor, on_slice: OnSlice = _nothing) -> tuple[Tensor, ...]:
         """The hidden states of the four units for volumes (B, T, 1, H, W)."""

@@ -102,3 +102,12 @@ class ScanResult:
     def positive(self) -> bool:
         """Whether the probability reaches the model's operating point."""
         return self.probability >= self.model.operating_point.probability
+
+    def telling_slices(self, count: int) -> list[int]:
+        """The slices that moved the answer most: places in the sequences, the largest |slice_evidence| first.
+
+        Args:
+            count: how many; fewer are given where the scan has fewer.
+        """
+        order = np.argsort(-np.abs(self.slice_evidence), kind="stable")  # of equals, the one read first
+        return [int(k) for k in order[: max(count, 0)]]

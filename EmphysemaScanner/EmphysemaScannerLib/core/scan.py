@@ -29,7 +29,14 @@ def _silent(fraction: float, stage: str) -> None:
     pass
 
 
-def scan(image: sitk.Image, model: Model, *, progress: Progress = _silent, source: str = "") -> ScanResult:
+def scan(
+    image: sitk.Image,
+    model: Model,
+    *,
+    progress: Progress = _silent,
+    source: str = "",
+    dtype: torch.dtype = torch.float32,
+) -> ScanResult:
     """Ask a model about a chest CT.
 
     Args:
@@ -37,6 +44,7 @@ def scan(image: sitk.Image, model: Model, *, progress: Progress = _silent, sourc
         model: as ``modelfile.load`` gives it; the scan runs on the device where its weights are.
         progress: told of each stage and slice; whatever it raises ends the scan.
         source: what the user calls this CT, kept in the result.
+        dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
@@ -76,13 +84,15 @@ def scan(image: sitk.Image, model: Model, *, progress: Progress = _silent, sourc
         device = next(network.parameters()).device
         with torch.inference_mode():
             x = torch.from_numpy(network_input).to(device)[None, :, None]  # (1, T, 1, H, W)
-            output = network(x, reading.next_slice)
+            with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
+                hidden = network.read(x, reading.next_slice)
             activations = {
                 name: states[0].float().square().mean(1).sqrt().cpu().numpy()
-                for name, states in zip(network.unit_names, output.hidden, strict=True)
+                for name, states in zip(network.unit_names, hidden, strict=True)
             }
-            terms, bias = _running_terms(network, output.hidden[-1][0].float())
-        logit = float(output.logit[0])
+            last = hidden[-1].float()
+            terms, bias = _running_terms(network, last[0])
+            logit = float(network.answer(last)[0])
     timings["total"] = sum(timings.values())
 
     order = _reading_order(network, preprocessing.shape[0])

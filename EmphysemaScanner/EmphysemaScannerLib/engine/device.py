@@ -75,17 +75,25 @@ def choose(device: Device) -> torch.device:
     return torch.device(device.value)
 
 
-def scan_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress, source: str) -> ScanResult:
+def scan_on(
+    device: torch.device,
+    image: sitk.Image,
+    model: Model,
+    progress: Progress,
+    source: str,
+    precision: Precision = Precision.AUTO,
+) -> ScanResult:
     """``core.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
     import torch
 
     from ..core.scan import scan
 
+    dtype = torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
     try:
         model.network.to(device)
-        return scan(image, model, progress=progress, source=source)
+        return scan(image, model, progress=progress, source=source, dtype=dtype)
     except torch.OutOfMemoryError:
         model.network.to("cpu")
-    result = scan(image, model, progress=progress, source=source)
-    note = f"The {device.type} device had too little memory; the network ran on the CPU."
+    result = scan(image, model, progress=progress, source=source, dtype=dtype)
+    note = _("The {device} device had too little memory; the network ran on the CPU.").format(device=device.type)
     return dataclasses.replace(result, warnings=(*result.warnings, note))

@@ -1,0 +1,48 @@
+"""Where and with how many bits the network runs, as the window offers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import SimpleITK as sitk
+import torch
+from EmphysemaScannerLib.core.modelfile import load
+from EmphysemaScannerLib.core.result import ScanResult
+from EmphysemaScannerLib.engine.device import Device, Precision, choose, scan_on
+
+
+def test_every_device_and_precision_has_a_name_of_its_own_for_the_window() -> None:
+    for choices in (Device, Precision):
+        labels = [choice.label() for choice in choices]
+        assert all(labels)
+        assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        (Precision.AUTO, torch.float32),
+        (Precision.FLOAT32, torch.float32),
+        (Precision.BFLOAT16, torch.bfloat16),
+    ],
+)
+def test_a_scan_calculates_in_the_precision_that_was_asked_for(
+    precision: Precision,
+    dtype: torch.dtype,
+    model_path: Path,
+    chest: sitk.Image,
+    make_result: Callable[..., ScanResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def scan(*_: object, **arguments: Any) -> ScanResult:
+        asked.append(arguments["dtype"])
+        return make_result()
+
+    monkeypatch.setattr("EmphysemaScannerLib.core.scan.scan", scan)
+    scan_on(choose(Device.CPU), chest, load(model_path), lambda *_: None, "chest", precision)
+    assert asked == [dtype]
