@@ -25,5 +25,9 @@ class ModelFileError(EmphysemaScannerError):
     """A model file is damaged, is not one of ours, or holds another architecture than was asked for."""
 
 
+class RecordError(EmphysemaScannerError):
+    """The record of an earlier result is damaged, or was not written by EmphysemaScanner."""
+
+
 class ScanCancelled(EmphysemaScannerError):
     """The user cancelled; nothing was changed."""
