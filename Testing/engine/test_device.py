@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core.modelfile import load
 from EmphysemaScannerLib.core.result import ScanResult
-from EmphysemaScannerLib.engine.device import Device, Precision, choose, scan_on
+from EmphysemaScannerLib.engine.device import Device, Precision, attribute_on, choose, scan_on
 
 
 def test_every_device_and_precision_has_a_name_of_its_own_for_the_window() -> None:
@@ -46,3 +46,20 @@ def test_a_scan_calculates_in_the_precision_that_was_asked_for(
     monkeypatch.setattr("EmphysemaScannerLib.core.scan.scan", scan)
     scan_on(choose(Device.CPU), chest, load(model_path), lambda *_: None, "chest", precision)
     assert asked == [dtype]
+
+
+def test_an_attribution_that_a_gpu_has_too_little_memory_for_is_made_on_the_cpu(
+    model_path: Path, chest: sitk.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(model_path)
+    moved_to: list[str] = []
+
+    def attribute(*_: object, **__: object) -> str:
+        if moved_to[-1] == "cuda":
+            raise torch.OutOfMemoryError
+        return "the attribution"
+
+    monkeypatch.setattr(model.network, "to", lambda device: moved_to.append(str(device)))
+    monkeypatch.setattr("EmphysemaScannerLib.core.attribution.attribute", attribute)
+    assert attribute_on(torch.device("cuda"), chest, model, lambda *_: None) == "the attribution"
+    assert moved_to == ["cuda", "cpu"]

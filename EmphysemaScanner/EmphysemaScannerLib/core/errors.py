@@ -29,5 +29,9 @@ class RecordError(EmphysemaScannerError):
     """The record of an earlier result is damaged, or was not written by EmphysemaScanner."""
 
 
+class MissingPackageError(EmphysemaScannerError):
+    """A Python package that only this piece of work needs is not installed."""
+
+
 class ScanCancelled(EmphysemaScannerError):
     """The user cancelled; nothing was changed."""

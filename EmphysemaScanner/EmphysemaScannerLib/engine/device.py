@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     import torch
 
+    from ..core.attribution import Attribution
     from ..core.modelfile import Model
     from ..core.result import ScanResult
     from ..core.scan import Progress
@@ -97,3 +98,17 @@ def scan_on(
     result = scan(image, model, progress=progress, source=source, dtype=dtype)
     note = _("The {device} device had too little memory; the network ran on the CPU.").format(device=device.type)
     return dataclasses.replace(result, warnings=(*result.warnings, note))
+
+
+def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress) -> Attribution:
+    """``core.attribution.attribute`` on a device; where its memory is too small, on the CPU."""
+    import torch
+
+    from ..core.attribution import attribute
+
+    try:
+        model.network.to(device)
+        return attribute(image, model, progress=progress)
+    except torch.OutOfMemoryError:
+        model.network.to("cpu")
+    return attribute(image, model, progress=progress)
