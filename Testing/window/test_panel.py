@@ -69,6 +69,12 @@ def test_the_probability_is_said_as_whole_per_cent() -> None:
     assert ">63 %</span> probability of emphysema" in panel.probability(result(0.63))
 
 
+def test_another_probability_than_the_answer_can_be_shown_as_while_a_scan_is_played() -> None:
+    text = panel.probability(result(0.63, 0.41), 0.2)
+    assert ">20 %</span> probability of emphysema" in text
+    assert bar(text) == bar(panel.probability(result(0.2, 0.41)))
+
+
 def test_a_probability_above_the_operating_point_fills_the_bar_beyond_the_mark() -> None:
     cells = bar(panel.probability(result(0.63, 0.41)))
     assert cells == [(41, panel.REACHED), (1, panel.MARK), (22, panel.REACHED), (37, panel.NOT_REACHED)]

@@ -6,6 +6,7 @@ from html import escape
 from itertools import pairwise
 
 from ..core.result import ScanResult
+from ..i18n import tr as _
 from . import wording
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
@@ -13,24 +14,28 @@ REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
 
 def caution(result: ScanResult) -> str:
     """What must be known before the probability is read; a demonstration model is named first, in bold."""
-    banner = "<b>DEMONSTRATION MODEL.</b> " if result.model.demonstration else ""
+    banner = f"<b>{_('DEMONSTRATION MODEL.')}</b> " if result.model.demonstration else ""
     return banner + escape(wording.caution(result.model))
 
 
-def probability(result: ScanResult) -> str:
-    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point."""
+def probability(result: ScanResult, now: float | None = None) -> str:
+    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point.
+
+    Args:
+        result: the answer.
+        now: another probability in its place, e.g. the running one while the scan is played.
+    """
+    value = result.probability if now is None else now
     point = result.model.operating_point.probability
     cells = []
-    for low, high in pairwise(sorted({0.0, result.probability, point, 1.0})):
-        colour = REACHED if high <= result.probability else NOT_REACHED
+    for low, high in pairwise(sorted({0.0, value, point, 1.0})):
+        colour = REACHED if high <= value else NOT_REACHED
         cells.append(f'<td width="{max(1, round(100 * (high - low)))}%" bgcolor="{colour}">&nbsp;</td>')
         if high == point:
             cells.append(f'<td width="1%" bgcolor="{MARK}">&nbsp;</td>')
-    return (
-        f'<p><span style="font-size:24pt; font-weight:600">{wording.percent(result.probability)}</span>'
-        " probability of emphysema</p>"
-        f'<table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
-    )
+    large = f'<span style="font-size:24pt; font-weight:600">{wording.percent(value)}</span>'
+    sentence = _("{percent} probability of emphysema").format(percent=large)
+    return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
 
 
 def warnings(result: ScanResult) -> str:
@@ -40,7 +45,7 @@ def warnings(result: ScanResult) -> str:
 
 def densitometry(result: ScanResult) -> str:
     """A table: regions of the lungs down, classical measures across."""
-    titles = ("", "LAA-950<br>%", "LAA-910<br>%", "Perc15<br>HU", "Mean<br>HU", "Volume<br>L")
+    titles = ("", "LAA-950<br>%", "LAA-910<br>%", "Perc15<br>HU", _("Mean<br>HU"), _("Volume<br>L"))
     rows = ["".join(f'<th align="right">{title}</th>' for title in titles)]
     for region, measured in result.densitometry.items():
         figures = (
@@ -59,9 +64,9 @@ def provenance(result: ScanResult) -> str:
     """What was scanned, with which model, and what that model learned from and never saw."""
     card = result.model
     lines = {
-        "Scanned": result.source,
-        "Model": f"{card.name} ({wording.architecture(card)}, {card.trained_on})",
-        "Trained on": card.training_data,
-        "Limits": card.limits,
+        _("Scanned"): result.source,
+        _("Model"): f"{card.name} ({wording.architecture(card)}, {card.trained_on})",
+        _("Trained on"): card.training_data,
+        _("Limits"): card.limits,
     }
     return "<br>".join(f"<b>{title}:</b> {escape(text)}" for title, text in lines.items())
