@@ -13,11 +13,12 @@ import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.grid import Grid, canonical
 from EmphysemaScannerLib.scene import offscreen
+from EmphysemaScannerLib.scene.colours import ColourMap
 from EmphysemaScannerLib.scene.offscreen import Layers, Orientation, RenderingUnavailableError, render_slice, slice_view
 from EmphysemaScannerLib.scene.overlays import Overlay
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.segmentations import add_lesions
-from EmphysemaScannerLib.scene.views import use_lung_window
+from EmphysemaScannerLib.scene.views import style_overlay, use_lung_window
 from EmphysemaScannerLib.scene.volumes import image_from_volume_node, volume_node_from_image
 from scipy import ndimage
 
@@ -78,6 +79,7 @@ def ct_grid(nodes):
 def test_nothing_of_an_overlay_is_drawn_more_than_a_voxel_outside_the_lungs(shown, orientation):
     nodes, _ = shown
     centre = np.array([78.0, 0.0, 0.0])
+    style_overlay(nodes, Overlay.ASC2, 0.0, ColourMap.STANDARD)
     nodes.overlays[Overlay.ASC2].GetDisplayNode().SetThreshold(1e-6, 1e6)  # all that is not exactly outside
     plain = render_slice(Layers(nodes.ct), orientation, centre, FIELD, SIZE)
     overlay = nodes.overlays[Overlay.ASC2]

@@ -10,9 +10,11 @@ import SimpleITK as sitk
 import slicer
 from EmphysemaScannerLib.core.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.core.result import OverlayMap
-from EmphysemaScannerLib.scene.colours import HIDDEN_SHARE, evidence_colours
+from EmphysemaScannerLib.scene.charts import Chart
+from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
 from EmphysemaScannerLib.scene.overlays import Overlay, display_grid, display_lungs, display_map
 from EmphysemaScannerLib.scene.result import show_result
+from EmphysemaScannerLib.scene.views import style_overlay
 from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, image_from_volume_node, volume_node_from_image
 
 from .factory import SLICES, chest, result_on
@@ -134,21 +136,78 @@ def test_maps_without_lungs_or_without_contrast_still_have_a_range():
             assert np.isfinite([shown.low, shown.high]).all()
 
 
-def test_evidence_near_zero_is_transparent_and_its_signs_have_different_colours(scene):
-    colours = evidence_colours(scene)
-    middle = (colours.GetNumberOfColors() - 1) // 2
+def table_of(node) -> np.ndarray:
+    """(colours, 4) red, green, blue, opacity of an overlay's colours."""
+    table = node.GetDisplayNode().GetColorNode().GetLookupTable()
+    return np.array([table.GetTableValue(i) for i in range(table.GetNumberOfTableValues())])
 
-    def rgba(i: int) -> np.ndarray:
-        out = np.zeros(4)
-        colours.GetColor(i, out)
-        return out
 
-    hidden = [rgba(i)[3] == 0 for i in range(colours.GetNumberOfColors())]
-    assert hidden[middle]
-    assert sum(hidden) == pytest.approx(HIDDEN_SHARE * len(hidden), abs=2)
-    assert rgba(0)[2] > rgba(0)[0]
-    assert rgba(len(hidden) - 1)[0] > rgba(len(hidden) - 1)[2]
-    assert evidence_colours(scene) is colours
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 1.0])
+def test_signed_values_below_the_threshold_are_transparent_on_both_sides_of_zero(scene, threshold):
+    image, labels = chest()
+    nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
+    style_overlay(nodes, Overlay.EVIDENCE, threshold, ColourMap.STANDARD)
+    opacity = table_of(nodes.overlays[Overlay.EVIDENCE])[:, 3]
+    assert opacity[len(opacity) // 2] == 0  # what lies outside the lungs
+    assert opacity[0] == opacity[-1] == 1  # the strongest values
+    assert (opacity == opacity[::-1]).all()
+    assert (opacity == 0).mean() == pytest.approx(threshold, abs=0.02)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 1.0])
+def test_activation_below_the_threshold_is_not_drawn_and_nothing_is_outside_the_lungs(scene, threshold):
+    image, labels = chest()
+    nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
+    style_overlay(nodes, Overlay.DESC2, threshold, ColourMap.VIRIDIS)
+    volume = nodes.overlays[Overlay.DESC2]
+    display = volume.GetDisplayNode()
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    assert display.GetApplyThreshold()
+    assert display.GetLowerThreshold() == pytest.approx(low + threshold * (high - low))
+    assert 0 < display.GetLowerThreshold() <= display.GetUpperThreshold()
+    assert display.GetUpperThreshold() >= slicer.util.arrayFromVolume(volume).max()
+    assert (table_of(volume)[:, 3] == 0).mean() == pytest.approx(threshold, abs=0.02)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, np.nan])
+def test_a_threshold_that_is_no_share_is_refused(scene, threshold):
+    image, labels = chest()
+    nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
+    with pytest.raises(ValueError, match="share"):
+        style_overlay(nodes, Overlay.EVIDENCE, threshold, ColourMap.STANDARD)
+
+
+def test_styling_again_adds_no_node_and_does_not_touch_other_overlays(scene):
+    image, labels = chest()
+    nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
+    count, other = scene.GetNumberOfNodes(), table_of(nodes.overlays[Overlay.ASC1])
+    for colours in ColourMap:
+        style_overlay(nodes, Overlay.EVIDENCE, 0.3, colours)
+    assert scene.GetNumberOfNodes() == count
+    assert np.array_equal(table_of(nodes.overlays[Overlay.ASC1]), other)
+
+
+@pytest.mark.parametrize("name", ["viridis", "inferno"])
+def test_the_perceptual_colour_maps_are_matplotlibs(name):
+    matplotlib = pytest.importorskip("matplotlib")
+    theirs = matplotlib.colormaps[name](np.linspace(0, 1, 255))[:, :3]
+    assert colours_of(ColourMap(name), signed=False) == pytest.approx(theirs, abs=0.03)
+
+
+def test_against_and_towards_disease_have_different_standard_colours_and_rising_maps_get_lighter():
+    standard = colours_of(ColourMap.STANDARD, signed=True)
+    assert standard[0, 2] > standard[0, 0]
+    assert standard[-1, 0] > standard[-1, 2]
+    for colours in ColourMap:
+        lightness = colours_of(colours, signed=False) @ [0.2126, 0.7152, 0.0722]
+        assert (np.diff(lightness) > -1e-3).all()
+
+
+def test_what_the_window_offers_has_names():
+    for choices in (Overlay, ColourMap, Chart):
+        labels = [choice.label() for choice in choices]
+        assert all(labels)
+        assert len(set(labels)) == len(labels)
 
 
 def test_the_display_grid_covers_the_ct_edge_to_edge():

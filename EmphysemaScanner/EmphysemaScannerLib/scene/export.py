@@ -20,7 +20,7 @@ from .views import (
     OPACITY,
     lung_bounds,
     set_overlay,
-    show_plots,
+    show_charts,
     telling_point,
     telling_slices,
     use_lung_window,
@@ -122,7 +122,7 @@ def arrange_views(nodes: ResultNodes, overlay: Overlay = Overlay.EVIDENCE) -> No
         node.JumpSliceByCentering(*(float(v) for v in point))
         logic.SetMRMLScene(None)
     set_overlay(nodes, overlay)
-    show_plots(nodes)
+    show_charts(nodes)
     layout_logic.SetMRMLScene(None)
 
 

@@ -12,32 +12,48 @@ from scipy import ndimage
 
 from ..core.grid import Grid, area_average
 from ..core.result import OverlayMap, ScanResult
-from .colours import activation_colours, evidence_colours
+from ..i18n import tr as _
+from .colours import ENTRIES, ColourMap, add_colours, colours_of, set_colours
 from .volumes import add_volume
 
 # The views interpolate between voxels, so an overlay fades out over one voxel beyond the lungs. The network's slices
 # are about 9 mm apart, its pixels 3 mm: thirds of slices make the fringe equally thin in all directions.
 PARTS_OF_A_SLICE = 3
+HIDDEN_SHARE = 0.1  # of the colour range: what is weaker is not drawn, at first
 HIDDEN_PERCENTILE = 50.0  # weaker activation than the lungs' median is not drawn
 LEGEND_WIDTH_PER_CHARACTER = 0.0135  # of the view's width
 FULL_PERCENTILE = 99.5  # the strongest voxels share the last colour, so that one of them doesn't set the scale
 
 
 class Overlay(Enum):
-    """What can be drawn over the CT: the evidence, or the activation of a unit."""
+    """What can be drawn over the CT: the evidence, the activation of a unit, or the gradient attribution."""
 
     EVIDENCE = "evidence"
     ASC1 = "asc1"
     DESC1 = "desc1"
     ASC2 = "asc2"
     DESC2 = "desc2"
+    GRADIENT = "gradient"
+
+    def label(self) -> str:
+        """Its name in the window."""
+        if self is Overlay.EVIDENCE:
+            return _("Evidence")
+        if self is Overlay.GRADIENT:
+            return _("Gradient attribution")
+        return _("Activation {unit}").format(unit=self.value)
 
     @property
-    def label(self) -> str:
-        """Its name in the scene and on legends."""
-        if self is Overlay.EVIDENCE:
-            return "evidence"
-        return f"activation {self.value}"
+    def node_name(self) -> str:
+        """What follows the CT's name in the names of its nodes; saved with the scene, so never translated."""
+        return {Overlay.EVIDENCE: "evidence", Overlay.GRADIENT: "gradient attribution"}.get(
+            self, f"activation {self.value}"
+        )
+
+    @property
+    def signed(self) -> bool:
+        """Whether its values lie on both sides of zero: against disease and towards it."""
+        return self in (Overlay.EVIDENCE, Overlay.GRADIENT)
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,7 @@ def display_map(overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np
     """A raw map as it is drawn: linear between its voxels' centres, constant beyond the outermost ones.
 
     Args:
-        overlay: decides the range: evidence is symmetric about zero, activation starts at the lungs' median.
+        overlay: decides the range: that of signed maps is symmetric about zero, activation starts at the lungs' median.
         raw: on any grid that covers the same box of space as ``grid``.
         lungs: on ``grid``; outside, the map is 0.
     """
@@ -86,9 +102,10 @@ def display_map(overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np
     inside = fine[lungs]
     values = np.where(lungs, fine, np.float32(0))
     if inside.size == 0:
-        return DisplayMap(values, grid, -1.0 if overlay is Overlay.EVIDENCE else 0.0, 1.0)
-    if overlay is Overlay.EVIDENCE:
-        limit = _two_digits(float(np.percentile(np.abs(inside), FULL_PERCENTILE))) or 1.0
+        return DisplayMap(values, grid, -1.0 if overlay.signed else 0.0, 1.0)
+    if overlay.signed:
+        sizes = np.abs(inside[inside != 0])  # gradients are 0 in most of a healthy lung
+        limit = _two_digits(float(np.percentile(sizes, FULL_PERCENTILE))) if sizes.size else 1.0
         return DisplayMap(values, grid, -limit, limit)
     low, high = (_two_digits(float(p)) for p in np.percentile(inside, (HIDDEN_PERCENTILE, FULL_PERCENTILE)))
     return DisplayMap(values, grid, low, high if high > low else low + 1.0)
@@ -103,16 +120,48 @@ def add_overlay(
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(shown.low, shown.high)
     display.InterpolateOn()
-    if overlay is Overlay.EVIDENCE:
-        display.SetAndObserveColorNodeID(evidence_colours(scene).GetID())
-    else:
-        display.SetAndObserveColorNodeID(activation_colours(scene).GetID())
-        display.AutoThresholdOff()
-        # Never at or below 0, which is what lies outside the lungs.
-        display.SetThreshold(max(shown.low, np.finfo(np.float32).tiny), float(max(shown.values.max(), shown.high)))
-        display.ApplyThresholdOn()
+    display.SetAndObserveColorNodeID(add_colours(scene, f"{name} colours").GetID())
+    style(node, overlay)
     _add_legend(scene, node, overlay, shown)
     return node
+
+
+def style(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    overlay: Overlay,
+    threshold: float = HIDDEN_SHARE,
+    colours: ColourMap = ColourMap.STANDARD,
+) -> None:
+    """Draw an overlay with other colours, and only its stronger values; its legend shows the same.
+
+    Args:
+        node: the overlay's volume.
+        threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
+            values, on either side of zero.
+        colours: of volume and legend.
+
+    Raises:
+        ValueError: the threshold is not from 0 to 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"a threshold of {threshold} is not a share from 0 to 1")
+    display = node.GetDisplayNode()
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    values = np.linspace(low, high, ENTRIES)
+    if overlay.signed:
+        step = values[1] - values[0]
+        # Zero, which is what lies outside the lungs, is never drawn. The ends always are: stronger values share them.
+        least = max(threshold * max(abs(low), abs(high)) - step / 2, 0.6 * step)
+        drawn = np.abs(values) >= least
+        display.ApplyThresholdOff()
+    else:
+        least = low + threshold * (high - low)
+        drawn = values >= least - (high - low) / ENTRIES / 2
+        strongest = float(slicer.util.arrayFromVolume(node).max())
+        display.AutoThresholdOff()
+        display.SetThreshold(max(least, float(np.finfo(np.float32).tiny)), max(strongest, high))
+        display.ApplyThresholdOn()
+    set_colours(display.GetColorNode(), colours_of(colours, overlay.signed), drawn)
 
 
 def _add_legend(
@@ -122,8 +171,7 @@ def _add_legend(
     legend = scene.AddNewNodeByClass("vtkMRMLColorLegendDisplayNode")
     legend.SetName(f"{node.GetName()} legend")
     legend.SetAndObservePrimaryDisplayNode(node.GetDisplayNode())
-    title = "Evidence\n(logit / cell)" if overlay is Overlay.EVIDENCE else f"Activation\n{overlay.value}"
-    legend.SetTitleText(title)
+    legend.SetTitleText(_legend_title(overlay))
     label_format = _label_format(shown)
     legend.SetLabelFormat(label_format)
     legend.SetNumberOfLabels(5)
@@ -139,9 +187,19 @@ def _add_legend(
     legend.Modified()  # as Slicer's own colour logic: the views don't notice the line above
 
 
+def _legend_title(overlay: Overlay) -> str:
+    if overlay is Overlay.EVIDENCE:
+        return _("Evidence\n(logit / cell)")
+    if overlay is Overlay.GRADIENT:
+        return _("Gradient\n(logit / voxel)")
+    return _("Activation\n{unit}").format(unit=overlay.value)
+
+
 def _label_format(shown: DisplayMap) -> str:
-    """As many decimals as the range's ends need."""
+    """As many decimals as the range's ends need, or a power of ten where they would be many."""
     largest = max(abs(shown.low), abs(shown.high))
+    if largest < 1e-3:
+        return "%.1e"
     decimals = int(np.clip(1 - np.floor(np.log10(largest)), 0, 6))
     return f"%.{decimals}f"
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import slicer
 import vtk
 
-from ..core.result import ScanResult
-from ..core.serialise import result_to_json
+from ..core.result import OverlayMap, ScanResult
+from ..core.serialise import record_to_json, result_from_json
 from . import tables
+from .charts import Chart, add_charts
+from .colours import COLOURS_ATTRIBUTE
 from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
-from .segmentations import add_lungs
+from .segmentations import add_lungs, lung_labels
+
+if TYPE_CHECKING:
+    from ..core.attribution import Attribution  # needs PyTorch
 
 RECORD_ATTRIBUTE = "EmphysemaScanner.Record"
+RECORD_VERSION = "2"  # "1" had no maps and other charts
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
 CT_ROLE = "EmphysemaScannerCT"
 PART_ROLE = "EmphysemaScannerPart_"  # followed by the part's name; kept in saved scenes
+OVERLAY, CHART, SERIES = "overlay_", "chart_", "series_"  # what the names of such parts begin with
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,13 @@ class ResultNodes:
 
     Attributes:
         ct: the CT that was scanned.
-        record: text: the result's numbers as JSON; its attributes say probability, operating point and model.
-        overlays: volumes to lay over the CT.
+        record: text: the whole result as JSON; its attributes say probability, operating point and model.
+        overlays: volumes to lay over the CT; GRADIENT is there once it was computed.
         lungs: the lung mask, outlined, hidden at first.
         slice_table, densitometry_table: the numbers by slice and by region.
-        evidence_series, probability_series, operating_point_series: what the charts draw.
-        evidence_chart, probability_chart: one chart each, for they don't share an axis.
+        chart_table, marker_table: what the charts draw.
+        charts: one for each ``Chart``, for they don't share an axis.
+        series: what the charts are made of, by name.
     """
 
     ct: slicer.vtkMRMLScalarVolumeNode
@@ -41,16 +51,22 @@ class ResultNodes:
     lungs: slicer.vtkMRMLSegmentationNode
     slice_table: slicer.vtkMRMLTableNode
     densitometry_table: slicer.vtkMRMLTableNode
-    evidence_series: slicer.vtkMRMLPlotSeriesNode
-    probability_series: slicer.vtkMRMLPlotSeriesNode
-    operating_point_series: slicer.vtkMRMLPlotSeriesNode
-    evidence_chart: slicer.vtkMRMLPlotChartNode
-    probability_chart: slicer.vtkMRMLPlotChartNode
+    chart_table: slicer.vtkMRMLTableNode
+    marker_table: slicer.vtkMRMLTableNode
+    charts: Mapping[Chart, slicer.vtkMRMLPlotChartNode]
+    series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]
 
     def parts(self) -> dict[str, slicer.vtkMRMLNode]:
         """Every node but the CT and the record, by the name of its part."""
-        single = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("ct", "record", "overlays")}
-        return {**{f"overlay_{overlay.value}": node for overlay, node in self.overlays.items()}, **single}
+        return {
+            **{OVERLAY + overlay.value: node for overlay, node in self.overlays.items()},
+            **{name: getattr(self, name) for name in _SINGLE_PARTS},
+            **{CHART + chart.value: node for chart, node in self.charts.items()},
+            **{SERIES + name: node for name, node in self.series.items()},
+        }
+
+
+_SINGLE_PARTS = ("lungs", "slice_table", "densitometry_table", "chart_table", "marker_table")
 
 
 def show_result(
@@ -65,42 +81,145 @@ def show_result(
         volume_node: the CT; it isn't changed.
         scene: the scene that the CT is in.
     """
-    earlier = find_result(volume_node)
+    earlier = _records_of(volume_node)
     with _all_or_nothing(scene):
         nodes = _build(result, volume_node, scene)
-    if earlier is not None:
-        _hand_over_views(scene, earlier, nodes)
-        remove_result(earlier)
+    for record in earlier:
+        _hand_over_views(scene, parts_of(record), nodes.parts())
+        _remove_record(record)
     return nodes
 
 
 def find_result(volume_node: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes | None:
-    """The result of a CT that is in its scene, e.g. after a saved scene was opened; None if there isn't a whole one."""
-    scene = volume_node.GetScene()
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLTextNode")):
-        record = scene.GetNthNodeByClass(i, "vtkMRMLTextNode")
-        if record.GetAttribute(RECORD_ATTRIBUTE) is not None and record.GetNodeReference(CT_ROLE) is volume_node:
-            nodes = _from_record(record, volume_node)
-            if nodes is not None:
-                return nodes
-    return None
+    """The result of a CT that is in its scene, e.g. after a saved scene was opened; None if there isn't a whole one.
+
+    One that an earlier version saved isn't whole; the next scan replaces it.
+    """
+    found = (_from_record(record, volume_node) for record in _records_of(volume_node))
+    return next((nodes for nodes in found if nodes is not None), None)
+
+
+def result_of(nodes: ResultNodes) -> ScanResult:
+    """The whole result of a CT, rebuilt from the scene; needs no PyTorch.
+
+    Raises:
+        RecordError: the record was damaged; says what to do.
+    """
+    labels = lung_labels(nodes.lungs, nodes.ct)
+    evidence_grid = result_from_json(nodes.record.GetText(), labels).evidence.grid
+    # As it was when the CT was scanned: the CT may have been moved by a transform since.
+    as_scanned = OverlayMap(labels.values, evidence_grid.resized(labels.grid.shape))
+    return result_from_json(nodes.record.GetText(), as_scanned)
+
+
+def add_attribution(nodes: ResultNodes, attribution: Attribution) -> ResultNodes:
+    """Put a gradient attribution into the scene as one more overlay of a result; an earlier one is replaced.
+
+    If anything goes wrong on the way the scene is left as it was.
+
+    Args:
+        nodes: the result of the same CT by the same model.
+        attribution: what was computed.
+
+    Returns:
+        The result with the overlay.
+
+    Raises:
+        RecordError: the result's record was damaged.
+    """
+    scene, overlay = nodes.ct.GetScene(), Overlay.GRADIENT
+    result = result_of(nodes)
+    shown = display_map(overlay, attribution.values, display_grid(result), display_lungs(result))
+    earlier = nodes.overlays.get(overlay)
+    with _all_or_nothing(scene):
+        node = add_overlay(scene, overlay, shown, f"{nodes.ct.GetName()} {overlay.node_name}", nodes.ct)
+        _put_into(scene, _folder_of(nodes.record), [node])
+    part = OVERLAY + overlay.value
+    nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
+    if earlier is not None:
+        _hand_over_views(scene, {part: earlier}, {part: node})
+        _remove_nodes(scene, [earlier])
+    return dataclasses.replace(nodes, overlays={**nodes.overlays, overlay: node})
+
+
+def is_part_of_a_result(node: slicer.vtkMRMLNode) -> bool:
+    """Whether a node in a scene belongs to a result, also to one that an earlier version saved."""
+    return any(node in parts_of(record).values() for record in records(node.GetScene()))
 
 
 def remove_result(nodes: ResultNodes) -> None:
-    """Take a result out of the scene with all that belongs to it; shared colours stay."""
-    scene = nodes.ct.GetScene()
+    """Take a result out of the scene with all that belongs to it."""
+    _remove_record(nodes.record)
+
+
+def _remove_record(record: slicer.vtkMRMLTextNode) -> None:
+    scene = record.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes.record))
-    for node in (*nodes.parts().values(), nodes.record):
-        helpers, item = _helpers(node), hierarchy.GetItemByDataNode(node)
-        if item:
-            hierarchy.RemoveItem(item, False, False)  # first: outside the application, items outlive their nodes
-        for left in (*helpers, node):
-            if left.GetScene() is scene:
-                scene.RemoveNode(left)
+    folder = _folder_of(record)
+    _remove_nodes(scene, [*parts_of(record).values(), record])
     # What the user put into the folder keeps it.
     if hierarchy.HasItemAttribute(folder, FOLDER_ATTRIBUTE) and hierarchy.GetNumberOfItemChildren(folder) == 0:
         _remove_folder(scene, hierarchy, folder)
+
+
+def _remove_nodes(scene: slicer.vtkMRMLScene, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for node in nodes:
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.RemoveItem(item, False, False)  # first: outside the application, items outlive their nodes
+        # The legend, last, leaves first: without the display it is an error.
+        remove_helpers(node, reversed(_displays_of(node)))
+        _remove(scene, [*_storages_of(node), node])
+
+
+def remove_helpers(node: slicer.vtkMRMLDisplayableNode, displays: Iterable[slicer.vtkMRMLDisplayNode]) -> None:
+    """Remove display nodes of a node and what belongs to them alone, which Slicer leaves behind."""
+    for display in displays:
+        helpers = [display]
+        colours = display.GetColorNode()
+        if colours is not None and colours.GetAttribute(COLOURS_ATTRIBUTE) is not None:
+            helpers += [colours, *_storages_of(colours)]
+        if display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
+            for helper in (display.GetVolumePropertyNode(), display.GetROINode()):
+                if helper is not None:
+                    helpers += [*_displays_of(helper), *_storages_of(helper), helper]
+        _remove(node.GetScene(), helpers)
+
+
+def _displays_of(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLDisplayNode]:
+    count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+    return [d for d in (node.GetNthDisplayNode(i) for i in range(count)) if d is not None]
+
+
+def _storages_of(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLStorageNode]:
+    count = node.GetNumberOfStorageNodes() if node.IsA("vtkMRMLStorableNode") else 0
+    return [s for s in (node.GetNthStorageNode(i) for i in range(count)) if s is not None]
+
+
+def _remove(scene: slicer.vtkMRMLScene, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
+    for node in nodes:
+        if node.GetScene() is scene:
+            scene.RemoveNode(node)
+
+
+def records(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLTextNode]:
+    """The records of all results in a scene, also of those that an earlier version saved."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLTextNode")
+    texts = [scene.GetNthNodeByClass(i, "vtkMRMLTextNode") for i in range(count)]
+    return [text for text in texts if text.GetAttribute(RECORD_ATTRIBUTE) is not None]
+
+
+def _records_of(ct: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLTextNode]:
+    return [record for record in records(ct.GetScene()) if record.GetNodeReference(CT_ROLE) is ct]
+
+
+def parts_of(record: slicer.vtkMRMLTextNode) -> dict[str, slicer.vtkMRMLNode]:
+    """The parts that are in the scene, by their names, whichever version made them."""
+    roles: list[str] = []
+    record.GetNodeReferenceRoles(roles)
+    parts = {role[len(PART_ROLE) :]: record.GetNodeReference(role) for role in roles if role.startswith(PART_ROLE)}
+    return {name: node for name, node in parts.items() if node is not None}
 
 
 def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer.vtkMRMLScene) -> ResultNodes:
@@ -108,27 +227,21 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
     shown = {overlay: display_map(overlay, raw, grid, lungs) for overlay, raw in maps_of(result).items()}
 
     name = ct.GetName()
-    table = tables.add_slice_table(scene, result, f"{name} slices")
-    evidence_series = tables.add_evidence_series(scene, table, f"{name} slice evidence")
-    probability_series = tables.add_probability_series(scene, table, f"{name} running probability")
-    operating_point_series = tables.add_operating_point_series(scene, table, f"{name} operating point")
+    charts = add_charts(scene, result, name)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
         overlays={
-            overlay: add_overlay(scene, overlay, display, f"{name} {overlay.label}", ct)
+            overlay: add_overlay(scene, overlay, display, f"{name} {overlay.node_name}", ct)
             for overlay, display in shown.items()
         },
         lungs=add_lungs(scene, result, f"{name} lungs", ct),
-        slice_table=table,
+        slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
         densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
-        evidence_series=evidence_series,
-        probability_series=probability_series,
-        operating_point_series=operating_point_series,
-        evidence_chart=tables.add_evidence_chart(scene, evidence_series, f"{name} evidence by slice"),
-        probability_chart=tables.add_probability_chart(
-            scene, [probability_series, operating_point_series], f"{name} probability by slice"
-        ),
+        chart_table=charts.chart_table,
+        marker_table=charts.marker_table,
+        charts=charts.charts,
+        series=charts.series,
     )
     nodes.record.SetNodeReferenceID(CT_ROLE, ct.GetID())
     for part, node in nodes.parts().items():
@@ -140,10 +253,10 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
 def _add_record(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTextNode:
     record = scene.AddNewNodeByClass("vtkMRMLTextNode")
     record.SetName(name)
-    record.SetText(result_to_json(result))
+    record.SetText(record_to_json(result))
     point = result.model.operating_point
     for key, value in (
-        ("Record", "1"),
+        ("Record", RECORD_VERSION),
         ("Probability", f"{result.probability:.6f}"),
         ("OperatingPoint", f"{point.probability:.6f} ({point.source})"),
         ("Answer", "positive" if result.positive else "negative"),
@@ -154,15 +267,16 @@ def _add_record(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> sl
 
 
 def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes | None:
-    overlays = {o: record.GetNodeReference(f"{PART_ROLE}overlay_{o.value}") for o in Overlay}
-    single = {
-        f.name: record.GetNodeReference(PART_ROLE + f.name)
-        for f in fields(ResultNodes)
-        if f.name not in ("ct", "record", "overlays")
-    }
-    if None in single.values() or overlays[Overlay.EVIDENCE] is None:
+    if record.GetAttribute(RECORD_ATTRIBUTE) != RECORD_VERSION:
         return None
-    return ResultNodes(ct=ct, record=record, overlays={o: n for o, n in overlays.items() if n is not None}, **single)
+    parts = parts_of(record)
+    overlays = {overlay: parts[OVERLAY + overlay.value] for overlay in Overlay if OVERLAY + overlay.value in parts}
+    charts = {chart: parts[CHART + chart.value] for chart in Chart if CHART + chart.value in parts}
+    if not parts.keys() >= set(_SINGLE_PARTS) or Overlay.EVIDENCE not in overlays or len(charts) < len(Chart):
+        return None
+    series = {name[len(SERIES) :]: node for name, node in parts.items() if name.startswith(SERIES)}
+    single = {name: parts[name] for name in _SINGLE_PARTS}
+    return ResultNodes(ct=ct, record=record, overlays=overlays, charts=charts, series=series, **single)
 
 
 def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) -> None:
@@ -172,7 +286,12 @@ def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) ->
     parent = hierarchy.GetItemParent(ct_item) if ct_item else hierarchy.GetSceneItemID()
     folder = hierarchy.CreateFolderItem(parent, name)
     hierarchy.SetItemAttribute(folder, FOLDER_ATTRIBUTE, "1")
-    for node in (nodes.record, *nodes.parts().values()):
+    _put_into(scene, folder, [nodes.record, *nodes.parts().values()])
+
+
+def _put_into(scene: slicer.vtkMRMLScene, folder: int, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for node in nodes:
         item = hierarchy.GetItemByDataNode(node)  # the application has made one already
         if item:
             hierarchy.SetItemParent(item, folder)
@@ -180,11 +299,16 @@ def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) ->
             hierarchy.CreateItem(folder, node)
 
 
-def _hand_over_views(scene: slicer.vtkMRMLScene, earlier: ResultNodes, new: ResultNodes) -> None:
-    """Let slice and plot views that show the earlier result show the new one."""
-    successor = {earlier.overlays[o].GetID(): new.overlays[o].GetID() for o in earlier.overlays if o in new.overlays}
-    successor[earlier.evidence_chart.GetID()] = new.evidence_chart.GetID()
-    successor[earlier.probability_chart.GetID()] = new.probability_chart.GetID()
+def _folder_of(record: slicer.vtkMRMLTextNode) -> int:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(record.GetScene())
+    return hierarchy.GetItemParent(hierarchy.GetItemByDataNode(record))
+
+
+def _hand_over_views(
+    scene: slicer.vtkMRMLScene, earlier: Mapping[str, slicer.vtkMRMLNode], new: Mapping[str, slicer.vtkMRMLNode]
+) -> None:
+    """Let slice and plot views that show a part of the earlier result show the same part of the new one."""
+    successor = {earlier[name].GetID(): new[name].GetID() for name in earlier if name in new}
     for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         layers = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
         if layers.GetForegroundVolumeID() in successor:
@@ -210,16 +334,6 @@ def _all_or_nothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
             if node is not None:  # removing one may have removed another
                 scene.RemoveNode(node)
         raise
-
-
-def _helpers(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLNode]:
-    """Legend, display and storage nodes, which Slicer leaves behind when their node is removed."""
-    helpers = []
-    if node.IsA("vtkMRMLDisplayableNode"):  # the legend, last, leaves first: without the display it is an error
-        helpers += [node.GetNthDisplayNode(i) for i in reversed(range(node.GetNumberOfDisplayNodes()))]
-    if node.IsA("vtkMRMLStorableNode"):
-        helpers += [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
-    return [helper for helper in helpers if helper is not None]
 
 
 def _remove_folder(scene: slicer.vtkMRMLScene, hierarchy: slicer.vtkMRMLSubjectHierarchyNode, folder: int) -> None:

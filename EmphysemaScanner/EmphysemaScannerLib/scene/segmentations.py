@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import SimpleITK as sitk
 import slicer
+import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..core.grid import Grid
-from ..core.result import ScanResult
-from .volumes import parent_to_world
+from ..core.grid import Grid, canonical
+from ..core.result import OverlayMap, ScanResult
+from .volumes import ijk_to_world_ras, image_on, parent_to_world
 
 LUNG_COLOURS = {"Right lung": (0.55, 0.80, 0.95), "Left lung": (0.95, 0.80, 0.55)}
 LESION_COLOUR = (0.24, 1.0, 0.24)
@@ -26,6 +28,27 @@ def add_lungs(
     node = _add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)
     node.GetDisplayNode().SetVisibility(False)
     return node
+
+
+def lung_labels(lungs: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode) -> OverlayMap:
+    """The lung mask that is in the scene, as a scan has it: 1 right, 2 left, on the CT's canonical grid."""
+    reference = slicer.vtkOrientedImageData()
+    reference.SetDimensions(ct.GetImageData().GetDimensions())
+    ijk_to_node = vtk.vtkMatrix4x4()
+    ct.GetIJKToRASMatrix(ijk_to_node)
+    reference.SetImageToWorldMatrix(ijk_to_node)
+    labels = np.zeros(reference.GetDimensions()[::-1], np.uint8)
+    segmentation = lungs.GetSegmentation()
+    for label, side in enumerate(LUNG_COLOURS, start=1):
+        mask = slicer.vtkOrientedImageData()
+        if not lungs.GetBinaryLabelmapRepresentation(segmentation.GetSegmentIdBySegmentName(side), mask):
+            continue  # somebody removed this lung
+        on_ct = slicer.vtkOrientedImageData()
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(mask, reference, on_ct)
+        values = vtk_to_numpy(on_ct.GetPointData().GetScalars()).reshape(labels.shape)
+        labels[values != 0] = label
+    image = canonical(image_on(labels, ijk_to_world_ras(ct)))
+    return OverlayMap(sitk.GetArrayFromImage(image), Grid.of_image(image))
 
 
 def add_lesions(

@@ -1,4 +1,4 @@
-"""The numbers of a scan as Slicer's tables and plots: by slice, and densitometry by region."""
+"""The numbers of a scan as Slicer's tables: by slice, and densitometry by region."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ..core.result import ScanResult
 
 POSITION, EVIDENCE, PROBABILITY = "Position S (mm)", "Evidence (logit)", "Running probability"
-OPERATING_POINT = "Operating point"
-
-ORANGE, BLUE, GREY = (0.90, 0.42, 0.05), (0.10, 0.35, 0.70), (0.45, 0.45, 0.45)
+OPERATING_POINT, LAA = "Operating point", "LAA%-950"
 
 
 def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
     """One row for each slice, in the order in which the network's last unit read them."""
-    return _add_table(
+    return add_table(
         scene,
         name,
         {
@@ -30,7 +28,7 @@ def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -
             "Running logit": result.running_logit,
             PROBABILITY: result.running_probability,
             OPERATING_POINT: np.full(len(result.slice_indices), result.model.operating_point.probability),
-            "LAA%-950": result.laa_950_by_slice_percent,
+            LAA: result.laa_950_by_slice_percent,
         },
     )
 
@@ -39,7 +37,7 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
     """One row for each region of the lungs."""
     regions = result.densitometry
     measured = {
-        "LAA%-950": "laa_950_percent",
+        LAA: "laa_950_percent",
         "LAA%-910": "laa_910_percent",
         "LAA%-856": "laa_856_percent",
         "Perc15 (HU)": "perc15_hu",
@@ -50,64 +48,13 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
     }
     columns: dict[str, NDArray[np.generic] | Sequence[str]] = {"Region": list(regions)}
     columns.update({title: np.array([getattr(d, key) for d in regions.values()]) for title, key in measured.items()})
-    return _add_table(scene, name, columns)
+    return add_table(scene, name, columns)
 
 
-def add_evidence_series(
-    scene: slicer.vtkMRMLScene, table: slicer.vtkMRMLTableNode, name: str
-) -> slicer.vtkMRMLPlotSeriesNode:
-    """Bars: what each slice added to the logit."""
-    series = _add_series(scene, table, name, EVIDENCE, ORANGE)
-    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatterBar)
-    return series
-
-
-def add_probability_series(
-    scene: slicer.vtkMRMLScene, table: slicer.vtkMRMLTableNode, name: str
-) -> slicer.vtkMRMLPlotSeriesNode:
-    """A line: the probability if the scan had stopped after each slice."""
-    series = _add_series(scene, table, name, PROBABILITY, BLUE)
-    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
-    series.SetMarkerSize(5)
-    series.SetLineWidth(2)
-    return series
-
-
-def add_operating_point_series(
-    scene: slicer.vtkMRMLScene, table: slicer.vtkMRMLTableNode, name: str
-) -> slicer.vtkMRMLPlotSeriesNode:
-    """A dashed line: the probability at and above which a CT is called positive."""
-    series = _add_series(scene, table, name, OPERATING_POINT, GREY)
-    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-    series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
-    return series
-
-
-def add_evidence_chart(
-    scene: slicer.vtkMRMLScene, series: slicer.vtkMRMLPlotSeriesNode, name: str
-) -> slicer.vtkMRMLPlotChartNode:
-    chart = _add_chart(scene, [series], name, "Evidence by slice", EVIDENCE)
-    chart.LegendVisibilityOff()
-    return chart
-
-
-def add_probability_chart(
-    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str
-) -> slicer.vtkMRMLPlotChartNode:
-    """On a chart of its own: probability runs from 0 to 1, evidence is a sum's signed terms."""
-    chart = _add_chart(scene, series, name, "Running probability (read superior to inferior)", PROBABILITY)
-    chart.YAxisRangeAutoOff()
-    chart.SetYAxisRange(0.0, 1.0)
-    chart.LegendVisibilityOn()
-    chart.SetLegendFontSize(11)
-    return chart
-
-
-def _add_table(
+def add_table(
     scene: slicer.vtkMRMLScene, name: str, columns: dict[str, NDArray[np.generic] | Sequence[str]]
 ) -> slicer.vtkMRMLTableNode:
+    """A locked table of columns by their titles."""
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
     table = vtk.vtkTable()
@@ -124,35 +71,3 @@ def _add_table(
     node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
     return node
-
-
-def _add_series(
-    scene: slicer.vtkMRMLScene,
-    table: slicer.vtkMRMLTableNode,
-    name: str,
-    y_column: str,
-    colour: tuple[float, float, float],
-) -> slicer.vtkMRMLPlotSeriesNode:
-    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    series.SetName(name)
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(POSITION)
-    series.SetYColumnName(y_column)
-    series.SetColor(*colour)
-    return series
-
-
-def _add_chart(
-    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str, title: str, y_title: str
-) -> slicer.vtkMRMLPlotChartNode:
-    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-    chart.SetName(name)
-    for one in series:
-        chart.AddAndObservePlotSeriesNodeID(one.GetID())
-    chart.SetTitle(title)
-    chart.SetXAxisTitle(POSITION)
-    chart.SetYAxisTitle(y_title)
-    chart.SetTitleFontSize(14)
-    chart.SetAxisTitleFontSize(12)
-    chart.SetAxisLabelFontSize(11)
-    return chart

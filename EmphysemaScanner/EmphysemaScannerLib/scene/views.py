@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import slicer
 from numpy.typing import NDArray
 
+from . import overlays
+from .charts import Chart
+from .colours import ColourMap
 from .overlays import Overlay
-from .result import ResultNodes
+from .rendering import hide_all_in_3d
+from .result import ResultNodes, is_part_of_a_result
+from .tables import EVIDENCE, POSITION
 from .volumes import ijk_to_world_ras
 
 LUNG_WINDOW, LUNG_LEVEL = 1400.0, -500.0  # HU
 OPACITY = 0.5
+LEAST_COSINE = 0.7  # between an axial view's normal and the body's axis
 
-LAYOUT_ID = 8_427  # any number that no other extension uses
+EVIDENCE_PLOT, CHOSEN_PLOT = "PlotView1", "PlotView2"
+AXIAL_VIEW = "Red"
 _SLICE_VIEW = """<view class="vtkMRMLSliceNode" singletontag="{tag}">
   <property name="orientation" action="default">{orientation}</property>
   <property name="viewlabel" action="default">{label}</property>
@@ -24,23 +31,67 @@ _SLICE_VIEW = """<view class="vtkMRMLSliceNode" singletontag="{tag}">
 _PLOT_VIEW = """<view class="vtkMRMLPlotViewNode" singletontag="{tag}">
   <property name="viewlabel" action="default">{label}</property>
 </view>"""
-_AXIAL = _SLICE_VIEW.format(tag="Red", orientation="Axial", label="R", colour="#F34A33")
+_AXIAL = _SLICE_VIEW.format(tag=AXIAL_VIEW, orientation="Axial", label="R", colour="#F34A33")
 _CORONAL = _SLICE_VIEW.format(tag="Green", orientation="Coronal", label="G", colour="#6EB04B")
 _SAGITTAL = _SLICE_VIEW.format(tag="Yellow", orientation="Sagittal", label="Y", colour="#EDD54C")
-EVIDENCE_PLOT, PROBABILITY_PLOT = "PlotView1", "PlotView2"
-LAYOUT = f"""<layout type="vertical" split="true">
+_THREE_D = """<view class="vtkMRMLViewNode" singletontag="1">
+  <property name="viewlabel" action="default">1</property>
+</view>"""
+_LAYOUT = """<layout type="vertical" split="true">
   <item splitSize="700"><layout type="horizontal" split="true">
-    <item splitSize="600">{_AXIAL}</item>
-    <item splitSize="400"><layout type="vertical">
-      <item>{_CORONAL}</item>
-      <item>{_SAGITTAL}</item>
+    <item splitSize="{axial_size}">{axial}</item>
+    <item splitSize="{side_size}"><layout type="vertical" split="true">
+      <item>{coronal}</item>
+      <item>{sagittal}</item>
     </layout></item>
+    {three_d}
   </layout></item>
-  <item splitSize="300"><layout type="horizontal">
-    <item>{_PLOT_VIEW.format(tag=EVIDENCE_PLOT, label="E")}</item>
-    <item>{_PLOT_VIEW.format(tag=PROBABILITY_PLOT, label="P")}</item>
+  <item splitSize="300"><layout type="horizontal" split="true">
+    <item splitSize="500">{evidence}</item>
+    <item splitSize="500">{chosen}</item>
   </layout></item>
 </layout>"""
+_VIEWS = {
+    "axial": _AXIAL,
+    "coronal": _CORONAL,
+    "sagittal": _SAGITTAL,
+    "evidence": _PLOT_VIEW.format(tag=EVIDENCE_PLOT, label="E"),
+    "chosen": _PLOT_VIEW.format(tag=CHOSEN_PLOT, label="P"),
+}
+READING_LAYOUT, READING_LAYOUT_3D = 8_427, 8_428  # any numbers that no other extension uses
+READING_LAYOUTS = {
+    READING_LAYOUT: _LAYOUT.format(**_VIEWS, axial_size=600, side_size=400, three_d=""),
+    READING_LAYOUT_3D: _LAYOUT.format(
+        **_VIEWS, axial_size=420, side_size=280, three_d=f'<item splitSize="300">{_THREE_D}</item>'
+    ),
+}
+
+
+def use_layout(layout: slicer.vtkMRMLLayoutNode, with_3d: bool) -> None:
+    """Show the reading layout: a large axial view, coronal and sagittal beside it, two plots below.
+
+    Args:
+        layout: the scene's layout node.
+        with_3d: with a 3D view at the right.
+    """
+    number = READING_LAYOUT_3D if with_3d else READING_LAYOUT
+    if not layout.IsLayoutDescription(number):
+        layout.AddLayoutDescription(number, READING_LAYOUTS[number])
+    layout.SetViewArrangement(number)
+
+
+def style_overlay(nodes: ResultNodes, overlay: Overlay, threshold: float, colours: ColourMap) -> None:
+    """Draw an overlay with other colours, and only its stronger values; its legend shows the same.
+
+    Args:
+        overlay: one that the result has.
+        threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
+            values, on either side of zero.
+
+    Raises:
+        ValueError: the threshold is not from 0 to 1.
+    """
+    overlays.style(nodes.overlays[overlay], overlay, threshold, colours)
 
 
 def set_overlay(
@@ -82,21 +133,53 @@ def use_lung_window(ct: slicer.vtkMRMLScalarVolumeNode) -> None:
         display.SetWindowLevel(LUNG_WINDOW, LUNG_LEVEL)
 
 
-def show_in_layout(nodes: ResultNodes, layout: slicer.vtkMRMLLayoutNode) -> None:
-    """Switch to the layout of three slice views and two plots, and fill it with a result."""
-    if not layout.IsLayoutDescription(LAYOUT_ID):
-        layout.AddLayoutDescription(LAYOUT_ID, LAYOUT)
-    layout.SetViewArrangement(LAYOUT_ID)
-    show_plots(nodes)
+def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
+    """Put the charts into the plot views of the reading layout, as far as there are such views: evidence at the left.
+
+    Args:
+        right: the chart at the right.
+    """
+    _put_charts(nodes.ct.GetScene(), {EVIDENCE_PLOT: nodes.charts[Chart.EVIDENCE], CHOSEN_PLOT: nodes.charts[right]})
 
 
-def show_plots(nodes: ResultNodes) -> None:
-    """Put the charts into the plot views that the present layout has."""
-    charts = {EVIDENCE_PLOT: nodes.evidence_chart, PROBABILITY_PLOT: nodes.probability_chart}
-    for tag, chart in charts.items():
-        plot = nodes.ct.GetScene().GetSingletonNode(tag, "vtkMRMLPlotViewNode")
-        if plot is not None:
-            plot.SetPlotChartNodeID(chart.GetID())
+def clear_charts(scene: slicer.vtkMRMLScene) -> None:
+    """Take the charts of results out of all plot views; others stay."""
+    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotViewNode")):
+        plot = scene.GetNthNodeByClass(i, "vtkMRMLPlotViewNode")
+        chart = plot.GetPlotChartNode()
+        if chart is not None and is_part_of_a_result(chart):
+            plot.SetPlotChartNodeID(None)
+
+
+def show_ct_alone(ct: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a CT that has no result: no overlay, chart or rendering of another CT stays beside it."""
+    scene = ct.GetScene()
+    for composite in composite_nodes(scene):
+        composite.SetBackgroundVolumeID(ct.GetID())
+        foreground = scene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+        if foreground is not None and is_part_of_a_result(foreground):
+            composite.SetForegroundVolumeID(None)
+        announce_layers(composite)
+    clear_charts(scene)
+    hide_all_in_3d(scene)
+
+
+def jump_to_slice(nodes: ResultNodes, position_mm: float) -> None:
+    """Move the axial view to a slice; the other views stay.
+
+    Args:
+        position_mm: RAS S coordinate.
+    """
+    axial = _axial_view(nodes.ct.GetScene())
+    if axial is not None:
+        right, anterior, _superior = _centre(axial)
+        axial.JumpSliceByOffsetting(right, anterior, position_mm)
+
+
+def axial_position(scene: slicer.vtkMRMLScene) -> float | None:
+    """RAS S coordinate, mm, of what the axial view shows at its centre; None if there is no axial view."""
+    axial = _axial_view(scene)
+    return None if axial is None else _centre(axial)[2]
 
 
 def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompositeNode]:
@@ -106,10 +189,17 @@ def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompo
 
 
 def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
-    """World RAS, mm, of the place in the lungs with the most evidence, in either direction, on its three planes."""
-    values = np.abs(slicer.util.arrayFromVolume(nodes.overlays[Overlay.EVIDENCE]))
-    kji = [int(values.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3)]
-    return (ijk_to_world_ras(nodes.overlays[Overlay.EVIDENCE]) @ [*kji[::-1], 1.0])[:3]
+    """World RAS, mm, of the place with the most evidence, in either direction, in the slice of the highest bar."""
+    node = nodes.overlays[Overlay.EVIDENCE]
+    values, matrix = np.abs(slicer.util.arrayFromVolume(node)), ijk_to_world_ras(node)
+    evidence = np.abs(slicer.util.arrayFromTableColumn(nodes.slice_table, EVIDENCE))
+    position = slicer.util.arrayFromTableColumn(nodes.slice_table, POSITION)[int(evidence.argmax())]
+    slices, rows, columns = values.shape
+    first_centre = (matrix @ [(columns - 1) / 2, (rows - 1) / 2, 0.0, 1.0])[2]
+    k = int(np.abs(first_centre + matrix[2, 2] * np.arange(slices) - position).argmin())
+    in_slice = values[k] if values[k].any() else values.sum(axis=0)  # a bar may come from beside the lungs
+    j, i = int(in_slice.sum(axis=1).argmax()), int(in_slice.sum(axis=0).argmax())
+    return (matrix @ [i, j, k, 1.0])[:3]
 
 
 def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
@@ -136,3 +226,23 @@ def lung_bounds(nodes: ResultNodes) -> NDArray[np.float64]:
     if not bounds[1] > bounds[0]:
         nodes.ct.GetRASBounds(bounds)
     return bounds.reshape(3, 2).T
+
+
+def _put_charts(scene: slicer.vtkMRMLScene, charts: Mapping[str, slicer.vtkMRMLPlotChartNode]) -> None:
+    for tag, chart in charts.items():
+        plot = scene.GetSingletonNode(tag, "vtkMRMLPlotViewNode")
+        if plot is not None and plot.GetPlotChartNodeID() != chart.GetID():
+            plot.SetPlotChartNodeID(chart.GetID())
+
+
+def _axial_view(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSliceNode | None:
+    """The large view of the reading layout, unless somebody has turned it away from the axial plane."""
+    node = scene.GetSingletonNode(AXIAL_VIEW, "vtkMRMLSliceNode")
+    if node is None or abs(node.GetSliceToRAS().GetElement(2, 2)) < LEAST_COSINE:
+        return None
+    return node
+
+
+def _centre(view: slicer.vtkMRMLSliceNode) -> tuple[float, float, float]:
+    right, anterior, superior = (view.GetSliceToRAS().GetElement(axis, 3) for axis in range(3))
+    return right, anterior, superior

@@ -44,8 +44,21 @@ def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
             f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour picture; "
             "choose a chest CT with one value in Hounsfield units per voxel."
         )
-    spacing, direction, origin = _geometry(ijk_to_world_ras(node), name)
-    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+    return image_on(slicer.util.arrayFromVolume(node), ijk_to_world_ras(node), name)
+
+
+def image_on(values: NDArray[np.generic], ijk_to_world: NDArray[np.float64], name: str = "") -> sitk.Image:
+    """An array (K, J, I) as an image in patient space.
+
+    Args:
+        ijk_to_world: 4 x 4 to world RAS in mm.
+        name: of the volume, for the error.
+
+    Raises:
+        GeometryError: the axes have no length or are not perpendicular.
+    """
+    spacing, direction, origin = _geometry(ijk_to_world, name)
+    image = sitk.GetImageFromArray(values)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(origin.tolist())
     image.SetDirection(direction.ravel().tolist())

@@ -1,0 +1,244 @@
+"""The charts of a scan by slice: evidence, running probability, density, and how active the network's units were.
+
+All share one axis, the slices' positions, and each has fixed ranges, so that nothing jumps while the marker of the
+slice that is shown moves through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from ..core.grid import area_average
+from ..core.result import ScanResult
+from ..i18n import tr as _
+from . import tables
+from .tables import EVIDENCE, LAA, OPERATING_POINT, POSITION, PROBABILITY
+
+ORANGE, BLUE, GREY, GREEN = (0.90, 0.42, 0.05), (0.10, 0.35, 0.70), (0.45, 0.45, 0.45), (0.20, 0.55, 0.35)
+UNITS = {  # of the network, first to last; apart in all common colour blindness
+    "asc1": (0.90, 0.60, 0.00),
+    "desc1": (0.35, 0.70, 0.90),
+    "asc2": (0.00, 0.62, 0.45),
+    "desc2": (0.80, 0.40, 0.70),
+}
+MARKER_COLOUR = (0.10, 0.10, 0.10)
+MARGIN = 0.08  # of a range, so that the longest bar doesn't touch the frame
+LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs shouldn't look ill
+
+
+class Chart(Enum):
+    """What is drawn by slice."""
+
+    EVIDENCE = "evidence"
+    PROBABILITY = "probability"
+    LAA = "laa"
+    ACTIVATION = "activation"
+
+    def label(self) -> str:
+        """Its name in the window."""
+        return {
+            Chart.EVIDENCE: _("Evidence"),
+            Chart.PROBABILITY: _("Running probability"),
+            Chart.LAA: _("Low attenuation area (LAA%-950)"),
+            Chart.ACTIVATION: _("Activation of the units"),
+        }[self]
+
+
+@dataclass(frozen=True)
+class ChartNodes:
+    """The nodes of all charts.
+
+    Attributes:
+        chart_table: what is drawn, one row for each slice in reading order; ``slice_table`` is for people.
+        marker_table: two rows: the ends of the line that marks a slice, in each chart.
+        series: by name; those named ``marker_...`` are the marker.
+        charts: one for each ``Chart``.
+    """
+
+    chart_table: slicer.vtkMRMLTableNode
+    marker_table: slicer.vtkMRMLTableNode
+    series: dict[str, slicer.vtkMRMLPlotSeriesNode]
+    charts: dict[Chart, slicer.vtkMRMLPlotChartNode]
+
+
+def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> ChartNodes:
+    """Tables, series and charts of a result; the marker is at the slice with the most evidence.
+
+    Args:
+        name: of the CT; tables and charts begin with it.
+    """
+    laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
+    activation = activation_by_slice(result)
+    ranges = {
+        Chart.EVIDENCE: _range_of(result.slice_evidence),
+        Chart.PROBABILITY: (0.0, 1.0),
+        Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN))),
+        Chart.ACTIVATION: (0.0, 1.0 + MARGIN),
+    }
+    table = tables.add_table(
+        scene,
+        f"{name} chart",
+        {
+            POSITION: result.slice_positions_mm,
+            EVIDENCE: result.slice_evidence,
+            PROBABILITY: result.running_probability,
+            OPERATING_POINT: np.full(len(laa), result.model.operating_point.probability),
+            LAA: laa,
+            **activation,
+        },
+    )
+    marked = result.slice_positions_mm[result.telling_slices(1)[0]]
+    marker_table = tables.add_table(
+        scene,
+        f"{name} chart marker",
+        {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
+    )
+    bars = {
+        "evidence": _add_bars(scene, table, EVIDENCE, _("Evidence"), ORANGE),
+        "laa": _add_bars(scene, table, LAA, LAA, GREEN),
+    }
+    running = _add_line(scene, table, PROBABILITY, _("Running probability"), BLUE, width=2)
+    running.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+    running.SetMarkerSize(5)
+    point = _add_line(scene, table, OPERATING_POINT, _("Operating point"), GREY)
+    point.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
+    lines = {"probability": running, "operating_point": point}
+    lines |= {unit: _add_line(scene, table, unit, unit, UNITS.get(unit, GREY), width=2) for unit in activation}
+    markers = {
+        f"marker_{chart.value}": _add_line(scene, marker_table, chart.value, _("Shown slice"), MARKER_COLOUR, width=1.5)
+        for chart in Chart
+    }
+    series = {**bars, **lines, **markers}
+    drawn = {
+        Chart.EVIDENCE: ["evidence"],
+        Chart.PROBABILITY: ["probability", "operating_point"],
+        Chart.LAA: ["laa"],
+        Chart.ACTIVATION: list(activation),
+    }
+    positions = _positions_range(result.slice_positions_mm)
+    charts = {}
+    for chart, names in drawn.items():
+        in_chart = [series[one] for one in (*names, f"marker_{chart.value}")]
+        node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _y_title(chart))
+        node.XAxisRangeAutoOff()
+        node.SetXAxisRange(*positions)
+        node.YAxisRangeAutoOff()
+        node.SetYAxisRange(*ranges[chart])
+        node.SetLegendVisibility(len(names) > 1)
+        charts[chart] = node
+    return ChartNodes(table, marker_table, series, charts)
+
+
+def activation_by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
+    """How active each unit was in the lungs of each slice, in reading order, as a share of its most active slice.
+
+    Returns:
+        By unit: (slices,) the mean activation within the lungs, divided by its own largest; NaN without lung.
+    """
+    shares = {}
+    for unit, raw in result.activations.items():
+        lung = area_average(result.lung_fraction.values, raw.values.shape).astype(np.float64)
+        area = lung.sum(axis=(1, 2))
+        total = (raw.values * lung).sum(axis=(1, 2))
+        mean = np.divide(total, area, out=np.full(len(area), np.nan), where=area > 0)[result.slice_indices]
+        largest = np.nanmax(mean) if np.isfinite(mean).any() else 0.0
+        shares[unit] = mean / largest if largest > 0 else mean
+    return shares
+
+
+def _range_of(values: NDArray[np.float64]) -> tuple[float, float]:
+    """What a chart of bars shows: all of them and zero, with a margin."""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    margin = MARGIN * (high - low) or 1.0
+    return low - margin * (low < 0 or high == 0), high + margin * (high > 0 or low == 0)
+
+
+def _positions_range(positions: NDArray[np.float64]) -> tuple[float, float]:
+    """All slices with one more at either end."""
+    low, high = float(positions.min()), float(positions.max())
+    slice_mm = (high - low) / max(len(positions) - 1, 1) or 1.0
+    return low - slice_mm, high + slice_mm
+
+
+def _title(chart: Chart) -> str:
+    return {
+        Chart.EVIDENCE: _("Evidence by slice"),
+        Chart.PROBABILITY: _("Running probability (read superior to inferior)"),
+        Chart.LAA: _("Low attenuation area by slice"),
+        Chart.ACTIVATION: _("Activation by slice, each unit divided by its largest"),
+    }[chart]
+
+
+def _y_title(chart: Chart) -> str:
+    return {
+        Chart.EVIDENCE: _("Evidence (logit)"),
+        Chart.PROBABILITY: _("Probability"),
+        Chart.LAA: _("LAA%-950 (% of lung)"),
+        Chart.ACTIVATION: _("Share of the largest"),
+    }[chart]
+
+
+def _add_bars(
+    scene: slicer.vtkMRMLScene,
+    table: slicer.vtkMRMLTableNode,
+    column: str,
+    name: str,
+    colour: tuple[float, float, float],
+) -> slicer.vtkMRMLPlotSeriesNode:
+    series = _add_series(scene, table, column, name, colour)
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatterBar)
+    return series
+
+
+def _add_line(
+    scene: slicer.vtkMRMLScene,
+    table: slicer.vtkMRMLTableNode,
+    column: str,
+    name: str,
+    colour: tuple[float, float, float],
+    width: float = 1.0,
+) -> slicer.vtkMRMLPlotSeriesNode:
+    series = _add_series(scene, table, column, name, colour)
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+    series.SetLineWidth(width)
+    return series
+
+
+def _add_series(
+    scene: slicer.vtkMRMLScene,
+    table: slicer.vtkMRMLTableNode,
+    column: str,
+    name: str,
+    colour: tuple[float, float, float],
+) -> slicer.vtkMRMLPlotSeriesNode:
+    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+    series.SetName(name)  # what the legend shows, so without the CT's name
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(POSITION)
+    series.SetYColumnName(column)
+    series.SetColor(*colour)
+    return series
+
+
+def _add_chart(
+    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str, title: str, y_title: str
+) -> slicer.vtkMRMLPlotChartNode:
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+    chart.SetName(name)
+    for one in series:
+        chart.AddAndObservePlotSeriesNodeID(one.GetID())
+    chart.SetTitle(title)
+    chart.SetXAxisTitle(_("Position S (mm)"))
+    chart.SetYAxisTitle(y_title)
+    chart.SetTitleFontSize(14)
+    chart.SetAxisTitleFontSize(12)
+    chart.SetAxisLabelFontSize(11)
+    chart.SetLegendFontSize(11)
+    return chart
