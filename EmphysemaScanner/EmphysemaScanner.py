@@ -7,17 +7,21 @@ Loading this file needs no PyTorch. What needs it is imported where it is used.
 import importlib.util
 import sys
 import unittest
-from collections.abc import Callable
-from enum import Enum
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import slicer
 import vtk
-from EmphysemaScannerLib.core.errors import EmphysemaScannerError, ModelFileError, NotAChestCTError, ScanCancelled
+from EmphysemaScannerLib.core.errors import EmphysemaScannerError, NotAChestCTError
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
-from EmphysemaScannerLib.jobs.worker import JobCancelledError, shared_worker
+from EmphysemaScannerLib.engine.device import Device, Precision
+from EmphysemaScannerLib.jobs.worker import shared_worker
+from EmphysemaScannerLib.scene.charts import Chart
+from EmphysemaScannerLib.scene.colours import ColourMap
+from EmphysemaScannerLib.scene.overlays import Overlay
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -31,13 +35,15 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 if TYPE_CHECKING:
+    from EmphysemaScannerLib.core.attribution import Attribution
     from EmphysemaScannerLib.core.result import ScanResult
+    from EmphysemaScannerLib.engine.batch import BatchRow, BatchSummary
+    from EmphysemaScannerLib.engine.compare import Comparison
+    from EmphysemaScannerLib.engine.saving import Kind
+    from EmphysemaScannerLib.jobs.process import BackgroundProcess
     from EmphysemaScannerLib.scene.result import ResultNodes
 
-REQUIREMENTS = ["safetensors>=0.4.5"]  # besides PyTorch and what Slicer itself brings
-
-NOTE_STYLE = "QLabel { background-color: #e8eef4; color: #1c2b39; padding: 6px; border-radius: 3px; }"
-ERROR_STYLE = "QLabel { background-color: #f8d0cc; color: #4a0f0a; padding: 6px; border-radius: 3px; }"
+Progress = Callable[[float, str], None]
 
 
 class EmphysemaScanner(ScriptedLoadableModule):
@@ -55,46 +61,14 @@ class EmphysemaScanner(ScriptedLoadableModule):
             "<p>Choose a chest CT and press <b>Scan</b>. From the Python console:"
             "<pre>logic = slicer.util.getModuleLogic('EmphysemaScanner')\n"
             "result = logic.scan(getNode('CT'))\n"
-            "logic.show(result, getNode('CT'))</pre>"
+            "logic.show(result)</pre>"
             "Research use only. Not a medical device; not for diagnosis or treatment."
         )
         self.parent.acknowledgementText = _(
             "The network and its training follow N. Braman, D. Beymer, E. Dehghan, <i>Disease detection in weakly"
             " annotated volumetric medical images using a convolutional LSTM network</i> (2018)."
         )
-
-
-class Device(Enum):
-    """Where the network runs. Saved scenes hold the names."""
-
-    AUTO = "auto"
-    CUDA = "cuda"
-    MPS = "mps"
-    CPU = "cpu"
-
-    def label(self) -> str:
-        """What the chooser shows."""
-        return _("Automatic") if self is Device.AUTO else self.name
-
-
-class Overlay(Enum):
-    """What is shown over the CT. Saved scenes hold the names."""
-
-    EVIDENCE = "evidence"
-    ASC1 = "asc1"
-    DESC1 = "desc1"
-    ASC2 = "asc2"
-    DESC2 = "desc2"
-
-    def label(self) -> str:
-        """What the chooser shows."""
-        return {
-            Overlay.EVIDENCE: _("Evidence"),
-            Overlay.ASC1: _("Activation, unit 1 (ascending)"),
-            Overlay.DESC1: _("Activation, unit 2 (descending)"),
-            Overlay.ASC2: _("Activation, unit 3 (ascending)"),
-            Overlay.DESC2: _("Activation, unit 4 (descending)"),
-        }[self]
+        slicer.app.connect("startupCompleted()", registerSamples)
 
 
 @parameterNodeWrapper
@@ -103,62 +77,54 @@ class EmphysemaScannerParameterNode:
 
     inputVolume: vtkMRMLScalarVolumeNode
     modelPath: Path
-    device: Device = Device.AUTO
     overlay: Overlay = Overlay.EVIDENCE
     overlayVisible: bool = True
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
-
-
-class PackagesMissingError(EmphysemaScannerError):
-    """A Python package that scanning needs is not installed."""
-
-
-class VolumeRemovedError(EmphysemaScannerError):
-    """The CT left the scene while it was being scanned."""
+    overlayThreshold: Annotated[float, WithinRange(0, 1)] = 0.1
+    overlayColours: ColourMap = ColourMap.STANDARD
+    chart: Chart = Chart.PROBABILITY
 
 
 class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The window."""
+    """What Slicer tells the window: set up, entered, left, scene closed, reloaded."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.window = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._shownOverlay = None
-        self._resultVolumeNode = None
-        self._scanning = False
-        self._cleanedUp = False
 
     def setup(self) -> None:
+        from EmphysemaScannerLib.window.window import Window
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/EmphysemaScanner.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = EmphysemaScannerLogic()
-
+        self.window = Window(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
-        self.ui.scanButton.connect("clicked(bool)", self.onScanButton)
-        self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
-        self._say("")
-        self._setScanning(False)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
-        self._cleanedUp = True
         if self.logic is not None:
             self.logic.close()
+        if self.window is not None:
+            self.window.close()
         self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self) -> None:
         self.initializeParameterNode()
+        self.window.enter()
 
     def exit(self) -> None:
+        self.window.leave()
         self.setParameterNode(None)
 
     def onReload(self) -> None:
@@ -169,23 +135,14 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         self.setParameterNode(None)
-        self._resultVolumeNode = None
 
-    def onSceneEndClose(self, caller, event) -> None:
+    def onSceneEnd(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
-        """Attach the scene's parameter node, with a CT and the shipped model chosen where nothing is."""
-        node = self.logic.getParameterNode()
-        if not node.inputVolume:
-            node.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-        if node.modelPath == Path():
-            try:
-                node.modelPath = default_model_path()
-            except ModelFileError as error:
-                self._say(str(error))
-        self.setParameterNode(node)
+        """Attach the scene's parameter node."""
+        self.setParameterNode(self.logic.getParameterNode())
 
     def setParameterNode(self, parameterNode: EmphysemaScannerParameterNode | None) -> None:
         """Connect the window to another parameter node, or to none."""
@@ -194,125 +151,30 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self._parameterNode = parameterNode
         if self._parameterNode:
-            self._shownOverlay = self._overlayChoice()  # entering the module leaves the views as they are
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-            self.onParametersChanged()
+        if self.window is not None and not self.window.work.closed:
+            self.window.follow(parameterNode)
 
     def onParametersChanged(self, caller=None, event=None) -> None:
-        """Bring the window, and the overlay if its choice has changed, to what is chosen now."""
-        self._updateScanButton()
-        if self._parameterNode is None:
-            return
-        volumeNode = self._parameterNode.inputVolume  # another CT's result would be taken for this one's
-        self.ui.resultCollapsibleButton.visible = volumeNode is not None and volumeNode is self._resultVolumeNode
-        choice = self._overlayChoice()
-        if choice != self._shownOverlay:
-            anotherCt = self._shownOverlay is None or choice[0] is not self._shownOverlay[0]
-            self._shownOverlay = choice
-            nodes = self.logic.setOverlay(*choice)
-            if anotherCt:
-                self._say("")  # it was about the last CT
-                if nodes is not None:
-                    self.logic.showInLayout(nodes)
-
-    def onScanButton(self) -> None:
-        """Scan, or cancel the scan that is running."""
-        if self._scanning:
-            self.logic.cancel()
-            self.ui.scanButton.enabled = False
-            self.ui.scanButton.text = _("Cancelling...")
-            return
-        node = self._parameterNode
-        volumeNode, modelPath, device = node.inputVolume, node.modelPath, node.device
-        self._setScanning(True)
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The scan failed.")):
-                sentence, style = self._scanAndShow(volumeNode, modelPath, device)
-        finally:
-            if not self._cleanedUp:
-                self._setScanning(False)
-        if not self._cleanedUp:
-            self._say(sentence, style)
-
-    def onTorchButton(self) -> None:
-        """Offer to install PyTorch through its extension."""
-        with slicer.util.tryWithErrorDisplay(_("PyTorch could not be installed.")):
-            try:
-                self.logic.installTorch()
-            except EmphysemaScannerError as error:
-                self._say(str(error), ERROR_STYLE)
-        self._updateScanButton()
-
-    def _scanAndShow(self, volumeNode, modelPath: Path, device: Device) -> tuple[str, str]:
-        """The sentence to say afterwards, and its style."""
-        try:
-            result = self.logic.scan(volumeNode, modelPath, device, progress=self._onProgress)
-            nodes = self.logic.show(result, volumeNode)
-        except ScanCancelled as cancelled:
-            return str(cancelled), NOTE_STYLE
-        except EmphysemaScannerError as error:
-            return str(error), ERROR_STYLE
-        self._resultVolumeNode = volumeNode
-        self._showResult(result)
-        self.onParametersChanged()
-        node = self.logic.getParameterNode()
-        self.logic.setOverlay(volumeNode, node.overlay, node.overlayVisible, node.overlayOpacity)
-        self.logic.showInLayout(nodes)
-        return "", NOTE_STYLE
-
-    def _overlayChoice(self) -> tuple:
-        node = self._parameterNode
-        return node.inputVolume, node.overlay, node.overlayVisible, node.overlayOpacity
-
-    def _onProgress(self, fraction: float, stage: str) -> None:
-        if not self._cleanedUp:
-            self.ui.progressBar.value = round(1000 * fraction)
-            self.ui.progressBar.format = f"{stage} (%p %)"
-
-    def _setScanning(self, scanning: bool) -> None:
-        self._scanning = scanning
-        self.ui.progressBar.visible = scanning
-        self.ui.progressBar.value = 0
-        self.ui.inputsCollapsibleButton.enabled = not scanning
-        if scanning:
-            self._say("")
-        self._updateScanButton()
-
-    def _updateScanButton(self) -> None:
-        torchMissing = importlib.util.find_spec("torch") is None
-        self.ui.torchFrame.visible = torchMissing
-        button = self.ui.scanButton
-        if self._scanning:
-            button.enabled, button.text, button.toolTip = True, _("Cancel"), _("Stop the scan; nothing is changed.")
-            return
-        button.text = _("Scan")
-        chosen = self._parameterNode is not None and self._parameterNode.inputVolume is not None
-        button.enabled = chosen and not torchMissing
-        if torchMissing:
-            button.toolTip = _("Install PyTorch first.")
-        else:
-            button.toolTip = _("Scan the chosen CT.") if chosen else _("Choose a chest CT first.")
-
-    def _say(self, sentence: str, style: str = NOTE_STYLE) -> None:
-        self.ui.statusLabel.text = sentence
-        self.ui.statusLabel.styleSheet = style
-        self.ui.statusLabel.visible = bool(sentence)
-
-    def _showResult(self, result: "ScanResult") -> None:
-        from EmphysemaScannerLib.engine import panel, wording
-
-        self.ui.cautionLabel.text = panel.caution(result)
-        self.ui.probabilityLabel.text = panel.probability(result)
-        self.ui.verdictLabel.text = wording.verdict(result)
-        self.ui.warningsLabel.text = panel.warnings(result)
-        self.ui.warningsLabel.visible = bool(result.warnings)
-        self.ui.densitometryLabel.text = panel.densitometry(result)
-        self.ui.provenanceLabel.text = panel.provenance(result)
+        self.window.on_parameters_changed()
 
 
 class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
-    """Scanning and showing, for the window and for the Python console; to be called on the main thread."""
+    """The same work for the window and for the Python console; to be called on the main thread.
+
+    Whatever takes long waits while the window stays alive, reports to ``progress`` the share done (0 to 1) and the
+    stage, can be ended by ``cancel`` (also from ``progress``), and raises
+
+    - ``ScanCancelled``: it was cancelled, or Slicer is closing;
+    - ``VolumeRemovedError``: the CT left the scene in the meantime;
+    - ``PackagesMissingError``: PyTorch or another package is not installed;
+    - another ``EmphysemaScannerError``: anything else that the user can do something about; the message says what.
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._scanned = weakref.WeakValueDictionary()  # results by the ID of their CT's node, for show(result)
 
     def getParameterNode(self) -> EmphysemaScannerParameterNode:
         return EmphysemaScannerParameterNode(super().getParameterNode())
@@ -322,135 +184,214 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         volumeNode: vtkMRMLScalarVolumeNode,
         modelPath: Path | str | None = None,
         device: Device = Device.AUTO,
-        progress: Callable[[float, str], None] | None = None,
+        precision: Precision = Precision.AUTO,
+        progress: Progress | None = None,
     ) -> "ScanResult":
-        """Ask a model about a chest CT; waits while the window stays alive, and changes nothing in the scene.
+        """Ask a model about a chest CT; changes nothing in the scene.
 
         Args:
             volumeNode: a CT in HU, in any orientation, under any linear transform.
             modelPath: a model file; the model that comes with the module if None.
             device: where the network runs.
-            progress: told the share done (0 to 1) and the stage, on the main thread. ``cancel`` may be called from it.
-
-        Raises:
-            ScanCancelled: ``cancel`` was called, or Slicer is closing.
-            VolumeRemovedError: the CT left the scene in the meantime.
-            PackagesMissingError: PyTorch or another package is not installed.
-            EmphysemaScannerError: anything else that the user can do something about; the message says what.
+            precision: with how many bits it calculates.
+            progress: told the share done and the stage.
         """
-        if volumeNode is None or volumeNode.GetImageData() is None:
-            raise NotAChestCTError(_("There is no image to scan; choose a chest CT."))
-        if shared_worker().busy:
-            raise EmphysemaScannerError(_("Another scan is still running; wait for it or cancel it first."))
-        path = default_model_path() if modelPath is None else Path(modelPath)
-        self.ensurePackages()
-        from EmphysemaScannerLib.scene.volumes import image_from_volume_node
+        from EmphysemaScannerLib.window import longwork
 
-        image = image_from_volume_node(volumeNode)
-        scene, name, mainWindow = volumeNode.GetScene(), volumeNode.GetName(), slicer.util.mainWindow()
-        windowWasOpen = mainWindow is not None and mainWindow.visible
-
-        def pump() -> None:
-            slicer.app.processEvents()
-            if volumeNode.GetScene() is not scene or (windowWasOpen and not mainWindow.visible):
-                self.cancel()
-
-        def work(report: Callable[[float, str], None]) -> "ScanResult":
-            from EmphysemaScannerLib.core import modelfile
-            from EmphysemaScannerLib.engine import device as devices
-
-            report(0.0, "Loading the model")
-            model = modelfile.load(path)
-            return devices.scan_on(devices.choose(devices.Device(device.value)), image, model, report, name)
-
-        try:
-            result = shared_worker().run(work, pump=pump, on_progress=progress or (lambda fraction, stage: None))
-        except JobCancelledError:
-            result = None
-        if volumeNode.GetScene() is not scene:
-            raise VolumeRemovedError(_("The CT was removed during the scan; the result was discarded."))
-        if result is None:
-            raise ScanCancelled(_("The scan was cancelled; nothing was changed."))
+        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress)
+        self._scanned[volumeNode.GetID()] = result
         return result
 
-    def cancel(self) -> None:
-        """Ask a running scan to stop; it does at the next slice."""
-        shared_worker().cancel()
+    def show(self, result: "ScanResult", volumeNode: vtkMRMLScalarVolumeNode | None = None) -> "ResultNodes":
+        """Put a result into the scene beside its CT: overlays, lungs, tables and charts; whole or not at all.
 
-    def close(self) -> None:
-        """Cancel a running scan and end the worker's thread, waiting a few seconds at most."""
-        shared_worker().close()
-
-    def show(self, result: "ScanResult", volumeNode: vtkMRMLScalarVolumeNode) -> "ResultNodes":
-        """Put a result into the scene beside its CT: overlays, lungs, tables and charts; whole or not at all."""
+        Args:
+            result: what ``scan`` answered.
+            volumeNode: its CT; the one that ``scan`` was given if None.
+        """
         from EmphysemaScannerLib.scene.result import show_result
 
-        return show_result(result, volumeNode, slicer.mrmlScene)
+        if volumeNode is None:
+            nodeId = next((key for key, known in self._scanned.items() if known is result), None)
+            volumeNode = None if nodeId is None else slicer.mrmlScene.GetNodeByID(nodeId)
+        if volumeNode is None:
+            raise EmphysemaScannerError(_("It is not known which CT this result is of; name its volume node."))
+        nodes = show_result(result, volumeNode, slicer.mrmlScene)
+        self.setOverlay(volumeNode)
+        return nodes
 
     def setOverlay(
         self,
-        volumeNode: vtkMRMLScalarVolumeNode | None,
+        volumeNode: vtkMRMLScalarVolumeNode,
         overlay: Overlay = Overlay.EVIDENCE,
         visible: bool = True,
         opacity: float = 0.5,
+        threshold: float = 0.1,
+        colours: ColourMap = ColourMap.STANDARD,
     ) -> "ResultNodes | None":
-        """Show a scanned CT in all slice views, with an overlay or without; return its result, or None without one."""
-        from EmphysemaScannerLib.scene import overlays, views
-        from EmphysemaScannerLib.scene.result import find_result
+        """Show a scanned CT in all slice views, with an overlay or without; return its result, or None without one.
 
-        nodes = None if volumeNode is None else find_result(volumeNode)
-        if nodes is not None:
-            views.set_overlay(nodes, overlays.Overlay(overlay.value) if visible else None, opacity)
-        return nodes
-
-    def showInLayout(self, nodes: "ResultNodes") -> None:
-        """Switch to slice views with plots below, at the place with the most evidence, in a lung window."""
+        Args:
+            volumeNode: the CT.
+            overlay: what lies over it; nothing where the result has no such overlay.
+            visible, opacity: whether and how strongly it covers the CT (0 to 1).
+            threshold: values below this share (0 to 1) of the colour range are not drawn.
+            colours: of the overlay and its legend.
+        """
         from EmphysemaScannerLib.scene import views
 
-        layoutManager = slicer.app.layoutManager()
-        if layoutManager is None:  # Slicer without a main window
-            return
-        views.use_lung_window(nodes.ct)
-        views.show_in_layout(nodes, layoutManager.layoutLogic().GetLayoutNode())
-        slicer.util.resetSliceViews()
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *views.telling_point(nodes))
+        nodes = self.find(volumeNode)
+        if nodes is not None:
+            there = overlay in nodes.overlays
+            if there:
+                views.style_overlay(nodes, overlay, threshold, colours)
+            views.set_overlay(nodes, overlay if there and visible else None, opacity)
+        return nodes
 
-    def ensurePackages(self) -> None:
-        """Have what scanning needs installed, asking the user first.
+    def find(self, volumeNode: vtkMRMLScalarVolumeNode) -> "ResultNodes | None":
+        """The nodes of a CT's result that is in the scene, e.g. after a saved scene was opened; needs no PyTorch."""
+        from EmphysemaScannerLib.scene.result import find_result
 
-        Raises:
-            PackagesMissingError: PyTorch is not there, or the user or the network refused the rest.
+        return find_result(volumeNode)
+
+    def result(self, volumeNode: vtkMRMLScalarVolumeNode) -> "ScanResult | None":
+        """A CT's result from the scene; None if it has none. Needs no PyTorch."""
+        from EmphysemaScannerLib.scene.result import result_of
+
+        nodes = self.find(volumeNode)
+        return None if nodes is None else result_of(nodes)
+
+    def attribute(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        modelPath: Path | str | None = None,
+        device: Device = Device.AUTO,
+        progress: Progress | None = None,
+    ) -> "Attribution":
+        """Which voxels moved a scanned CT's answer (integrated gradients), as one more overlay of its result.
+
+        Args:
+            volumeNode: a CT that was scanned and shown.
+            modelPath, device, progress: as for ``scan``; the model must be the one that answered.
         """
-        if importlib.util.find_spec("torch") is None:
-            raise PackagesMissingError(_("PyTorch is not installed; press Install PyTorch in the module's window."))
-        try:
-            from slicer.packaging import pip_ensure
-        except ImportError:  # Slicer 5.10
-            if importlib.util.find_spec("safetensors") is None:
-                slicer.util.pip_install(" ".join(REQUIREMENTS))
-        else:
-            try:
-                pip_ensure(REQUIREMENTS, requester="Emphysema Scanner")
-            except RuntimeError as refused:
-                raise PackagesMissingError(_("Scanning needs a Python package that was not accepted.")) from refused
-        if importlib.util.find_spec("safetensors") is None:
-            raise PackagesMissingError(
-                _("The Python package safetensors is not installed; press Scan again and accept.")
-            )
+        from EmphysemaScannerLib.window import longwork
 
-    def installTorch(self) -> None:
-        """Install PyTorch for this computer through the PyTorch extension, asking the user first.
+        return longwork.attribute(volumeNode, self._model(modelPath), device, progress)
 
-        Raises:
-            PackagesMissingError: the PyTorch extension is not there.
+    def save(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        folder: Path | str,
+        kinds: "set[Kind] | None" = None,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
+
+        Args:
+            volumeNode: a CT whose result is in the scene.
+            folder: a new or empty one, or one with results of this module, which are replaced.
+            kinds: what to write; everything if None.
+            progress: told the share done and the stage.
+
+        Returns:
+            The files.
         """
-        try:
-            from PyTorchUtils import PyTorchUtilsLogic
-        except ModuleNotFoundError as error:
-            raise PackagesMissingError(
-                _("The PyTorch extension is not installed; install it with the Extensions Manager and restart Slicer.")
-            ) from error
-        PyTorchUtilsLogic().installTorch(askConfirmation=True)
+        from EmphysemaScannerLib.window import longwork
+
+        return longwork.save(volumeNode, Path(folder), kinds, progress)
+
+    def batch(
+        self,
+        source: Path | str,
+        csvPath: Path | str,
+        modelPath: Path | str | None = None,
+        device: Device = Device.AUTO,
+        precision: Precision = Precision.AUTO,
+        progress: Progress | None = None,
+        onRow: "Callable[[BatchRow], None] | None" = None,
+    ) -> "BatchSummary":
+        """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+
+        Args:
+            source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
+            csvPath: the result.
+            modelPath, device, precision, progress: as for ``scan``.
+            onRow: told each row, on the main thread.
+        """
+        from EmphysemaScannerLib.window import longwork
+
+        return longwork.batch(Path(source), Path(csvPath), self._model(modelPath), device, precision, progress, onRow)
+
+    def train(
+        self,
+        manifest: Path | str,
+        folder: Path | str,
+        epochs: int = 50,
+        startModel: Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Train a model on a cohort in a background process, and wait for it.
+
+        Args:
+            manifest: CSV with the columns volume, label, patient, split.
+            folder: checkpoints, log and the model; a run that was stopped there goes on.
+            epochs: at most.
+            startModel: a model to train further; None trains a new one, as published.
+            progress: told the share done and the epoch; what it raises ends the training, resumably.
+
+        Returns:
+            The model file.
+        """
+        from EmphysemaScannerLib.window import longwork
+
+        return longwork.train(self.startTraining(manifest, folder, epochs, startModel), Path(folder), epochs, progress)
+
+    def startTraining(
+        self, manifest: Path | str, folder: Path | str, epochs: int = 50, startModel: Path | str | None = None
+    ) -> "BackgroundProcess":
+        """As ``train``, without waiting."""
+        from EmphysemaScannerLib.window import longwork
+
+        return longwork.start_training(
+            Path(manifest), Path(folder), epochs, None if startModel is None else Path(startModel)
+        )
+
+    def compare(
+        self,
+        models: "Sequence[Path | str]",
+        manifest: Path | str,
+        split: str = "test",
+        progress: Progress | None = None,
+    ) -> "Comparison":
+        """Measure models on the same labelled volumes: AUC with interval, DeLong's test, sensitivity, specificity."""
+        from EmphysemaScannerLib.window import longwork
+
+        return longwork.compare([Path(model) for model in models], Path(manifest), split, progress)
+
+    def cancel(self) -> None:
+        """Ask the running work to stop; it does at the next slice."""
+        shared_worker().cancel()
+
+    def close(self) -> None:
+        """Cancel the running work and end the worker's thread, waiting a few seconds at most."""
+        shared_worker().close()
+
+    def showIn3D(self, nodes: "ResultNodes", overlay: Overlay = Overlay.EVIDENCE) -> None:
+        """Show an overlay as a coloured volume rendering, with the lungs as a faint surface."""
+        from EmphysemaScannerLib.scene import rendering
+
+        rendering.show_in_3d(nodes, overlay, slicer.modules.volumerendering.logic())
+
+    @staticmethod
+    def _model(modelPath: Path | str | None) -> Path:
+        return default_model_path() if modelPath is None else Path(modelPath)
+
+
+def registerSamples() -> None:
+    """Offer the sample cases in Slicer's module Sample Data."""
+    from EmphysemaScannerLib.window import samples
+
+    samples.register()
 
 
 class EmphysemaScannerTest(ScriptedLoadableModuleTest):

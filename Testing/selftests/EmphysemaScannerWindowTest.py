@@ -2,7 +2,10 @@
 # ruff: noqa: PT009 (run by unittest: Slicer has no pytest)
 
 import importlib.util
+import tempfile
+import time
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -10,7 +13,7 @@ import qt
 import selftestdata
 import slicer
 
-from EmphysemaScanner import Overlay, phantomVolume
+from EmphysemaScanner import Chart, Overlay, phantomVolume
 
 needsTorch = unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
 
@@ -20,8 +23,9 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         slicer.mrmlScene.Clear()
         slicer.util.selectModule("EmphysemaScanner")
         self.widget = slicer.modules.EmphysemaScannerWidget
-        self.ui = self.widget.ui
+        self.ui, self.window = self.widget.ui, self.widget.window
         self.widget.enter()
+        self.folder = Path(tempfile.mkdtemp(dir=slicer.app.temporaryPath))
 
     def chooseCt(self):
         volumeNode = phantomVolume()
@@ -60,6 +64,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
             self.widget.onParametersChanged()
             self.assertFalse(self.ui.torchFrame.isHidden())
             self.assertFalse(self.ui.scanButton.enabled)
+            self.assertGreater(self.ui.modelComboBox.count, 0)
         self.widget.onParametersChanged()
         self.assertEqual(self.ui.torchFrame.isHidden(), importlib.util.find_spec("torch") is not None)
 
@@ -133,6 +138,153 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         slicer.mrmlScene.Clear()
         self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
         self.assertFalse(self.ui.scanButton.enabled)
+
+    def scan(self):
+        volumeNode = self.chooseCt()
+        self.ui.scanButton.click()
+        self.assertTrue(self.ui.statusLabel.isHidden(), self.ui.statusLabel.text)
+        return volumeNode
+
+    def test_a_demonstration_model_is_named_before_anything_is_scanned(self) -> None:
+        self.assertFalse(self.ui.modelCautionLabel.isHidden())
+        self.assertIn("DEMONSTRATION", self.ui.modelCautionLabel.text)
+        self.ui.aboutModelButton.click()
+        self.assertIn("Trained on", self.ui.aboutModelLabel.text)
+        self.ui.aboutModelButton.click()
+        self.assertTrue(self.ui.aboutModelLabel.isHidden())
+
+    def test_both_sample_cases_load_and_are_chosen(self) -> None:
+        for action in self.ui.sampleButton.menu().actions():
+            action.trigger()
+            chosen = self.ui.inputSelector.currentNode()
+            self.assertIsNotNone(chosen)
+            self.assertLess(slicer.util.arrayFromVolume(chosen).min(), -900)
+            slicer.mrmlScene.Clear()
+
+    @needsTorch
+    def test_the_reading_layout_comes_with_a_result_and_goes_with_the_module(self) -> None:
+        layoutNode = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        self.scan()
+        self.assertNotEqual(layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        slicer.util.selectModule("Data")
+        self.assertEqual(layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    @needsTorch
+    def test_the_key_switches_the_overlay_off_and_on(self) -> None:
+        self.scan()
+        layers = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+        self.assertIsNotNone(layers.GetForegroundVolumeID())
+        self.window.toggle_overlay()
+        self.assertIsNone(layers.GetForegroundVolumeID())
+        self.window.toggle_overlay()
+        self.assertIsNotNone(layers.GetForegroundVolumeID())
+
+    @needsTorch
+    def test_a_click_in_the_table_moves_the_axial_view_and_the_text_follows(self) -> None:
+        volumeNode = self.scan()
+        result = self.widget.logic.result(volumeNode)
+        last = self.ui.tellingTable.rowCount - 1
+        self.ui.tellingTable.cellClicked(last, 0)
+        red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+        position = result.slice_positions_mm[result.telling_slices(last + 1)[last]]
+        self.assertAlmostEqual(red.GetSliceOffset(), position, delta=1)
+        red.SetSliceOffset(result.slice_positions_mm[3])
+        self.assertIn(f"slice 4 of {len(result.slice_evidence)}", self.ui.positionLabel.text)
+
+    @needsTorch
+    def test_playing_reads_all_slices_and_ends_with_the_answer(self) -> None:
+        self.scan()
+        answer = self.ui.probabilityLabel.text
+        self.ui.playButton.click()
+        self.assertTrue(self.wait(lambda: "slices read so far" in self.ui.verdictLabel.text))
+        self.assertTrue(self.wait(lambda: not self.ui.playButton.checked))
+        self.assertEqual(self.ui.probabilityLabel.text, answer)
+
+    @needsTorch
+    def test_every_plot_can_be_chosen(self) -> None:
+        self.scan()
+        shown = set()
+        plot = slicer.mrmlScene.GetSingletonNode("PlotView2", "vtkMRMLPlotViewNode")
+        for chart in Chart:
+            self.widget.logic.getParameterNode().chart = chart
+            shown.add(plot.GetPlotChartNodeID())
+        self.assertEqual(len(shown), len(Chart))
+
+    @needsTorch
+    def test_what_is_ticked_is_saved(self) -> None:
+        self.scan()
+        ui = self.ui
+        ui.saveFolderPathLineEdit.currentPath = str(self.folder / "saved")
+        ui.saveHtmlCheckBox.checked = ui.savePdfCheckBox.checked = False
+        ui.saveCsvCheckBox.checked = ui.saveOverlaysCheckBox.checked = ui.saveSceneCheckBox.checked = True
+        ui.saveButton.click()
+        written = {path.suffix for path in (self.folder / "saved").iterdir()}
+        self.assertLessEqual({".csv", ".nrrd", ".mrb"}, written, ui.statusLabel.text)
+
+    @needsTorch
+    def test_a_saved_scene_opens_with_its_answer(self) -> None:
+        self.scan()
+        answer = self.ui.probabilityLabel.text
+        scenePath = str(self.folder / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(scenePath))
+        slicer.mrmlScene.Clear()
+        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        with mock.patch("importlib.util.find_spec", return_value=None):  # as where PyTorch is not installed
+            slicer.util.loadScene(scenePath)
+            self.assertFalse(self.ui.resultCollapsibleButton.isHidden())
+            self.assertEqual(self.ui.probabilityLabel.text, answer)
+
+    @needsTorch
+    def test_a_result_that_somebody_removes_leaves_the_window(self) -> None:
+        from EmphysemaScannerLib.scene.result import remove_result
+
+        volumeNode = self.scan()
+        remove_result(self.widget.logic.find(volumeNode))
+        self.assertTrue(self.wait(lambda: self.ui.resultCollapsibleButton.isHidden()))
+
+    @needsTorch
+    def test_a_result_that_the_console_shows_comes_into_the_window(self) -> None:
+        volumeNode = self.chooseCt()
+        self.widget.logic.show(self.widget.logic.scan(volumeNode, selftestdata.modelPath()))
+        self.assertTrue(self.wait(lambda: not self.ui.resultCollapsibleButton.isHidden()))
+
+    @needsTorch
+    def test_a_batch_fills_table_and_csv(self) -> None:
+        for k in range(2):
+            slicer.util.saveNode(phantomVolume(), str(self.folder / f"ct{k}.nrrd"))
+        slicer.mrmlScene.Clear()
+        self.widget.logic.getParameterNode().modelPath = selftestdata.modelPath()
+        self.ui.batchSourcePathLineEdit.currentPath = str(self.folder)
+        self.ui.batchOutputPathLineEdit.currentPath = str(self.folder / "batch.csv")
+        self.ui.batchButton.click()
+        self.assertEqual(self.ui.batchTable.rowCount, 2, self.ui.batchStatusLabel.text)
+        self.assertEqual(len((self.folder / "batch.csv").read_text().splitlines()), 3)
+
+    def test_a_batch_without_a_folder_asks_for_one(self) -> None:
+        self.ui.batchSourcePathLineEdit.currentPath = ""
+        self.ui.batchButton.click()
+        self.assertIn("Choose a folder", self.ui.batchStatusLabel.text)
+
+    def test_a_training_without_a_manifest_asks_for_one(self) -> None:
+        self.ui.manifestPathLineEdit.currentPath = ""
+        self.ui.trainButton.click()
+        self.assertIn("manifest", self.ui.trainStatusLabel.text)
+        self.assertFalse(self.window.training.running)
+
+    def test_settings_are_remembered(self) -> None:
+        before = self.ui.deviceComboBox.currentIndex
+        self.ui.deviceComboBox.currentIndex = self.ui.deviceComboBox.count - 1
+        self.assertEqual(str(slicer.app.settings().value("EmphysemaScanner/Device")), "cpu")
+        self.ui.deviceComboBox.currentIndex = before
+
+    def wait(self, condition, seconds: float = 30) -> bool:
+        """Whether a condition comes true while the window goes on."""
+        end = time.monotonic() + seconds
+        while not condition() and time.monotonic() < end:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        return condition()
 
     def test_the_module_can_be_reloaded(self) -> None:
         self.widget.onReload()

@@ -1,0 +1,58 @@
+"""Panel "Answer" and "Densitometry": what the model says of the chosen CT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.result import ScanResult
+from ..engine import panel, wording
+from ..i18n import tr as _
+
+
+class AnswerPanel:
+    """Shows a result; needs no PyTorch, so that a saved scene reads everywhere.
+
+    Args:
+        ui: the window's widgets by name.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self.result: ScanResult | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.result = None
+        self._ui.resultCollapsibleButton.visible = False
+        self._ui.numbersCollapsibleButton.visible = False
+
+    def show(self, result: ScanResult) -> None:
+        """Show a result: what must be known before it first, then warnings, then the probability."""
+        self.result = result
+        ui = self._ui
+        ui.cautionLabel.text = panel.caution(result)
+        ui.cautionLabel.visible = result.model.demonstration
+        ui.warningsLabel.text = panel.warnings(result)
+        ui.warningsLabel.visible = bool(result.warnings)
+        ui.probabilityLabel.text = panel.probability(result)
+        ui.verdictLabel.text = wording.verdict(result)
+        ui.provenanceLabel.text = panel.provenance(result)
+        ui.densitometryLabel.text = panel.densitometry(result)
+        ui.resultCollapsibleButton.visible = True
+        ui.numbersCollapsibleButton.visible = True
+
+    def show_read_so_far(self, count: int | None) -> None:
+        """While the scan is played: the probability after the first ``count`` slices; None for the answer again."""
+        result = self.result
+        if result is None:
+            return
+        ui = self._ui
+        if count is None:
+            ui.probabilityLabel.text = panel.probability(result)
+            ui.verdictLabel.text = wording.verdict(result)
+            return
+        ui.probabilityLabel.text = panel.probability(result, float(result.running_probability[count - 1]))
+        ui.verdictLabel.text = _("Playing: {count} of {slices} slices read so far.").format(
+            count=count, slices=len(result.slice_evidence)
+        )

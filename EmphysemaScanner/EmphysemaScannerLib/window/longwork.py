@@ -1,0 +1,223 @@
+"""What takes long, as the logic offers it: on the worker's thread, or in a process of its own for a training."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import slicer
+
+from ..core.errors import EmphysemaScannerError, NotAChestCTError
+from ..core.modelheader import read_card
+from ..i18n import tr as _
+from ..jobs.process import BackgroundProcess
+from ..jobs.worker import POLL_S, Report
+from ..scene.result import add_attribution, find_result, result_of
+from ..scene.volumes import image_from_volume_node
+from .packages import Need, ensure
+from .waiting import wait_for
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from slicer import vtkMRMLScalarVolumeNode
+
+    from ..core.attribution import Attribution
+    from ..core.result import ScanResult
+    from ..engine.batch import BatchRow, BatchSummary
+    from ..engine.compare import Comparison
+    from ..engine.device import Device, Precision
+    from ..engine.saving import Kind
+
+LOOK_INTERVAL_S = 1.0  # at a training's metrics
+
+
+def scan(
+    volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, precision: Precision, progress: Report | None
+) -> ScanResult:
+    """Ask a model about a chest CT."""
+    image = _image(volume_node)
+    ensure(Need.SCAN)
+    name = volume_node.GetName()
+
+    def work(report: Report) -> ScanResult:
+        from ..core import modelfile
+        from ..engine import device as devices
+
+        report(0.0, _("Loading the model"))
+        model = modelfile.load(path)
+        return devices.scan_on(devices.choose(device), image, model, report, name, precision=precision)
+
+    return wait_for(work, progress, volume_node)
+
+
+def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, progress: Report | None) -> Attribution:
+    """Which voxels moved a scanned CT's answer, added to its result in the scene."""
+    image, nodes = _image(volume_node), find_result(volume_node)
+    if nodes is None:
+        raise EmphysemaScannerError(_("Scan this CT first."))
+    if read_card(path) != result_of(nodes).model:
+        raise EmphysemaScannerError(_("This CT was scanned with another model; choose that one, or scan again."))
+    ensure(Need.ATTRIBUTION)
+
+    def work(report: Report) -> Attribution:
+        from ..core import attribution, modelfile
+        from ..engine import device as devices
+
+        report(0.0, _("Loading the model"))
+        model = modelfile.load(path)
+        model.network.to(devices.choose(device))
+        return attribution.attribute(image, model, progress=report)
+
+    attributed = wait_for(work, progress, volume_node)
+    nodes = find_result(volume_node)
+    if nodes is None:
+        raise EmphysemaScannerError(_("The result was removed in the meantime; scan this CT again."))
+    add_attribution(nodes, attributed)
+    return attributed
+
+
+def save(
+    volume_node: vtkMRMLScalarVolumeNode, folder: Path, kinds: set[Kind] | None, progress: Report | None
+) -> list[Path]:
+    """Write a CT's result from the scene into a folder."""
+    from ..engine import saving
+
+    kinds = set(saving.Kind) if kinds is None else kinds
+    nodes = find_result(volume_node)
+    if nodes is None:
+        raise EmphysemaScannerError(_("This CT has no result to save; scan it first."))
+    if not kinds:
+        return []
+    if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
+        ensure(Need.REPORT, torch=False)
+    image, result = _image(volume_node), result_of(nodes)
+
+    def work(report: Report) -> list[Path]:
+        from ..engine.case import Case
+
+        report(0.0, _("Writing the results"))
+        return saving.save_case(Case(image, result), folder, kinds)
+
+    return wait_for(work, progress, volume_node)
+
+
+def batch(
+    source: Path,
+    csv_path: Path,
+    model: Path,
+    device: Device,
+    precision: Precision,
+    progress: Report | None,
+    on_row: Callable[[BatchRow], None] | None,
+) -> BatchSummary:
+    """Scan many CTs on the worker's thread; ``on_row`` and ``progress`` are called on this one."""
+    ensure(Need.SCAN)
+    rows: queue.SimpleQueue[BatchRow] = queue.SimpleQueue()
+
+    def hand_out_rows() -> None:
+        while on_row is not None and not rows.empty():
+            on_row(rows.get())
+
+    def deliver(fraction: float, stage: str) -> None:
+        hand_out_rows()
+        if progress is not None:
+            progress(fraction, stage)
+
+    def work(report: Report) -> BatchSummary:
+        from ..engine.batch import find_cts, run_batch
+
+        report(0.0, _("Looking for CTs"))
+        return run_batch(find_cts(source), csv_path, model, device, precision, progress=report, on_row=rows.put)
+
+    try:
+        return wait_for(work, deliver)
+    finally:
+        hand_out_rows()
+
+
+def train(process: BackgroundProcess, folder: Path, epochs: int, progress: Report | None) -> Path:
+    """Wait for a training's end while the window stays alive.
+
+    Args:
+        process: cancelled if ``progress`` raises.
+        folder: of the run.
+        epochs: planned.
+        progress: told the share done and the epoch about once a second.
+
+    Returns:
+        The model file.
+
+    Raises:
+        EmphysemaScannerError: it ended without a model.
+    """
+    from ..engine.trainingwatch import read_training
+
+    said: list[str] = []
+    looked = 0.0
+    try:
+        while (exit_code := process.poll()) is None:
+            slicer.app.processEvents()
+            if progress is not None and time.monotonic() - looked > LOOK_INTERVAL_S:
+                looked = time.monotonic()
+                epoch = read_training(folder).epoch
+                progress(epoch / epochs, _("Epoch {epoch} of {epochs}").format(epoch=epoch, epochs=epochs))
+            time.sleep(POLL_S)
+    except BaseException:
+        process.cancel()
+        raise
+    said += process.new_lines()
+    model = folder / "model.safetensors"
+    if exit_code != 0 or not model.is_file():
+        why = next((line for line in reversed(said) if line.strip()), "")
+        raise EmphysemaScannerError(_("The training ended without a model. {why}").format(why=why))
+    return model
+
+
+def start_training(manifest: Path, folder: Path, epochs: int, start: Path | None) -> BackgroundProcess:
+    """Start the command ``train`` in Slicer's Python, in a process of its own."""
+    ensure(Need.LEARNING)
+    arguments = ["train", str(manifest), "--out", str(folder), "--epochs", str(epochs)]
+    if start is not None:
+        arguments += ["--start", str(start)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmphysemaScannerError(
+            _("The folder '{folder}' cannot be made ({why}); name another.").format(folder=folder, why=error.strerror)
+        ) from error
+    package = Path(__file__).parents[2]
+    environment = dict(slicer.util.startupEnvironment())
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package), environment.get("PYTHONPATH"))))
+    environment["PYTHONUNBUFFERED"] = "1"
+    command = [_python(), "-m", "EmphysemaScannerLib", *arguments]
+    return BackgroundProcess(command, environment=environment, log=folder / "training.log")
+
+
+def compare(models: Sequence[Path], manifest: Path, split: str, progress: Report | None) -> Comparison:
+    """Measure models on the same labelled volumes."""
+    ensure(Need.LEARNING)
+
+    def work(report: Report) -> Comparison:
+        from ..engine import compare as comparing
+
+        return comparing.compare(models, manifest, split, progress=report)
+
+    return wait_for(work, progress)
+
+
+def _image(volume_node: vtkMRMLScalarVolumeNode | None) -> sitk.Image:
+    if volume_node is None or volume_node.GetImageData() is None:
+        raise NotAChestCTError(_("There is no image to scan; choose a chest CT."))
+    return image_from_volume_node(volume_node)
+
+
+def _python() -> str:
+    """Slicer's own Python interpreter."""
+    suffix = ".exe" if sys.platform == "win32" else ""
+    beside_slicer = Path(slicer.app.slicerHome) / "bin" / f"PythonSlicer{suffix}"
+    return str(beside_slicer) if beside_slicer.exists() else sys.executable

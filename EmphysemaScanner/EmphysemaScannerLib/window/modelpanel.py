@@ -1,0 +1,130 @@
+"""The list of models, and what is known about the chosen one: it needs no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from ..core.errors import ModelFileError
+from ..core.modelcard import ModelCard
+from ..core.modelfolder import ModelEntry, models_in
+from ..core.modelheader import read_card
+from ..core.shippedmodel import default_model_path
+from ..engine import wording
+from ..i18n import tr as _
+from .settings import Settings
+
+
+class ModelPanel:
+    """Which model answers.
+
+    Args:
+        ui: the window's widgets by name.
+        settings: knows the model folder.
+        chosen: told the path of a model that the user chose.
+    """
+
+    def __init__(self, ui: Any, settings: Settings, chosen: Callable[[Path], None]) -> None:
+        self._ui, self._settings, self._chosen = ui, settings, chosen
+        self._entries: list[ModelEntry] = []
+        self._filling = False
+        ui.modelComboBox.connect("currentIndexChanged(int)", self._on_index)
+        ui.browseModelButton.connect("clicked(bool)", self._on_browse)
+        ui.aboutModelButton.connect("toggled(bool)", self._on_about)
+        ui.aboutModelLabel.visible = False
+
+    @property
+    def entry(self) -> ModelEntry | None:
+        """The chosen model; None if there is none at all."""
+        index = self._ui.modelComboBox.currentIndex
+        return self._entries[index] if 0 <= index < len(self._entries) else None
+
+    def fill(self, chosen: Path) -> None:
+        """List the shipped model, the model folder's and the chosen one, which may lie anywhere."""
+        try:
+            shipped = [default_model_path()]
+        except ModelFileError:
+            shipped = []
+        entries = [_entry(path) for path in shipped] + models_in(self._settings.model_folder)
+        if chosen != Path() and chosen not in [entry.path for entry in entries]:
+            entries.append(_entry(chosen))
+        self._filling = True
+        combo = self._ui.modelComboBox
+        combo.clear()
+        self._entries = entries
+        for index, entry in enumerate(entries):
+            combo.addItem(entry.card.name if entry.card else _("{file} (cannot be read)").format(file=entry.path.name))
+            combo.setItemData(index, str(entry.path), qt.Qt.ToolTipRole)
+        paths = [entry.path for entry in entries]
+        combo.currentIndex = paths.index(chosen) if chosen in paths else 0 if paths else -1
+        self._filling = False
+        self._describe()
+
+    def _on_index(self, index: int) -> None:
+        if not self._filling:
+            self._describe()
+            if self.entry is not None:
+                self._chosen(self.entry.path)
+
+    def _on_browse(self, _checked: bool = False) -> None:
+        folder = str(self._settings.model_folder)
+        kinds = _("EmphysemaScanner model (*.safetensors)")
+        path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Choose a model"), folder, kinds)
+        if path:
+            self.fill(Path(path))
+            self._chosen(Path(path))
+
+    def _on_about(self, shown: bool) -> None:
+        self._ui.aboutModelLabel.visible = shown
+        self._describe()
+
+    def show_caution(self, visible: bool = True) -> None:
+        """What must be known about the chosen model before it is asked: a banner that cannot be missed."""
+        entry, label = self.entry, self._ui.modelCautionLabel
+        if entry is None:
+            label.text = _("There is no model; choose a model file.")
+        elif entry.card is None:
+            label.text = escape(entry.problem)
+        elif entry.card.demonstration:
+            label.text = f"{_('DEMONSTRATION MODEL')}<br>{escape(wording.caution(entry.card))}"
+        else:
+            label.text = ""
+        label.visible = visible and bool(label.text)
+
+    def _describe(self) -> None:
+        entry = self.entry
+        if entry is not None:
+            known = describe(entry.card, entry.path) if entry.card else escape(entry.problem)
+            self._ui.aboutModelLabel.text = known
+
+
+def describe(card: ModelCard, path: Path) -> str:
+    """A model card as the rich text that the window shows."""
+    point = card.operating_point
+    lines = {
+        _("Model"): f"{card.name} ({wording.architecture(card)}, {card.parameters:,})",
+        _("Trained on"): f"{card.training_data} ({card.trained_on})",
+        _("Operating point"): f"{wording.percent(point.probability)} ({point.source})",
+        _("Intended use"): card.intended_use,
+        _("Limits"): card.limits,
+        _("File"): str(path),
+    }
+    rows = [f"<b>{title}:</b> {escape(text)}" for title, text in lines.items()]
+    rows += [
+        f"{escape(metric.name)} {metric.value:.3f} ({metric.low:.3f}-{metric.high:.3f}), {escape(metric.data)}"
+        for metric in card.metrics
+    ]
+    rows += [f"<i>{escape(citation)}</i>" for citation in card.citations]
+    return "<br>".join(rows)
+
+
+def _entry(path: Path) -> ModelEntry:
+    try:
+        return ModelEntry(path, read_card(path), "")
+    except ModelFileError as error:
+        return ModelEntry(path, None, str(error))

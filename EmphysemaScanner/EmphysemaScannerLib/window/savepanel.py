@@ -1,0 +1,67 @@
+"""Panel "Save": report, tables, overlays and scene into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ..core.errors import EmphysemaScannerError
+from ..engine.saving import Kind
+from ..i18n import tr as _
+
+
+class SavePanel:
+    """What the user wants saved, and where.
+
+    Args:
+        ui: the window's widgets by name.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+
+    def kinds(self) -> set[Kind]:
+        """The kinds of files that are ticked; the scene is none of them."""
+        ui = self._ui
+        boxes = {
+            Kind.REPORT_HTML: ui.saveHtmlCheckBox,
+            Kind.REPORT_PDF: ui.savePdfCheckBox,
+            Kind.CSV: ui.saveCsvCheckBox,
+            Kind.OVERLAYS: ui.saveOverlaysCheckBox,
+        }
+        return {kind for kind, box in boxes.items() if box.checked}
+
+    def folder(self) -> Path:
+        """The folder that was named.
+
+        Raises:
+            EmphysemaScannerError: none was, or nothing is ticked.
+        """
+        named = self._ui.saveFolderPathLineEdit.currentPath.strip()
+        if not named:
+            raise EmphysemaScannerError(_("Name a folder to save to."))
+        if not self.kinds() and not self._ui.saveSceneCheckBox.checked:
+            raise EmphysemaScannerError(_("Tick what to save."))
+        return Path(named)
+
+    def save_scene(self, folder: Path) -> Path | None:
+        """Write the scene beside the other files, if that is ticked.
+
+        Raises:
+            EmphysemaScannerError: it could not be written.
+        """
+        if not self._ui.saveSceneCheckBox.checked:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "scene.mrb"
+        if not slicer.util.saveScene(str(path)):
+            raise EmphysemaScannerError(
+                _("The scene could not be written to '{path}'; see the error log.").format(path=path)
+            )
+        return path
+
+    def remember(self) -> None:
+        """Offer the folder again the next time."""
+        self._ui.saveFolderPathLineEdit.addCurrentPathToHistory()

@@ -1,0 +1,183 @@
+"""Panel "Which slice": plots and slice views follow one another, a ranked table, and playing the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
+
+from ..core.result import ScanResult
+from ..engine import wording
+from ..i18n import tr as _
+from ..scene import marker, views
+from ..scene.result import ResultNodes
+from . import styles
+
+TELLING_SLICES = 10
+PLAY_INTERVAL_MS = 200
+CLICK_PIXELS = 3  # a mouse that moved further between press and release was dragging the plot
+
+
+class SlicesPanel(VTKObservationMixin):
+    """Keeps plots, slice views, table and the text of the position in step for one result.
+
+    Args:
+        ui: the window's widgets by name.
+        read_so_far: told how many slices have been read while the scan is played, and None when it has ended.
+    """
+
+    def __init__(self, ui: Any, read_so_far: Callable[[int | None], None]) -> None:
+        VTKObservationMixin.__init__(self)
+        self._ui, self._read_so_far = ui, read_so_far
+        self._nodes: ResultNodes | None = None
+        self._result: ScanResult | None = None
+        self._position: float | None = None
+        self._count = 0
+        self._interactors: list[tuple[Any, int]] = []
+        self._pressed_at = (0, 0)
+        self._timer = qt.QTimer()
+        self._timer.interval = PLAY_INTERVAL_MS
+        self._timer.connect("timeout()", self._on_tick)
+        ui.playButton.connect("toggled(bool)", self._on_play)
+        ui.tellingTable.connect("cellClicked(int,int)", self._on_row)
+        ui.tellingTable.connect("cellActivated(int,int)", self._on_row)
+        titles = [_("Position S (mm)"), _("Evidence (logit)"), _("Probability after it")]
+        ui.tellingTable.setColumnCount(len(titles))
+        ui.tellingTable.setHorizontalHeaderLabels(titles)
+        ui.tellingTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.tellingTable.verticalHeader().visible = False
+        ui.tellingTable.verticalHeader().setDefaultSectionSize(styles.ROW_HEIGHT)
+        self.clear()
+
+    def clear(self) -> None:
+        """Follow no result."""
+        self.stop()
+        self.removeObservers()
+        self._ignore_plots()
+        self._nodes = self._result = self._position = None
+        self._ui.slicesCollapsibleButton.visible = False
+        self._ui.tellingTable.setRowCount(0)
+
+    def show(self, nodes: ResultNodes, result: ScanResult) -> None:
+        """Follow this result."""
+        self.clear()
+        self._nodes, self._result = nodes, result
+        self._ui.slicesCollapsibleButton.visible = True
+        self._fill_table(result)
+        axial = nodes.ct.GetScene().GetNodeByID("vtkMRMLSliceNodeRed")
+        if axial is not None:
+            self.addObserver(axial, vtk.vtkCommand.ModifiedEvent, self._on_slice_moved)
+        self._on_slice_moved()
+
+    def listen_to_plots(self) -> None:
+        """Take clicks in the plot views that the layout shows now."""
+        self._ignore_plots()
+        manager = slicer.app.layoutManager()
+        for index in range(0 if manager is None else manager.plotViewCount):
+            view = manager.plotWidget(index).plotView()
+            interactor = view.renderWindow().GetInteractor()
+            press = interactor.AddObserver("LeftButtonPressEvent", self._on_press)
+            release = interactor.AddObserver("LeftButtonReleaseEvent", lambda i, _event, v=view: self._on_release(v, i))
+            self._interactors += [(interactor, press), (interactor, release)]
+
+    def stop(self) -> None:
+        """End playing; the plots show the whole scan again."""
+        if self._timer.active:
+            self._ui.playButton.checked = False
+
+    def close(self) -> None:
+        """Let go of everything that is observed."""
+        self._timer.stop()
+        self.removeObservers()
+        self._ignore_plots()
+
+    def go_to(self, position_mm: float) -> None:
+        """Move the axial view, and with it the marker, to a position S in mm."""
+        if self._nodes is not None:
+            views.jump_to_slice(self._nodes, position_mm)
+
+    def _fill_table(self, result: ScanResult) -> None:
+        table = self._ui.tellingTable
+        telling = result.telling_slices(TELLING_SLICES)
+        table.setRowCount(len(telling))
+        for row, k in enumerate(telling):
+            texts = (
+                f"{result.slice_positions_mm[k]:.0f}",
+                f"{result.slice_evidence[k]:+.2f}",
+                wording.percent(float(result.running_probability[k])),
+            )
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
+                table.setItem(row, column, item)
+
+    def _on_row(self, row: int, _column: int) -> None:
+        if self._result is not None:
+            self.stop()
+            self.go_to(float(self._result.slice_positions_mm[self._result.telling_slices(TELLING_SLICES)[row]]))
+
+    def _on_slice_moved(self, _caller: Any = None, _event: Any = None) -> None:
+        """Bring marker and text to where the axial view is."""
+        nodes, result = self._nodes, self._result
+        if nodes is None or result is None:
+            return
+        position = views.axial_position(nodes.ct.GetScene())
+        if position is None or (self._position is not None and abs(position - self._position) < 0.05):
+            return
+        self._position = position
+        marker.set_marker(nodes, position)
+        k = int(np.abs(result.slice_positions_mm - position).argmin())
+        sentence = _("S {position} mm: evidence {evidence}, read as slice {number} of {slices}")
+        self._ui.positionLabel.text = sentence.format(
+            position=f"{position:.0f}",
+            evidence=f"{result.slice_evidence[k]:+.2f}",
+            number=k + 1,
+            slices=len(result.slice_evidence),
+        )
+
+    def _on_press(self, interactor: Any, _event: str) -> None:
+        self._pressed_at = interactor.GetEventPosition()
+
+    def _on_release(self, view: Any, interactor: Any) -> None:
+        """A click in a plot moves the slice views to that position."""
+        x, y = interactor.GetEventPosition()
+        if max(abs(x - self._pressed_at[0]), abs(y - self._pressed_at[1])) > CLICK_PIXELS:
+            return
+        axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
+        left, right = axis.GetPoint1()[0], axis.GetPoint2()[0]
+        if left < right and left <= x <= right:
+            share = (x - left) / (right - left)
+            low, high = axis.GetUnscaledMinimum(), axis.GetUnscaledMaximum()
+            self.stop()
+            self.go_to(low + share * (high - low))
+
+    def _ignore_plots(self) -> None:
+        for interactor, tag in self._interactors:
+            interactor.RemoveObserver(tag)
+        self._interactors = []
+
+    def _on_play(self, playing: bool) -> None:
+        self._ui.playButton.text = _("Stop") if playing else _("Play the scan")
+        if playing and self._result is not None:
+            self._count = 0
+            self._timer.start()
+            return
+        self._timer.stop()
+        if self._nodes is not None:
+            marker.read_up_to(self._nodes, None)
+        self._read_so_far(None)
+
+    def _on_tick(self) -> None:
+        """One slice further, in the order in which the network's last unit reads."""
+        if self._nodes is None or self._result is None or self._count == len(self._result.slice_evidence):
+            self._ui.playButton.checked = False
+            return
+        self._count += 1
+        self.go_to(float(self._result.slice_positions_mm[self._count - 1]))
+        marker.read_up_to(self._nodes, self._count)
+        self._read_so_far(self._count)

@@ -1,0 +1,473 @@
+"""The window: connects the panels with the logic and with the scene's parameter node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import qt
+import slicer
+from slicer.util import VTKObservationMixin
+
+from ..core.errors import EmphysemaScannerError, ScanCancelled
+from ..core.shippedmodel import default_model_path
+from ..engine.device import Device, Precision
+from ..i18n import tr as _
+from ..jobs.process import BackgroundProcess
+from ..scene import rendering, views
+from ..scene.overlays import Overlay
+from ..scene.result import ResultNodes, is_part_of_a_result
+from . import packages, samples, styles
+from .answerpanel import AnswerPanel
+from .batchpanel import BatchPanel
+from .modelpanel import ModelPanel
+from .readinglayout import ReadingLayout
+from .savepanel import SavePanel
+from .settings import Settings
+from .slicespanel import SlicesPanel
+from .trainpanel import TrainPanel
+from .work import Progress, Work
+
+T = TypeVar("T")
+OVERLAY_KEY = "O"  # free in Slicer's slice views
+
+
+class Window(VTKObservationMixin):
+    """All panels of the module.
+
+    Args:
+        ui: the window's widgets by name.
+        logic: the module's logic.
+    """
+
+    def __init__(self, ui: Any, logic: Any) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui, self.logic = ui, logic
+        self.node: Any = None
+        self.nodes: ResultNodes | None = None
+        self._drawn: tuple[Any, ...] = ()
+        self._look_is_due = False
+        self.settings = Settings()
+        self.work = Work(logic.cancel, self.update)
+        self.answer = AnswerPanel(ui)
+        self.models = ModelPanel(ui, self.settings, self._on_model)
+        self.slices = SlicesPanel(ui, self.answer.show_read_so_far)
+        self.layout = ReadingLayout(ui.layoutButton, self._on_layout_shown)
+        self.saving = SavePanel(ui)
+        self.batch = BatchPanel(ui)
+        self.training = TrainPanel(ui, self.settings, self._start_training, self._on_model_trained)
+        self._fill_settings()
+        self._fill_samples()
+        self._key = qt.QShortcut(qt.QKeySequence(OVERLAY_KEY), slicer.util.mainWindow() or ui.EmphysemaScanner)
+        self._key.connect("activated()", self.toggle_overlay)
+        for button, pressed in (
+            (ui.scanButton, self._on_scan),
+            (ui.attributeButton, self._on_attribute),
+            (ui.saveButton, self._on_save),
+            (ui.batchButton, self._on_batch),
+            (ui.torchButton, self._on_torch),
+            (ui.loadDicomButton, self._on_load_dicom),
+            (ui.loadFileButton, self._on_load_file),
+        ):
+            button.connect("clicked(bool)", pressed)
+        ui.overlay3DCheckBox.connect("clicked(bool)", self._on_3d)
+        ui.progressBar.visible = False
+        styles.say(ui.statusLabel, "")
+        styles.say(ui.batchStatusLabel, "")
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._on_nodes_changed)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._on_nodes_changed)
+        self.update()
+
+    def enter(self) -> None:
+        """The module was entered."""
+        self._key.enabled = True
+        self.layout.enter()
+
+    def leave(self) -> None:
+        """The module was left."""
+        self.slices.stop()
+        self._key.enabled = False
+        self.layout.leave()
+
+    def close(self) -> None:
+        """The module ends."""
+        self.work.closed = True
+        self._key.enabled = False
+        self.training.close()
+        self.slices.close()
+        self.removeObservers()
+
+    def follow(self, node: Any) -> None:
+        """Follow another parameter node, or none; the views stay as they are."""
+        self.node = node
+        if node is None:
+            self._forget()
+            self.update()
+            return
+        if not node.inputVolume:
+            node.inputVolume = _first_ct()
+        if node.modelPath == Path() or not node.modelPath.is_file():
+            node.modelPath = default_model_path()
+        self.models.fill(node.modelPath)
+        self._take_up_result()
+        if self.nodes is not None and rendering.is_shown_in_3d(self.nodes):  # in a saved scene
+            self.ui.overlay3DCheckBox.checked = self.layout.with_3d = True
+        self._drawn = self._choice()
+        self.update()
+
+    def on_parameters_changed(self) -> None:
+        """Bring panels and views to what is chosen now."""
+        if self.node is None:
+            return
+        before, now = self._drawn, self._choice()
+        if now != before:
+            self._drawn = now
+            if not before or now[0] is not before[0]:
+                styles.say(self.ui.statusLabel, "")  # it was about the last CT
+                self._take_up_result()
+                self._show_chosen()
+            elif self.nodes is not None:
+                self._draw()
+        self.update()
+
+    def update(self) -> None:
+        """Enable, disable, show and hide what depends on the state."""
+        if self.work.closed:
+            return
+        ui, node, busy = self.ui, self.node, self.work.running
+        torch_missing = not packages.torch_is_there()
+        chosen = node is not None and node.inputVolume is not None
+        ui.torchFrame.visible = torch_missing
+        ui.inputsCollapsibleButton.enabled = not busy
+        ui.settingsCollapsibleButton.enabled = not busy
+        for button, usable, why_not in (
+            (ui.scanButton, chosen, _("Choose a chest CT first.")),
+            (ui.attributeButton, self.nodes is not None, _("Scan the CT first.")),
+            (ui.batchButton, True, ""),
+        ):
+            if self.work.button is not button:
+                button.enabled = usable and not torch_missing and not busy
+            if button is ui.scanButton and not busy:
+                tip = why_not if not chosen else _("Scan the chosen CT (Ctrl+Return).")
+                button.toolTip = _("Install PyTorch first.") if torch_missing else tip
+        has_result = self.nodes is not None
+        ui.overlayCollapsibleButton.visible = has_result
+        ui.saveButton.enabled = (has_result and not busy) or self.work.button is ui.saveButton
+        ui.saveButton.toolTip = _("Write the chosen files into the folder.") if has_result else _("Scan a CT first.")
+        ui.layoutButton.enabled = has_result
+        wants_gradient = node is not None and node.overlay is Overlay.GRADIENT
+        has_gradient = self.nodes is not None and Overlay.GRADIENT in self.nodes.overlays
+        ui.attributeButton.visible = (wants_gradient and not has_gradient) or self.work.button is ui.attributeButton
+        self.models.show_caution(not has_result)  # with a result, the banner stands there
+        ui.trainButton.enabled = self.training.running or not torch_missing
+
+    # -- scanning and showing -------------------------------------------------------------------------------------
+
+    def _on_scan(self, _checked: bool = False) -> None:
+        """Scan, or cancel the scan that is running."""
+        if self.work.cancels(self.ui.scanButton):
+            return
+        node = self.node
+        volume, model = node.inputVolume, node.modelPath
+        result = self._do(
+            self.ui.scanButton,
+            self.ui.progressBar,
+            self.ui.statusLabel,
+            _("The scan failed."),
+            lambda progress: self.logic.scan(volume, model, self.settings.device, self.settings.precision, progress),
+        )
+        if result is not None:
+            self._do_at_once(lambda: self.logic.show(result, volume))
+            self._take_up_result()
+            self._show_chosen()
+            self.update()
+
+    def _on_attribute(self, _checked: bool = False) -> None:
+        """Compute the gradient attribution of the chosen CT's result, or cancel that."""
+        if self.work.cancels(self.ui.attributeButton):
+            return
+        volume = self.node.inputVolume
+        done = self._do(
+            self.ui.attributeButton,
+            self.ui.progressBar,
+            self.ui.statusLabel,
+            _("The gradient attribution failed."),
+            lambda progress: self.logic.attribute(volume, self.node.modelPath, self.settings.device, progress),
+        )
+        if done is not None:
+            self._take_up_result()
+            self._draw()
+            sentence = _(
+                "Gradient attribution: the voxels' shares add up to {difference} (within {gap}), the logit's difference"
+                " from the same chest with healthy lung density."
+            )
+            styles.say(
+                self.ui.statusLabel, sentence.format(difference=f"{done.difference:+.2f}", gap=f"{abs(done.gap):.2g}")
+            )
+            self.update()
+
+    def _take_up_result(self) -> None:
+        """Find the chosen CT's result in the scene and bring the panels to it."""
+        volume = None if self.node is None else self.node.inputVolume
+        nodes = None if volume is None else self.logic.find(volume)
+        result = None if nodes is None else self.logic.result(volume)
+        if nodes is None or result is None:
+            self._forget()
+        else:
+            self.nodes = nodes
+            self.answer.show(result)
+            self.slices.show(nodes, result)
+
+    def _forget(self) -> None:
+        self.nodes = None
+        self.answer.clear()
+        self.slices.clear()
+
+    def _show_chosen(self) -> None:
+        """Bring the views to the chosen CT: with its result where it has one."""
+        volume = self.node.inputVolume
+        if volume is None:
+            return
+        views.use_lung_window(volume)
+        if self.nodes is None:
+            views.show_ct_alone(volume)
+            slicer.util.resetSliceViews()
+            return
+        self._draw()
+        self.layout.show()
+        slicer.util.resetSliceViews()
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *views.telling_point(self.nodes))
+
+    def _draw(self) -> None:
+        """Draw the overlay and the right plot as they are chosen."""
+        nodes, node = self.nodes, self.node
+        if nodes is None:
+            return
+        self.logic.setOverlay(
+            nodes.ct,
+            node.overlay,
+            node.overlayVisible,
+            node.overlayOpacity,
+            node.overlayThreshold,
+            node.overlayColours,
+        )
+        views.show_charts(nodes, node.chart)
+        if self.ui.overlay3DCheckBox.checked:
+            self.logic.showIn3D(nodes, node.overlay if node.overlay in nodes.overlays else Overlay.EVIDENCE)
+
+    def _on_layout_shown(self) -> None:
+        if self.nodes is not None:
+            views.show_charts(self.nodes, self.node.chart)
+        self.slices.listen_to_plots()
+
+    def _on_3d(self, shown: bool) -> None:
+        if self.nodes is None:
+            return
+        self.layout.with_3d = shown
+        if shown:
+            self._do_at_once(self._draw)
+        else:
+            rendering.hide_in_3d(self.nodes)
+        self.layout.show()
+
+    def toggle_overlay(self) -> None:
+        """Switch the overlay off or on, as the key does."""
+        if self.node is not None and self.nodes is not None:
+            self.node.overlayVisible = not self.node.overlayVisible
+
+    def _on_nodes_changed(self, _caller: Any = None, _event: Any = None) -> None:
+        """A result may have been added or removed by somebody else: look once all of its nodes are there, or gone."""
+        if not self._look_is_due:
+            self._look_is_due = True
+            qt.QTimer.singleShot(0, self._look)
+
+    def _look(self) -> None:
+        self._look_is_due = False
+        if self.work.closed or self.work.running or self.node is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        volume = self.node.inputVolume
+        found = None if volume is None else self.logic.find(volume)
+        if (found and found.record) is not (self.nodes and self.nodes.record):
+            self._take_up_result()
+            self.update()
+        hidden = [node.GetID() for node in _scalar_volumes() if is_part_of_a_result(node)]
+        self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
+
+    # -- the other buttons ----------------------------------------------------------------------------------------
+
+    def _on_save(self, _checked: bool = False) -> None:
+        if self.work.cancels(self.ui.saveButton):
+            return
+        volume = self.node.inputVolume
+
+        def write(progress: Progress) -> list[Path]:
+            folder = self.saving.folder()
+            written = self.logic.save(volume, folder, self.saving.kinds(), progress)
+            scene = self.saving.save_scene(folder)
+            return written + ([scene] if scene is not None else [])
+
+        written = self._do(
+            self.ui.saveButton, self.ui.progressBar, self.ui.statusLabel, _("The results could not be saved."), write
+        )
+        if written:
+            self.saving.remember()
+            names = ", ".join(path.name for path in written)
+            sentence = _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names)
+            styles.say(self.ui.statusLabel, sentence)
+
+    def _on_batch(self, _checked: bool = False) -> None:
+        ui = self.ui
+        if self.work.cancels(ui.batchButton):
+            return
+        self.batch.clear()
+
+        def scan_all(progress: Progress) -> Any:
+            source, output = self.batch.paths()
+            return self.logic.batch(
+                source,
+                output,
+                self.node.modelPath,
+                self.settings.device,
+                self.settings.precision,
+                progress=progress,
+                onRow=self.batch.add,
+            )
+
+        summary = self._do(ui.batchButton, ui.batchProgressBar, ui.batchStatusLabel, _("The batch failed."), scan_all)
+        if summary is not None:
+            styles.say(ui.batchStatusLabel, str(summary))
+
+    def _start_training(self, manifest: Path, folder: Path, epochs: int, from_chosen: bool) -> BackgroundProcess:
+        process: BackgroundProcess = self.logic.startTraining(
+            manifest, folder, epochs, self.node.modelPath if from_chosen else None
+        )
+        return process
+
+    def _on_model_trained(self, path: Path) -> None:
+        if self.node is not None:
+            self.models.fill(self.node.modelPath)
+
+    def _on_model(self, path: Path) -> None:
+        if self.node is not None:
+            self.node.modelPath = path
+
+    def _on_torch(self, _checked: bool = False) -> None:
+        def install() -> None:
+            try:
+                packages.install_torch()
+            except EmphysemaScannerError as error:
+                styles.say(self.ui.statusLabel, str(error), styles.ERROR)
+
+        self._do_at_once(install)
+        self.update()
+
+    def _on_load_dicom(self, _checked: bool = False) -> None:
+        slicer.util.selectModule("DICOM")
+
+    def _on_load_file(self, _checked: bool = False) -> None:
+        self._choose_what_was_loaded(slicer.util.openAddVolumeDialog)
+
+    def _on_sample(self, action: Any) -> None:
+        self._do_at_once(lambda: self._choose_what_was_loaded(lambda: samples.load(action.text)))
+
+    def _choose_what_was_loaded(self, load: Callable[[], Any]) -> None:
+        before = set(_cts())
+        load()
+        new = [ct for ct in _cts() if ct not in before]
+        if new and self.node is not None:
+            self.node.inputVolume = new[-1]
+
+    # -- settings -------------------------------------------------------------------------------------------------
+
+    def _fill_settings(self) -> None:
+        ui = self.ui
+        for combo, choices, now, changed in (
+            (ui.deviceComboBox, list(Device), self.settings.device, self._on_device),
+            (ui.precisionComboBox, list(Precision), self.settings.precision, self._on_precision),
+        ):
+            for choice in choices:
+                combo.addItem(choice.label())
+            combo.currentIndex = choices.index(now)
+            combo.connect("currentIndexChanged(int)", changed)
+        ui.modelFolderPathLineEdit.currentPath = str(self.settings.model_folder)
+        ui.modelFolderPathLineEdit.connect("currentPathChanged(QString)", self._on_model_folder)
+
+    def _on_device(self, index: int) -> None:
+        self.settings.device = list(Device)[index]
+
+    def _on_precision(self, index: int) -> None:
+        self.settings.precision = list(Precision)[index]
+
+    def _on_model_folder(self, folder: str) -> None:
+        self.settings.model_folder = Path(folder)
+        if self.node is not None:
+            self.models.fill(self.node.modelPath)
+
+    def _fill_samples(self) -> None:
+        menu = qt.QMenu(self.ui.sampleButton)
+        for name in samples.names():
+            menu.addAction(name)
+        menu.connect("triggered(QAction*)", self._on_sample)
+        self.ui.sampleButton.setMenu(menu)
+
+    # -- how work is done -----------------------------------------------------------------------------------------
+
+    def _do(self, button: Any, bar: Any, label: Any, failed: str, work: Callable[[Progress], T]) -> T | None:
+        """Long work; what the user can mend is said in the label, anything else is Slicer's error display's."""
+        styles.say(label, "")
+        sentence, style = "", styles.NOTE
+        done: T | None = None
+        with slicer.util.tryWithErrorDisplay(failed):
+            try:
+                done = self.work.run(button, bar, work)
+            except ScanCancelled as cancelled:
+                sentence = str(cancelled)
+            except EmphysemaScannerError as error:
+                sentence, style = str(error), styles.ERROR
+        if not self.work.closed:
+            styles.say(label, sentence, style)
+            return done
+        return None
+
+    def _do_at_once(self, work: Callable[[], Any]) -> None:
+        """Short work; what the user can mend is said below the Scan button."""
+        with slicer.util.tryWithErrorDisplay(_("This could not be done.")):
+            try:
+                work()
+            except EmphysemaScannerError as error:
+                styles.say(self.ui.statusLabel, str(error), styles.ERROR)
+
+    def _choice(self) -> tuple[Any, ...]:
+        """What the views show."""
+        node = self.node
+        return (
+            node.inputVolume,
+            node.overlay,
+            node.overlayVisible,
+            node.overlayOpacity,
+            node.overlayThreshold,
+            node.overlayColours,
+            node.chart,
+        )
+
+
+def _cts() -> list[Any]:
+    """The scene's scalar volumes that are not parts of a result, CTs from DICOM first."""
+    found = [node for node in _scalar_volumes() if not is_part_of_a_result(node)]
+    return sorted(found, key=lambda node: not _is_ct(node))
+
+
+def _scalar_volumes() -> list[Any]:
+    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in found if not node.IsA("vtkMRMLLabelMapVolumeNode")]
+
+
+def _first_ct() -> Any:
+    return next(iter(_cts()), None)
+
+
+def _is_ct(node: Any) -> bool:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node)
+    return bool(item) and hierarchy.GetItemAttribute(item, "DICOM.Modality") == "CT"
