@@ -41,7 +41,7 @@ def _parent(pid: int) -> int:
 
 def test_the_lines_and_the_exit_code_are_those_of_the_command(tmp_path: Path) -> None:
     process = python(
-        "import sys; print('one'); print('two', file=sys.stderr); print('é', end=''); sys.exit(3)", tmp_path
+        "import sys; print('one'); print('two', file=sys.stderr); print('three', end=''); sys.exit(3)", tmp_path
     )
     assert process.wait(LONG_S) == 3
     assert process.new_lines() == ["one", "two", "three"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from sklearn.linear_model import LogisticRegression
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.errors import ModelFileError
-from ..core.manifest import ManifestError, read_manifest
+from ..core.manifest import CohortRow, ManifestError, read_manifest
 from ..core.modelcard import Metric, ModelCard, OperatingPoint
 from ..core.modelfile import Model
 from ..core.networks import keras_parameter_count
 from ..core.preprocessing import Preprocessing
 from .evaluation import Predictions, column, predict
 from .simulate import Anatomy, simulate_cohort
-from .training import Plan, enlarge, train
+from .training import Plan, enlarge, stop_on_signals, train
+from .trainingwatch import TrainingCurves
 
 CARD_TEXTS = ("name", "training_data", "intended_use", "limits", "citations")
 
@@ -43,7 +45,9 @@ def simulate_cases(paths: Sequence[Path], out: Path, split: str, pairs: int, see
 def train_model(
     manifests: Sequence[Path], out: Path, plan: Plan, width: int, start: Path | None, texts: Path | None
 ) -> Path:
-    """Train, calibrate on the tuning split, and write ``model.safetensors`` with its card.
+    """Train, calibrate on the tuning split, and write ``model.safetensors`` with its card; a line is printed an epoch.
+
+    SIGTERM and Ctrl-C end it after the step it is in; the same call then goes on after the last whole epoch.
 
     Args:
         manifests: the cohort, in one file or several.
@@ -52,6 +56,10 @@ def train_model(
         width: filters of the first unit, when not started from a model.
         start: a model file to go on from.
         texts: JSON with the card's own words: name, training_data, intended_use, limits, citations.
+
+    Raises:
+        TrainingStopped: by a signal.
+        EmphysemaScannerError: (a kind of) the cohort, the plan or a file cannot be used.
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     preprocessing = Preprocessing()
@@ -64,14 +72,33 @@ def train_model(
     else:
         torch.manual_seed(plan.seed)
         network = ConvLSTMNetwork(width, plan.crop or preprocessing.shape[1])
-    train(network, preprocessing, rows, plan, out)
-    if plan.crop is not None:
-        network = enlarge(network, preprocessing.shape[1])
+    with stop_on_signals() as stop:
+        # A bar that draws over itself belongs on a terminal, not in a log.
+        bar = sys.stderr.isatty()
+        train(network, preprocessing, rows, plan, out, progress_bar=bar, on_epoch=_print_epoch, stop=stop)
+        if plan.crop is not None:
+            network = enlarge(network, preprocessing.shape[1])
+        card = _card(network, preprocessing, rows, out.name, texts)
+        tune = [row for row in rows if row.split == "tune"]
+        model = Model(network.eval(), card)
+        calibrate(network, predict(model, tune, lambda *_: stop.check()))
+        answers = predict(model, tune, lambda *_: stop.check())
+    source = f"Youden index on the {len(tune)} volumes of the tuning split, on which the probability was calibrated too"
+    card = dataclasses.replace(card, operating_point=OperatingPoint(answers.youden_threshold(), source))
+    path = out / "model.safetensors"
+    modelfile.save(path, network, card)
+    return path
+
+
+def _card(
+    network: ConvLSTMNetwork, preprocessing: Preprocessing, rows: Sequence[CohortRow], name: str, texts: Path | None
+) -> ModelCard:
+    """What is known of a model before its operating point is chosen."""
     learned = [row for row in rows if row.split == "train"]
     sick = sum(row.label for row in learned)
     people = len({row.patient for row in learned})
     card = ModelCard(
-        name=out.name,
+        name=name,
         architecture=network.architecture,
         width=network.width,
         parameters=keras_parameter_count(network),
@@ -83,17 +110,15 @@ def train_model(
         limits="Not validated on patients other than those it was trained and tuned with.",
         demonstration=True,
     )
-    if texts is not None:
-        card = dataclasses.replace(card, **_card_texts(texts))
-    tune = [row for row in rows if row.split == "tune"]
-    model = Model(network.eval(), card)
-    calibrate(network, predict(model, tune))
-    answers = predict(model, tune)
-    source = f"Youden index on the {len(tune)} volumes of the tuning split, on which the probability was calibrated too"
-    card = dataclasses.replace(card, operating_point=OperatingPoint(answers.youden_threshold(), source))
-    path = out / "model.safetensors"
-    modelfile.save(path, network, card)
-    return path
+    return card if texts is None else dataclasses.replace(card, **_card_texts(texts))
+
+
+def _print_epoch(curves: TrainingCurves) -> None:
+    print(
+        f"Epoch {curves.epoch} of {curves.epochs}: training loss {curves.train_loss[-1]:.3f}, "
+        f"validation loss {curves.val_loss[-1]:.3f}, validation AUC {curves.val_auc[-1]:.3f}",
+        flush=True,
+    )
 
 
 def calibrate(network: ConvLSTMNetwork, answers: Predictions) -> None:

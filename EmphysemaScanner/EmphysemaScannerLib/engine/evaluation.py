@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest, rankdata
@@ -15,6 +16,7 @@ from ..core.manifest import CohortRow
 from ..core.modelcard import Metric
 from ..core.modelfile import Model
 from ..core.reading import read_ct
+from ..core.scan import Progress
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
@@ -62,15 +64,39 @@ def _proportion(name: str, count: int, total: int, data: str) -> Metric:
     return Metric(name, count / total, float(interval.low), float(interval.high), data)
 
 
-def predict(model: Model, rows: Sequence[CohortRow]) -> Predictions:
-    """The model's probability for each volume of a cohort."""
-    probabilities = []
+def _silent(fraction: float, stage: str) -> None:
+    pass
+
+
+def predict(model: Model, rows: Sequence[CohortRow], progress: Progress = _silent) -> Predictions:
+    """The model's probability for each volume of a cohort.
+
+    Args:
+        model: its network may lie on any device.
+        rows: the volumes.
+        progress: told the share done and the volume before each; what it raises ends the work.
+    """
+    return predict_all([model], rows, progress)[0]
+
+
+def predict_all(models: Sequence[Model], rows: Sequence[CohortRow], progress: Progress = _silent) -> list[Predictions]:
+    """As ``predict``, for several models; every volume is read once."""
+    labels = np.array([row.label for row in rows])
+    probabilities = np.empty((len(models), len(rows)))
+    for k, row in enumerate(rows):
+        progress(k / len(rows), f"{row.volume.name} ({k + 1} of {len(rows)})")
+        image = read_ct(row.volume)
+        for m, model in enumerate(models):
+            probabilities[m, k] = _probability(model, image)
+    return [Predictions(labels, scores) for scores in probabilities]
+
+
+def _probability(model: Model, image: sitk.Image) -> float:
+    x, _ = model.card.preprocessing.apply(image)
+    device = next(model.network.parameters()).device
     with torch.inference_mode():
-        for row in rows:
-            x, _ = model.card.preprocessing.apply(read_ct(row.volume))
-            logit = model.network(torch.from_numpy(x)[None, :, None]).logit
-            probabilities.append(float(torch.sigmoid(logit.double())[0]))
-    return Predictions(np.array([row.label for row in rows]), np.array(probabilities))
+        logit = model.network(torch.from_numpy(x).to(device)[None, :, None]).logit
+        return float(torch.sigmoid(logit.double())[0])
 
 
 def column(rows: Sequence[CohortRow], name: str, sign: float = 1.0) -> Predictions:

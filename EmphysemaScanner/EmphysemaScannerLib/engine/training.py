@@ -7,7 +7,13 @@ lesion maps; from them a network can also be taught where the disease is (``lesi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +21,8 @@ import lightning
 import numpy as np
 import SimpleITK as sitk
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -29,12 +35,58 @@ from ..core.grid import canonical
 from ..core.manifest import CohortRow
 from ..core.preprocessing import Preprocessing
 from ..core.reading import read_ct
+from . import trainingwatch
 
 SURE, DOUBTFUL = 0.25, 0.05  # lesion share of a voxel from which it is disease; between the two it teaches nothing
 
 
+OnEpoch = Callable[[trainingwatch.TrainingCurves], None]
+
+
 class TrainingError(EmphysemaScannerError):
     """The cohort or the plan cannot be trained with."""
+
+
+class TrainingStopped(EmphysemaScannerError):  # noqa: N818  # the user's wish, not an error
+    """The user stopped the training; the same command goes on with it."""
+
+
+class Stop:
+    """Whether the training is to stop; asked at every step, so that nothing is left half-done."""
+
+    wanted = False
+
+    def check(self) -> None:
+        """End the training here if it is to stop.
+
+        Raises:
+            TrainingStopped: it is.
+        """
+        if self.wanted:
+            raise TrainingStopped("The training was stopped; the same command goes on after its last whole epoch.")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """SIGTERM, Ctrl-C and Windows' Ctrl-Break stop a training in the block; a second one ends the process at once."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # no other may handle signals
+        yield stop
+        return
+    numbers = [signal.SIGTERM, signal.SIGINT, *filter(None, [getattr(signal, "SIGBREAK", None)])]
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def handle(number: int, _frame: object) -> None:
+        stop.wanted = True
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 @dataclass(frozen=True)
@@ -71,12 +123,21 @@ class Plan:
 class Volumes(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """A split of a cohort on the network's grid, in memory: int16 HU, and lesion shares as uint8."""
 
-    def __init__(self, rows: Sequence[CohortRow], preprocessing: Preprocessing, plan: Plan, augment: bool) -> None:
+    def __init__(
+        self,
+        rows: Sequence[CohortRow],
+        preprocessing: Preprocessing,
+        plan: Plan,
+        augment: bool,
+        stop: Stop | None = None,
+    ) -> None:
         self.preprocessing, self.plan, self.augment = preprocessing, plan, augment
         self.labels = torch.tensor([row.label for row in rows], dtype=torch.float32)
         self.hu = np.empty((len(rows), *preprocessing.shape), np.int16)
         self.lesions = np.zeros((len(rows), *preprocessing.shape), np.uint8)
         for k, row in enumerate(rows):
+            if stop is not None:
+                stop.check()
             array = sitk.GetArrayFromImage(canonical(read_ct(row.volume)))
             self.hu[k] = np.rint(preprocessing.average(array))
             if row.lesions is not None:
@@ -191,6 +252,31 @@ def give_long_memory(network: ConvLSTMNetwork, slices: int) -> None:
         bias[:filters] = -forget
 
 
+class _Record(Callback):
+    """Writes each epoch down for whoever watches, and stops when that is wanted."""
+
+    def __init__(self, out: Path, stop: Stop, on_epoch: OnEpoch) -> None:
+        self.out, self.stop, self.on_epoch = out, stop, on_epoch
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainingwatch.keep_epochs(self.out, trainer.current_epoch)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.stop.check()
+
+    def on_validation_batch_end(self, *_: object) -> None:
+        self.stop.check()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        figures = [float(trainer.callback_metrics[name]) for name in trainingwatch.COLUMNS[1:]]
+        trainingwatch.add_epoch(self.out, trainer.current_epoch + 1, *figures)
+        self.on_epoch(trainingwatch.read_training(self.out))
+
+
+def _silent(curves: trainingwatch.TrainingCurves) -> None:
+    pass
+
+
 def train(
     network: ConvLSTMNetwork,
     preprocessing: Preprocessing,
@@ -199,6 +285,8 @@ def train(
     out: Path,
     *,
     progress_bar: bool = True,
+    on_epoch: OnEpoch = _silent,
+    stop: Stop | None = None,
 ) -> Path:
     """Train a network in place and keep the weights with the best AUC on the tuning split.
 
@@ -207,43 +295,86 @@ def train(
         preprocessing: how volumes become its input.
         rows: the cohort; splits "train" and "tune" are used.
         plan: how to train.
-        out: folder for checkpoints and ``metrics.csv``; a run that was stopped there goes on from its last epoch.
+        out: folder for checkpoints, ``plan.json`` and ``metrics.csv``, as ``trainingwatch.read_training`` reads them; a
+            run that was stopped there goes on after its last whole epoch.
+        progress_bar: whether one is drawn on the terminal.
+        on_epoch: told of each whole epoch.
+        stop: asked at every volume and step.
 
     Returns:
         The best checkpoint; its weights are in ``network``.
 
     Raises:
-        TrainingError: a split is empty or holds one class only.
+        TrainingError: a split is empty or holds one class only, or ``out`` holds a run that was planned otherwise.
+        TrainingStopped: ``stop`` was wanted.
     """
+    stop = stop or Stop()
     by_split = {split: [row for row in rows if row.split == split] for split in ("train", "tune")}
     for split, part in by_split.items():
         if len({row.label for row in part}) < 2:
             raise TrainingError(f"The split '{split}' needs volumes of both labels; it has {len(part)} of one or none.")
-    lightning.seed_everything(plan.seed, verbose=False)
+    if len(by_split["train"]) < plan.batch_size:
+        raise TrainingError(
+            f"The training split has {len(by_split['train'])} volumes, fewer than a step's {plan.batch_size}; choose a "
+            "smaller batch size."
+        )
     last = Path(out) / "last.ckpt"
+    sizes = {f"{split}_volumes": len(part) for split, part in by_split.items()}
+    _keep_plan(Path(out), {**dataclasses.asdict(plan), "width": network.width, **sizes}, last.exists())
+    lightning.seed_everything(plan.seed, verbose=False)
     if plan.long_memory and not last.exists():
         give_long_memory(network, preprocessing.shape[0])
-    data = {split: Volumes(part, preprocessing, plan, augment=split == "train") for split, part in by_split.items()}
+    data = {split: Volumes(part, preprocessing, plan, split == "train", stop) for split, part in by_split.items()}
     train_loader = DataLoader(data["train"], plan.batch_size, shuffle=True, drop_last=True)
     tune_loader = DataLoader(data["tune"], plan.batch_size)
-    best = ModelCheckpoint(out, "best", monitor="val_auc", mode="max", save_last=True)
-    trainer = lightning.Trainer(
-        max_epochs=plan.epochs,
-        default_root_dir=out,
-        accelerator="auto",
-        gradient_clip_val=1.0,
-        callbacks=[best, EarlyStopping("val_auc", mode="max", patience=plan.patience)],
-        logger=CSVLogger(out, name="", version=""),
-        enable_progress_bar=progress_bar,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-    )
-    learner = Learner(network, plan, plan.epochs * len(train_loader))
-    trainer.fit(learner, train_loader, tune_loader, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    best = ModelCheckpoint(out, "best", monitor="val_auc", mode="max")
+    every = ModelCheckpoint(out, last.stem)  # ``save_last`` would only copy the best
+    patience = EarlyStopping("val_auc", mode="max", patience=plan.patience)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Advice to programmers: the volumes are in memory, and loading them needs no workers.
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # Lightning's, of PyTorch's own functions
+        trainer = lightning.Trainer(
+            max_epochs=plan.epochs,
+            default_root_dir=out,
+            accelerator="auto",
+            gradient_clip_val=1.0,
+            callbacks=[_Record(Path(out), stop, on_epoch), patience, best, every],
+            logger=False,
+            enable_progress_bar=progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        learner = Learner(network, plan, plan.epochs * len(train_loader))
+        resumed = str(last) if last.exists() else None
+        try:
+            trainer.fit(learner, train_loader, tune_loader, ckpt_path=resumed, weights_only=True)
+        except SIGTERMException:  # Lightning saw the signal between two of our looks
+            stop.wanted = True
+    stop.check()
     chosen = Path(best.best_model_path)
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     learner.load_state_dict(state)
     return chosen
+
+
+def _keep_plan(out: Path, plan: dict[str, object], resumes: bool) -> None:
+    """Write the plan down, or see that a run that goes on is the same one.
+
+    Raises:
+        TrainingError: it is another one; a learning rate's schedule cannot be changed on the way.
+    """
+    before = trainingwatch.read_plan(out)
+    changed = [name for name, value in plan.items() if name in before and before[name] != value]
+    if resumes and changed:
+        was = ", ".join(f"{name} {before[name]} instead of {plan[name]}" for name in changed)
+        raise TrainingError(f"The folder '{out}' holds a run with {was}; repeat its settings, or name another folder.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        trainingwatch.write_plan(out, plan)
+    except OSError as error:
+        raise TrainingError(f"Nothing can be written to '{out}' ({error.strerror}); name another folder.") from error
 
 
 def enlarge(network: ConvLSTMNetwork, image_size: int) -> ConvLSTMNetwork:
