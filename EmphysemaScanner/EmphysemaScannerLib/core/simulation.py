@@ -17,10 +17,8 @@ from enum import Enum
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
 from .grid import Grid, canonical
 
@@ -114,6 +112,9 @@ def bend(
     rng: np.random.Generator,
 ) -> tuple[Floats, NDArray[np.uint8]]:
     """Deform an anatomy smoothly: size, rotation, mirror, random bend. Returns HU and lung labels of the same shape."""
+    import torch  # here: disease is put into the sample case where there is no PyTorch
+    from torch.nn import functional
+
     extent = np.array(hu.shape) * spacing_mm  # mm, (slice, row, column)
     angle = np.deg2rad(v.rotation_deg)
     rotate = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
@@ -149,6 +150,9 @@ def acquire(
     rng: np.random.Generator,
 ) -> Floats:
     """Breathe and scan: aeration and gravity in the lungs, then noise, drift and calibration everywhere."""
+    import torch
+    from torch.nn import functional
+
     lung = (labels > 0) & (hu < PARENCHYMA_BELOW_HU)
     rows_mm = np.arange(hu.shape[1], dtype=np.float32) * spacing_mm[1]
     gradient = v.gravity_hu_per_mm * (rows_mm - rows_mm.mean())[None, :, None]
