@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..core.modelcard import ARCHITECTURE_TITLES
 from ..i18n import tr as _
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ def verdict(result: ScanResult) -> str:
 
 def architecture(card: ModelCard) -> str:
     """The architecture's name for readers."""
+    from ..core.modelcard import ARCHITECTURE_TITLES  # brings SimpleITK, which the command line's help does without
+
     return ARCHITECTURE_TITLES.get(card.architecture, card.architecture)
 
 
