@@ -86,6 +86,16 @@ def read_ct(path: Path) -> sitk.Image:
     )
 
 
+def ct_series(paths: Iterable[Path]) -> list[Path]:
+    """One file of each DICOM CT series among some files; ``read_ct`` reads the series that it belongs to.
+
+    Raises:
+        UnreadableInputError: a file cannot be opened, or is multi-frame.
+    """
+    ct = [s for s in _slices(paths) if s.modality == "CT"]
+    return sorted(min(s.path for s in series) for series in _by_series(ct))
+
+
 def _read(path: Path, names: str | list[str]) -> sitk.Image:
     with _quiet():
         try:

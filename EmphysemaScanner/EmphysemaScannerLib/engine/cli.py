@@ -1,4 +1,4 @@
-"""The command line: ``emphysema-scanner scan | models | card | demo | simulate | train | evaluate``.
+"""The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | train | evaluate | compare``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -16,7 +16,7 @@ from rich.console import Console
 from .. import __version__
 from ..core.errors import EmphysemaScannerError
 from . import wording
-from .device import Device
+from .device import Device, Precision
 
 FAILED = 2
 
@@ -76,6 +76,23 @@ def scan(
     from .scancommand import scan_path
 
     scan_path(path, out, model, device, pictures)
+
+
+@app.command()
+def batch(
+    path: Annotated[
+        Path,
+        typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="CSV for the results; one that was begun is continued.")],
+    model: Annotated[Path | None, typer.Option(help="A .safetensors model file; the shipped one if not given.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
+    precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
+) -> None:
+    """Scan many CTs into one CSV, a row a CT as they finish."""
+    from .batchcommand import batch_scan
+
+    batch_scan(path, out, model, device, precision)
 
 
 @app.command()

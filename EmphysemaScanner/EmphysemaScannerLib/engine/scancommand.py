@@ -47,12 +47,13 @@ def scan_image(image: sitk.Image, model: Model, device: Device, source: str) -> 
         EmphysemaScannerError: (a kind of) as ``core.scan.scan``.
     """
     chosen = choose(device)
-    with _bar() as progress:
+    with progress_bar() as progress:
         return scan_on(chosen, image, model, progress, source)
 
 
 @contextmanager
-def _bar() -> Iterator[ScanProgress]:
+def progress_bar() -> Iterator[ScanProgress]:
+    """A bar on a terminal; nothing where errors go into a file."""
     columns = (
         TextColumn("{task.description:34}"),
         BarColumn(),

@@ -1,0 +1,31 @@
+"""The command ``batch``: many CTs in, one CSV out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.shippedmodel import default_model_path
+from . import wording
+from .batch import DONE, BatchRow, find_cts, run_batch
+from .device import Device, Precision
+from .scancommand import progress_bar
+
+
+def batch_scan(path: Path, out: Path, model: Path | None, device: Device, precision: Precision) -> None:
+    """Scan the CTs at a path, print a line for each, and write the CSV.
+
+    Raises:
+        EmphysemaScannerError: (a kind of) what the user can mend.
+    """
+    sources = find_cts(path)
+    with progress_bar() as progress:
+        summary = run_batch(
+            sources, out, model or default_model_path(), device, precision, progress=progress, on_row=_say
+        )
+    print(summary)
+    print(wording.RESEARCH_USE)
+
+
+def _say(row: BatchRow) -> None:
+    answer = f"{wording.percent(row.probability)}, {row.answer}" if row.status == DONE else f"refused: {row.problem}"
+    print(f"{row.source}: {answer}", flush=True)

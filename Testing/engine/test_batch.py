@@ -1,0 +1,308 @@
+"""Many CTs into one CSV: found, scanned one by one, refused without an end, cancelled and continued without a loss."""
+
+from __future__ import annotations
+
+import csv
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.core.errors import ModelFileError, NotAChestCTError, ScanCancelled
+from EmphysemaScannerLib.core.modelheader import read_metadata
+from EmphysemaScannerLib.core.result import ScanResult
+from EmphysemaScannerLib.engine import cli
+from EmphysemaScannerLib.engine.batch import COLUMNS, BatchError, BatchRow, find_cts, run_batch
+from EmphysemaScannerLib.engine.outputfolder import FILE_LIST
+
+LIBRARY = Path(cli.__file__).resolve().parents[2]
+
+
+def write_dicom(folder: Path, series: str, modality: str = "CT", slices: int = 2) -> list[Path]:
+    """A small DICOM series, one file a slice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for k in range(slices):
+        image = sitk.Image(4, 4, 1, sitk.sitkInt16)
+        tags = {
+            "0008|0018": f"{series}.{k + 1}",
+            "0008|0060": modality,
+            "0020|000e": series,
+            "0020|0032": f"0\\0\\{k}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        paths.append(folder / f"{series}-{k}.dcm")
+        writer.SetFileName(str(paths[-1]))
+        writer.Execute(image)
+    return paths
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def cts(tmp_path: Path) -> list[Path]:
+    return [touch(tmp_path / "cts" / f"{name}.nrrd") for name in ("a", "b", "c")]
+
+
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResult]) -> list[str]:
+    """The CTs that were scanned; scans without the network's seconds, in which 'bad' is not a chest."""
+    names: list[str] = []
+
+    def scan_on(device: object, image: object, model: object, progress: Callable, source: str, precision: object):  # type: ignore[no-untyped-def]
+        names.append(source)
+        if source.startswith("bad"):
+            raise NotAChestCTError("This is not a chest; choose a chest CT.")
+        for k in range(4):
+            progress(k / 4, f"slice {k + 1}")
+        return make_result(source=source, warnings=("Slices are thick.", "Noise\nis high."))
+
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.scan_on", scan_on)
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_ct", lambda path: path)
+    return names
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_image_files_and_dicom_series_are_found_at_any_depth(tmp_path: Path) -> None:
+    top = tmp_path / "study"
+    files = [touch(top / name) for name in ("b.nii.gz", "deep/er/a.nrrd", "deep/c.MHA")]
+    for other in (
+        "notes.txt",
+        ".hidden.nrrd",
+        ".cache/d.nrrd",
+        "deep/c.raw",
+        f"ours/{FILE_LIST}",
+        "ours/evidence.nrrd",
+    ):
+        touch(top / other)
+    write_dicom(top / "alone", "1.1")
+    two = [write_dicom(top / "together", series)[0] for series in ("1.2", "1.3")]
+    above = write_dicom(top / "above", "1.4")[0]
+    write_dicom(top / "above" / "below", "1.5")
+    write_dicom(top / "magnetic", "1.6", modality="MR")
+    assert find_cts(top) == sorted([*files, top / "alone", *two, above, top / "above" / "below"])
+
+
+def test_a_list_names_cts_from_its_own_folder_each_once(tmp_path: Path) -> None:
+    listed = tmp_path / "lists" / "cohort.csv"
+    listed.parent.mkdir()
+    listed.write_text(f"volume,label\n../b.nrrd,1\n{tmp_path / 'a.nrrd'},0\n./../b.nrrd,1\n,0\n")
+    assert find_cts(listed) == [tmp_path / "b.nrrd", tmp_path / "a.nrrd"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("nothing", None, "no file or folder"),
+        (".", None, "No CTs were found"),
+        ("list.csv", "path\na.nrrd\n", "lacks the column volume"),
+        ("list.csv", "volume\n\n", "lists no volumes"),
+        ("list.csv", "\xff\0", "lacks the column volume"),
+    ],
+)
+def test_where_there_are_no_cts_one_sentence_says_so(tmp_path: Path, name: str, text: str | None, says: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(BatchError, match=says):
+        find_cts(tmp_path / name)
+
+
+def test_each_ct_gets_a_row_with_its_figures(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, make_result: Callable[..., ScanResult]
+) -> None:
+    told: list[BatchRow] = []
+    out = tmp_path / "new" / "out.csv"
+    summary = run_batch(cts, out, model_path, on_row=told.append)
+    rows = table(out)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["source"] for row in rows] == [str(path) for path in cts] == [row.source for row in told]
+    result, row = make_result(), rows[1]
+    assert float(row["probability"]) == result.probability
+    assert row["answer"] == ("positive" if result.positive else "negative")
+    assert float(row["laa_950_percent"]) == result.densitometry["whole"].laa_950_percent
+    assert float(row["operating_point"]) == 0.47
+    assert row["warnings"] == "Slices are thick. | Noise is high."
+    assert row["model"] == read_metadata(model_path)["sha256"]
+    assert (summary.done, summary.refused, summary.kept) == (3, 0, 0)
+    assert summary.positive == 3 * result.positive
+    assert str(summary).startswith("3 scanned")
+
+
+def test_a_ct_that_cannot_be_scanned_says_why_and_the_batch_goes_on(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    bad = touch(tmp_path / "cts" / "bad.nrrd")
+    summary = run_batch([bad, *cts], tmp_path / "out.csv", model_path)
+    first, *others = table(tmp_path / "out.csv")
+    assert (first["status"], first["problem"]) == ("refused", "This is not a chest; choose a chest CT.")
+    assert first["probability"] == first["answer"] == ""
+    assert {row["status"] for row in others} == {"done"}
+    assert (summary.done, summary.refused) == (3, 1)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("ITK ERROR:\n wrong"), MemoryError(), OSError(5, "disk")])
+def test_not_even_an_error_of_a_library_ends_the_batch(
+    cts: list[Path],
+    scanned: list[str],
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def read(path: Path) -> Path:
+        if path == cts[0]:
+            raise error
+        return path
+
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_ct", read)
+    assert run_batch(cts, tmp_path / "out.csv", model_path).refused == 1
+    assert "could not be scanned" in table(tmp_path / "out.csv")[0]["problem"]
+
+
+class Cancelled(Exception):
+    """As the window's worker raises it out of ``progress``."""
+
+
+@pytest.mark.parametrize(
+    "wish", [Cancelled(), ScanCancelled("stop"), KeyboardInterrupt()], ids=lambda w: type(w).__name__
+)
+def test_cancelled_at_any_slice_only_the_running_ct_is_lost_and_the_next_run_goes_on_there(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, wish: BaseException
+) -> None:
+    out = tmp_path / "out.csv"
+
+    def cancel(fraction: float, stage: str) -> None:
+        if "CT 2 of 3, b.nrrd: slice 3" in stage:
+            raise wish
+
+    with pytest.raises(type(wish)):
+        run_batch(cts, out, model_path, progress=cancel)
+    assert [row["source"] for row in table(out)] == [str(cts[0])]
+    told: list[BatchRow] = []
+    summary = run_batch(cts, out, model_path, on_row=told.append)
+    assert scanned == ["a.nrrd", "b.nrrd", "b.nrrd", "c.nrrd"]
+    assert [row.source for row in told] == [row["source"] for row in table(out)] == [str(path) for path in cts]
+    assert summary.kept == 1
+    assert "1 of them in an earlier run" in str(summary)
+
+
+def test_after_a_kill_at_any_byte_every_ct_has_one_whole_row(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    run_batch(cts, tmp_path / "whole.csv", model_path)
+    whole = (tmp_path / "whole.csv").read_bytes()
+    header = whole.index(b"\n") + 1
+    for size in [0, 5, header - 1, header, header + 7, len(whole) - 30, len(whole) - 1, len(whole)]:
+        out = tmp_path / f"{size}.csv"
+        out.write_bytes(whole[:size])
+        run_batch(cts, out, model_path)
+        rows = table(out)
+        assert [row["source"] for row in rows] == [str(path) for path in cts]
+        assert all(None not in row.values() and row["status"] == "done" for row in rows)
+
+
+def test_rows_of_another_model_stay_and_its_cts_are_scanned_again(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.csv"
+    run_batch(cts[:1], out, model_path)
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_metadata", lambda path: {"sha256": "another"})
+    summary = run_batch(cts[:1], out, model_path)
+    assert summary.kept == 0
+    assert [row["model"] for row in table(out)] == [read_metadata(model_path)["sha256"], "another"]
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "a thesis, without any rows", '"'])
+def test_a_file_that_is_no_result_of_a_batch_is_left_alone(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, text: str
+) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text(text)
+    with pytest.raises(BatchError, match="not the result of a batch"):
+        run_batch(cts, out, model_path)
+    assert out.read_text() == text
+    assert scanned == []
+
+
+def test_where_nothing_can_be_written_nothing_is_scanned(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BatchError, match="cannot be written"):
+        run_batch(cts, tmp_path / "file" / "out.csv", model_path)
+    assert scanned == []
+
+
+def test_a_model_that_cannot_scan_ends_the_batch_before_a_row_is_written(
+    cts: list[Path], model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ModelFileError("Scanning needs a conv_lstm model.")
+
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.scan_on", refuse)
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_ct", lambda path: path)
+    with pytest.raises(ModelFileError):
+        run_batch(cts, tmp_path / "out.csv", model_path)
+    assert table(tmp_path / "out.csv") == []
+
+
+def test_progress_counts_over_the_whole_batch(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    shares: list[float] = []
+    run_batch(cts, tmp_path / "out.csv", model_path, progress=lambda fraction, stage: shares.append(fraction))
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == pytest.approx((2 + 3 / 4) / 3)
+
+
+@pytest.fixture
+def folder(chest: sitk.Image, tmp_path: Path) -> Path:
+    (tmp_path / "cts").mkdir()
+    sitk.WriteImage(chest, str(tmp_path / "cts" / "chest.nrrd"))
+    (tmp_path / "cts" / "not a CT.nrrd").write_text("text")
+    return tmp_path / "cts"
+
+
+def test_the_command_scans_a_folder_and_says_what_came_out(
+    folder: Path, model_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.csv"
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["batch", str(folder), "--out", str(out), "--model", str(model_path), "--device", "cpu"])
+        assert ended.value.code == 0
+    said = capfd.readouterr().out
+    assert "1 scanned" in said
+    assert "2 of them in an earlier run" in said
+    assert "Research use only" in said
+    chest, text = table(out)
+    assert 0 < float(chest["probability"]) < 1
+    assert not math.isnan(float(chest["volume_l"]))
+    assert "damaged" in text["problem"]
+
+
+def test_the_window_can_import_it_without_torch_or_matplotlib() -> None:
+    code = (
+        "import sys\n"
+        "import EmphysemaScannerLib.engine.batch\n"
+        "heavy = {'torch', 'safetensors', 'matplotlib', 'sklearn', 'rich', 'typer'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
