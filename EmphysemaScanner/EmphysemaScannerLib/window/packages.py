@@ -16,7 +16,7 @@ class Need(Enum):
     """What a piece of work needs besides PyTorch and what Slicer itself brings: import names and requirements."""
 
     SCAN = (("safetensors", "safetensors>=0.4.5"),)
-    ATTRIBUTION = (*SCAN, ("captum", "captum>=0.7"))
+    ATTRIBUTION = (*SCAN, ("captum", "captum>=0.9"))
     REPORT = (("matplotlib", "matplotlib>=3.8"), ("jinja2", "jinja2>=3.1"))
     LEARNING = (
         *SCAN,
