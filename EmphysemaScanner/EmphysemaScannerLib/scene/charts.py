@@ -28,6 +28,7 @@ UNITS = {  # of the network, first to last; apart in all common colour blindness
     "desc2": (0.80, 0.40, 0.70),
 }
 MARKER_COLOUR = (0.10, 0.10, 0.10)
+LEGEND_ROOM = 0.3  # of the positions' range, at the right, where Slicer draws legends
 MARGIN = 0.08  # of a range, so that the longest bar doesn't touch the frame
 LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs shouldn't look ill
 
@@ -127,7 +128,9 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         in_chart = [series[one] for one in (*names, f"marker_{chart.value}")]
         node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _y_title(chart))
         node.XAxisRangeAutoOff()
-        node.SetXAxisRange(*positions)
+        low, high = positions
+        room = LEGEND_ROOM * (high - low) if len(names) > 1 else 0.0
+        node.SetXAxisRange(low, high + room)
         node.YAxisRangeAutoOff()
         node.SetYAxisRange(*ranges[chart])
         node.SetLegendVisibility(len(names) > 1)

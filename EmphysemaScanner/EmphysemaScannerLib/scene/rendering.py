@@ -16,7 +16,7 @@ LUNG_OPACITY = 0.15
 STRONGEST_OPACITY = 0.35  # of a millimetre with the largest values
 WEAKEST_OPACITY = 0.03  # of one with the smallest that are drawn
 ONLY_IN_3D = "EmphysemaScanner.OnlyIn3D"
-CAMERA_ROOM = 1.15  # how much more than the lungs' size the view takes in
+CAMERA_ROOM = 1.5  # how much more than the lungs' size the view takes in; it may be higher than wide
 
 
 def show_in_3d(nodes: ResultNodes, overlay: Overlay, rendering_logic: slicer.vtkSlicerVolumeRenderingLogic) -> None:
@@ -66,7 +66,7 @@ def _hide(parts: Mapping[str, slicer.vtkMRMLNode]) -> None:
     for name, node in parts.items():
         if name.startswith(OVERLAY):
             for display in _renderings(node):
-                remove_helpers(node, [display])
+                remove_helpers(node.GetScene(), [display])
         elif name == "lungs":
             _hide_lungs(node)
 
@@ -113,7 +113,7 @@ def _show_lungs(lungs: slicer.vtkMRMLSegmentationNode) -> None:
     display.SetVisibility3D(True)
     if not display.GetVisibility():  # hidden in the slice views, and to stay so
         display.SetAttribute(ONLY_IN_3D, "1")
-        display.SetVisibility2DOutline(False)
+        display.SetOpacity2DOutline(0.0)  # Slicer complains where neither outline nor filling is visible
         display.SetVisibility(True)
 
 
@@ -122,13 +122,13 @@ def _hide_lungs(lungs: slicer.vtkMRMLSegmentationNode) -> None:
     if display.GetAttribute(ONLY_IN_3D) is not None:
         display.RemoveAttribute(ONLY_IN_3D)
         display.SetVisibility(False)
-        display.SetVisibility2DOutline(True)
+        display.SetOpacity2DOutline(1.0)
     lungs.RemoveClosedSurfaceRepresentation()
 
 
 def _turn_cameras(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
     bounds = np.zeros(6)
-    nodes.overlays[Overlay.EVIDENCE].GetRASBounds(bounds)
+    nodes.lungs.GetRASBounds(bounds)
     low, high = bounds.reshape(3, 2).T
     right, anterior, superior = (low + high) / 2
     for i in range(scene.GetNumberOfNodesByClass("vtkMRMLCameraNode")):

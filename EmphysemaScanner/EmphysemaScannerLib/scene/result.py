@@ -18,6 +18,7 @@ from .charts import Chart, add_charts
 from .colours import COLOURS_ATTRIBUTE
 from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, lung_labels
+from .volumes import local_grid
 
 if TYPE_CHECKING:
     from ..core.attribution import Attribution  # needs PyTorch
@@ -105,11 +106,11 @@ def result_of(nodes: ResultNodes) -> ScanResult:
     Raises:
         RecordError: the record was damaged; says what to do.
     """
-    labels = lung_labels(nodes.lungs, nodes.ct)
-    evidence_grid = result_from_json(nodes.record.GetText(), labels).evidence.grid
-    # As it was when the CT was scanned: the CT may have been moved by a transform since.
-    as_scanned = OverlayMap(labels.values, evidence_grid.resized(labels.grid.shape))
-    return result_from_json(nodes.record.GetText(), as_scanned)
+    labels = lung_labels(nodes.lungs, nodes.ct, nodes.overlays[Overlay.EVIDENCE])
+    local = local_grid(nodes.overlays[Overlay.EVIDENCE]).resized(labels.shape)
+    result = result_from_json(nodes.record.GetText(), OverlayMap(labels, local))
+    # Where the mask lay when the CT was scanned: both may have been moved by a transform since.
+    return dataclasses.replace(result, lung_mask=OverlayMap(labels, result.evidence.grid.resized(labels.shape)))
 
 
 def add_attribution(nodes: ResultNodes, attribution: Attribution) -> ResultNodes:
@@ -168,13 +169,16 @@ def _remove_nodes(scene: slicer.vtkMRMLScene, nodes: Iterable[slicer.vtkMRMLNode
         item = hierarchy.GetItemByDataNode(node)
         if item:
             hierarchy.RemoveItem(item, False, False)  # first: outside the application, items outlive their nodes
-        # The legend, last, leaves first: without the display it is an error.
-        remove_helpers(node, reversed(_displays_of(node)))
-        _remove(scene, [*_storages_of(node), node])
+        # The legend, last, leaves before the display, and both before their volume: the other way round it is an error.
+        displays, storages = list(reversed(_displays_of(node))), _storages_of(node)
+        if node.IsA("vtkMRMLSegmentationNode"):  # but Slicer's 3D views crash over one that has lost its display
+            scene.RemoveNode(node)
+        remove_helpers(scene, displays)
+        _remove(scene, [*storages, node])
 
 
-def remove_helpers(node: slicer.vtkMRMLDisplayableNode, displays: Iterable[slicer.vtkMRMLDisplayNode]) -> None:
-    """Remove display nodes of a node and what belongs to them alone, which Slicer leaves behind."""
+def remove_helpers(scene: slicer.vtkMRMLScene, displays: Iterable[slicer.vtkMRMLDisplayNode]) -> None:
+    """Remove display nodes and what belongs to them alone, which Slicer leaves behind."""
     for display in displays:
         helpers = [display]
         colours = display.GetColorNode()
@@ -184,7 +188,7 @@ def remove_helpers(node: slicer.vtkMRMLDisplayableNode, displays: Iterable[slice
             for helper in (display.GetVolumePropertyNode(), display.GetROINode()):
                 if helper is not None:
                     helpers += [*_displays_of(helper), *_storages_of(helper), helper]
-        _remove(node.GetScene(), helpers)
+        _remove(scene, helpers)
 
 
 def _displays_of(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLDisplayNode]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..core.grid import Grid, canonical
-from ..core.result import OverlayMap, ScanResult
-from .volumes import ijk_to_world_ras, image_on, parent_to_world
+from ..core.grid import Grid
+from ..core.result import ScanResult
+from .volumes import local_grid, parent_to_world
 
 LUNG_COLOURS = {"Right lung": (0.55, 0.80, 0.95), "Left lung": (0.95, 0.80, 0.55)}
 LESION_COLOUR = (0.24, 1.0, 0.24)
@@ -30,25 +29,52 @@ def add_lungs(
     return node
 
 
-def lung_labels(lungs: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode) -> OverlayMap:
-    """The lung mask that is in the scene, as a scan has it: 1 right, 2 left, on the CT's canonical grid."""
-    reference = slicer.vtkOrientedImageData()
-    reference.SetDimensions(ct.GetImageData().GetDimensions())
-    ijk_to_node = vtk.vtkMatrix4x4()
-    ct.GetIJKToRASMatrix(ijk_to_node)
-    reference.SetImageToWorldMatrix(ijk_to_node)
-    labels = np.zeros(reference.GetDimensions()[::-1], np.uint8)
-    segmentation = lungs.GetSegmentation()
+def lung_labels(
+    lungs: slicer.vtkMRMLSegmentationNode,
+    ct: slicer.vtkMRMLScalarVolumeNode,
+    overlay: slicer.vtkMRMLScalarVolumeNode,
+) -> NDArray[np.uint8]:
+    """The lung mask that is in the scene, as a scan has it: 1 right, 2 left, on the CT's canonical grid.
+
+    Args:
+        overlay: any overlay of the CT; its axes are the canonical ones.
+    """
+    coarse = local_grid(overlay)
+    ct_grid = local_grid(ct)
+    cosines = np.abs(np.array(coarse.direction_lps).T @ np.array(ct_grid.direction_lps))
+    slices, rows, columns = (ct_grid.shape[int(axis)] for axis in cosines.argmax(axis=1))
+    grid = coarse.resized((slices, rows, columns))
+    labels = np.zeros(grid.shape, np.uint8)
     for label, side in enumerate(LUNG_COLOURS, start=1):
         mask = slicer.vtkOrientedImageData()
-        if not lungs.GetBinaryLabelmapRepresentation(segmentation.GetSegmentIdBySegmentName(side), mask):
-            continue  # somebody removed this lung
-        on_ct = slicer.vtkOrientedImageData()
-        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(mask, reference, on_ct)
-        values = vtk_to_numpy(on_ct.GetPointData().GetScalars()).reshape(labels.shape)
-        labels[values != 0] = label
-    image = canonical(image_on(labels, ijk_to_world_ras(ct)))
-    return OverlayMap(sitk.GetArrayFromImage(image), Grid.of_image(image))
+        segment = lungs.GetSegmentation().GetSegmentIdBySegmentName(side)
+        if lungs.GetBinaryLabelmapRepresentation(segment, mask) and mask.GetNumberOfPoints() > 0:
+            _draw(labels, label, mask, grid)
+    return labels
+
+
+def _draw(labels: NDArray[np.uint8], label: int, mask: slicer.vtkOrientedImageData, grid: Grid) -> None:
+    """Put a mask into labels that lie on a grid."""
+    matrix = vtk.vtkMatrix4x4()
+    mask.GetImageToWorldMatrix(matrix)
+    to_grid = np.linalg.inv(grid.ijk_to_ras()) @ slicer.util.arrayFromVTKMatrix(matrix)
+    extent = mask.GetExtent()
+    first = to_grid @ [extent[0], extent[2], extent[4], 1.0]
+    on_grid = np.abs(to_grid[:3, :3] - np.eye(3)).max() < 1e-3 and np.abs(first - np.round(first)).max() < 0.1
+    if not on_grid:  # somebody has edited it; resampling takes seconds
+        reference, edited = slicer.vtkOrientedImageData(), mask
+        reference.SetDimensions(*labels.shape[::-1])
+        reference.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras()))
+        mask = slicer.vtkOrientedImageData()
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(edited, reference, mask)
+        first, extent = np.zeros(4), mask.GetExtent()
+    shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
+    values = vtk_to_numpy(mask.GetPointData().GetScalars()).reshape(shape) != 0
+    k, j, i = (int(n) for n in np.round(first[:3])[::-1])
+    before = [max(-n, 0) for n in (k, j, i)]  # of the mask, beyond the grid's first voxels
+    into = labels[max(k, 0) : k + shape[0], max(j, 0) : j + shape[1], max(i, 0) : i + shape[2]]
+    k, j, i = before
+    into[values[k : k + into.shape[0], j : j + into.shape[1], i : i + into.shape[2]]] = label
 
 
 def add_lesions(

@@ -62,9 +62,20 @@ READING_LAYOUT, READING_LAYOUT_3D = 8_427, 8_428  # any numbers that no other ex
 READING_LAYOUTS = {
     READING_LAYOUT: _LAYOUT.format(**_VIEWS, axial_size=600, side_size=400, three_d=""),
     READING_LAYOUT_3D: _LAYOUT.format(
-        **_VIEWS, axial_size=420, side_size=280, three_d=f'<item splitSize="300">{_THREE_D}</item>'
+        **_VIEWS, axial_size=380, side_size=260, three_d=f'<item splitSize="360">{_THREE_D}</item>'
     ),
 }
+
+
+def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
+    """Make the reading layouts known; to be called at startup: without it a saved scene that has one opens empty.
+
+    Args:
+        layout: the scene's layout node.
+    """
+    for number, description in READING_LAYOUTS.items():
+        if not layout.IsLayoutDescription(number):
+            layout.AddLayoutDescription(number, description)
 
 
 def use_layout(layout: slicer.vtkMRMLLayoutNode, with_3d: bool) -> None:
@@ -74,10 +85,8 @@ def use_layout(layout: slicer.vtkMRMLLayoutNode, with_3d: bool) -> None:
         layout: the scene's layout node.
         with_3d: with a 3D view at the right.
     """
-    number = READING_LAYOUT_3D if with_3d else READING_LAYOUT
-    if not layout.IsLayoutDescription(number):
-        layout.AddLayoutDescription(number, READING_LAYOUTS[number])
-    layout.SetViewArrangement(number)
+    register_layouts(layout)
+    layout.SetViewArrangement(READING_LAYOUT_3D if with_3d else READING_LAYOUT)
 
 
 def style_overlay(nodes: ResultNodes, overlay: Overlay, threshold: float, colours: ColourMap) -> None:
@@ -140,6 +149,20 @@ def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
         right: the chart at the right.
     """
     _put_charts(nodes.ct.GetScene(), {EVIDENCE_PLOT: nodes.charts[Chart.EVIDENCE], CHOSEN_PLOT: nodes.charts[right]})
+
+
+def refresh_charts(scene: slicer.vtkMRMLScene) -> None:
+    """Let all plot views take up their charts; to be called when a scene has been opened (its EndImportEvent).
+
+    Slicer's plot views notice another chart by its ID. After a scene was opened in the place of another, the chart often
+    has the same ID: the view still listens to the old one, and stays without the new one's series, or black.
+    """
+    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotViewNode")):
+        plot = scene.GetNthNodeByClass(i, "vtkMRMLPlotViewNode")
+        chart = plot.GetPlotChartNodeID()
+        if chart is not None:
+            plot.SetPlotChartNodeID(None)
+            plot.SetPlotChartNodeID(chart)
 
 
 def clear_charts(scene: slicer.vtkMRMLScene) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..core.errors import GeometryError, NotAChestCTError
+from ..core.grid import Grid
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Cosine between two axes. NIfTI's single precision stays below 1e-5; a gantry tilted by half a degree gives 9e-3.
@@ -44,25 +45,31 @@ def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
             f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour picture; "
             "choose a chest CT with one value in Hounsfield units per voxel."
         )
-    return image_on(slicer.util.arrayFromVolume(node), ijk_to_world_ras(node), name)
-
-
-def image_on(values: NDArray[np.generic], ijk_to_world: NDArray[np.float64], name: str = "") -> sitk.Image:
-    """An array (K, J, I) as an image in patient space.
-
-    Args:
-        ijk_to_world: 4 x 4 to world RAS in mm.
-        name: of the volume, for the error.
-
-    Raises:
-        GeometryError: the axes have no length or are not perpendicular.
-    """
-    spacing, direction, origin = _geometry(ijk_to_world, name)
-    image = sitk.GetImageFromArray(values)
+    spacing, direction, origin = _geometry(ijk_to_world_ras(node), name)
+    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(origin.tolist())
     image.SetDirection(direction.ravel().tolist())
     return image
+
+
+def local_grid(node: slicer.vtkMRMLVolumeNode) -> Grid:
+    """Where the voxels of a volume's array (K, J, I) lie, parent transforms left out.
+
+    Raises:
+        GeometryError: the axes have no length or are not perpendicular.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    spacing, direction, origin = _geometry(slicer.util.arrayFromVTKMatrix(matrix), node.GetName())
+    columns, rows, slices = node.GetImageData().GetDimensions()
+    x, y, z = (float(mm) for mm in spacing)
+    return Grid(
+        shape=(slices, rows, columns),
+        spacing_mm=(z, y, x),
+        origin_lps=(float(origin[0]), float(origin[1]), float(origin[2])),
+        direction_lps=tuple((float(k), float(j), float(i)) for i, j, k in direction),
+    )
 
 
 def ijk_to_world_ras(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
