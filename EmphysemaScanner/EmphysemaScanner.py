@@ -68,7 +68,7 @@ class EmphysemaScanner(ScriptedLoadableModule):
             "The network and its training follow N. Braman, D. Beymer, E. Dehghan, <i>Disease detection in weakly"
             " annotated volumetric medical images using a convolutional LSTM network</i> (2018)."
         )
-        slicer.app.connect("startupCompleted()", registerSamples)
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
 @parameterNodeWrapper
@@ -387,11 +387,15 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         return default_model_path() if modelPath is None else Path(modelPath)
 
 
-def registerSamples() -> None:
-    """Offer the sample cases in Slicer's module Sample Data."""
+def onStartupCompleted() -> None:
+    """Offer the sample cases in Slicer's module Sample Data, and make the layouts known that saved scenes may have."""
+    from EmphysemaScannerLib.scene.views import register_layouts
     from EmphysemaScannerLib.window import samples
 
     samples.register()
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is not None:  # Slicer with a main window
+        register_layouts(layoutManager.layoutLogic().GetLayoutNode())
 
 
 class EmphysemaScannerTest(ScriptedLoadableModuleTest):

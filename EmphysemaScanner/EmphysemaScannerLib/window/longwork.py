@@ -65,13 +65,11 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
     ensure(Need.ATTRIBUTION)
 
     def work(report: Report) -> Attribution:
-        from ..core import attribution, modelfile
+        from ..core import modelfile
         from ..engine import device as devices
 
         report(0.0, _("Loading the model"))
-        model = modelfile.load(path)
-        model.network.to(devices.choose(device))
-        return attribution.attribute(image, model, progress=report)
+        return devices.attribute_on(devices.choose(device), image, modelfile.load(path), report)
 
     attributed = wait_for(work, progress, volume_node)
     nodes = find_result(volume_node)

@@ -13,7 +13,6 @@ import slicer
 from ..core.errors import ModelFileError
 from ..core.modelcard import ModelCard
 from ..core.modelfolder import ModelEntry, models_in
-from ..core.modelheader import read_card
 from ..core.shippedmodel import default_model_path
 from ..engine import wording
 from ..i18n import tr as _
@@ -50,9 +49,9 @@ class ModelPanel:
             shipped = [default_model_path()]
         except ModelFileError:
             shipped = []
-        entries = [_entry(path) for path in shipped] + models_in(self._settings.model_folder)
+        entries = [ModelEntry.of_file(path) for path in shipped] + models_in(self._settings.model_folder)
         if chosen != Path() and chosen not in [entry.path for entry in entries]:
-            entries.append(_entry(chosen))
+            entries.append(ModelEntry.of_file(chosen))
         self._filling = True
         combo = self._ui.modelComboBox
         combo.clear()
@@ -112,7 +111,7 @@ def describe(card: ModelCard, path: Path) -> str:
         _("Operating point"): f"{wording.percent(point.probability)} ({point.source})",
         _("Intended use"): card.intended_use,
         _("Limits"): card.limits,
-        _("File"): str(path),
+        _("File"): path.name,
     }
     rows = [f"<b>{title}:</b> {escape(text)}" for title, text in lines.items()]
     rows += [
@@ -121,10 +120,3 @@ def describe(card: ModelCard, path: Path) -> str:
     ]
     rows += [f"<i>{escape(citation)}</i>" for citation in card.citations]
     return "<br>".join(rows)
-
-
-def _entry(path: Path) -> ModelEntry:
-    try:
-        return ModelEntry(path, read_card(path), "")
-    except ModelFileError as error:
-        return ModelEntry(path, None, str(error))

@@ -44,6 +44,8 @@ def register() -> None:
             category=CATEGORY,
             sampleName=sample.name,
             thumbnailFileName=str(sample.thumbnail),
+            uris=[],  # nothing is downloaded
+            fileNames=[],
             customDownloader=_load_and_show,
         )
 
