@@ -11,9 +11,11 @@ from unittest import mock
 import numpy as np
 import qt
 import selftestdata
+import SimpleITK as sitk
 import slicer
+from EmphysemaScannerLib.scene.volumes import image_from_volume_node
 
-from EmphysemaScanner import Chart, Overlay, phantomVolume
+from EmphysemaScanner import Chart, Device, Overlay, phantomVolume
 
 needsTorch = unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
 
@@ -91,7 +93,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         qt.QTimer.singleShot(0, cancel)
         self.ui.scanButton.click()
         self.assertEqual(seen, ["Cancel"])
-        self.assertIn("cancelled", self.ui.statusLabel.text)
+        self.assertIn("Cancelled", self.ui.statusLabel.text)
         self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
         self.assertEqual(selftestdata.sceneState(), before)
         self.assertTrue(self.ui.scanButton.enabled)
@@ -164,7 +166,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
     @needsTorch
     def test_the_reading_layout_comes_with_a_result_and_goes_with_the_module(self) -> None:
         layoutNode = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self.scan()
         self.assertNotEqual(layoutNode.GetViewArrangement(), slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         slicer.util.selectModule("Data")
@@ -181,11 +183,11 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.assertIsNotNone(layers.GetForegroundVolumeID())
 
     @needsTorch
-    def test_a_click_in_the_table_moves_the_axial_view_and_the_text_follows(self) -> None:
+    def test_choosing_a_row_of_the_table_moves_the_axial_view_and_the_text_follows(self) -> None:
         volumeNode = self.scan()
         result = self.widget.logic.result(volumeNode)
         last = self.ui.tellingTable.rowCount - 1
-        self.ui.tellingTable.cellClicked(last, 0)
+        self.ui.tellingTable.setCurrentCell(last, 0)
         red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
         position = result.slice_positions_mm[result.telling_slices(last + 1)[last]]
         self.assertAlmostEqual(red.GetSliceOffset(), position, delta=1)
@@ -252,7 +254,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
     @needsTorch
     def test_a_batch_fills_table_and_csv(self) -> None:
         for k in range(2):
-            slicer.util.saveNode(phantomVolume(), str(self.folder / f"ct{k}.nrrd"))
+            sitk.WriteImage(image_from_volume_node(phantomVolume()), str(self.folder / f"ct{k}.nrrd"))
         slicer.mrmlScene.Clear()
         self.widget.logic.getParameterNode().modelPath = selftestdata.modelPath()
         self.ui.batchSourcePathLineEdit.currentPath = str(self.folder)
@@ -274,9 +276,11 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
 
     def test_settings_are_remembered(self) -> None:
         before = self.ui.deviceComboBox.currentIndex
-        self.ui.deviceComboBox.currentIndex = self.ui.deviceComboBox.count - 1
-        self.assertEqual(str(slicer.app.settings().value("EmphysemaScanner/Device")), "cpu")
-        self.ui.deviceComboBox.currentIndex = before
+        try:
+            self.ui.deviceComboBox.currentIndex = list(Device).index(Device.CPU)
+            self.assertEqual(str(slicer.app.settings().value("EmphysemaScanner/Device")), "cpu")
+        finally:
+            self.ui.deviceComboBox.currentIndex = before
 
     def wait(self, condition, seconds: float = 30) -> bool:
         """Whether a condition comes true while the window goes on."""

@@ -45,7 +45,7 @@ class SlicesPanel(VTKObservationMixin):
         self._timer.connect("timeout()", self._on_tick)
         ui.playButton.connect("toggled(bool)", self._on_play)
         ui.tellingTable.connect("cellClicked(int,int)", self._on_row)
-        ui.tellingTable.connect("cellActivated(int,int)", self._on_row)
+        ui.tellingTable.connect("currentCellChanged(int,int,int,int)", self._on_row)
         titles = [_("Position S (mm)"), _("Evidence (logit)"), _("Probability after it")]
         ui.tellingTable.setColumnCount(len(titles))
         ui.tellingTable.setHorizontalHeaderLabels(titles)
@@ -116,8 +116,8 @@ class SlicesPanel(VTKObservationMixin):
                 item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
 
-    def _on_row(self, row: int, _column: int) -> None:
-        if self._result is not None:
+    def _on_row(self, row: int, _column: int, *_before: int) -> None:
+        if self._result is not None and row >= 0:
             self.stop()
             self.go_to(float(self._result.slice_positions_mm[self._result.telling_slices(TELLING_SLICES)[row]]))
 

@@ -179,32 +179,34 @@ class Window(VTKObservationMixin):
         )
         if result is not None:
             self._do_at_once(lambda: self.logic.show(result, volume))
-            self._take_up_result()
-            self._show_chosen()
-            self.update()
+            self._after_work(self._show_chosen)
 
     def _on_attribute(self, _checked: bool = False) -> None:
         """Compute the gradient attribution of the chosen CT's result, or cancel that."""
         if self.work.cancels(self.ui.attributeButton):
             return
-        volume = self.node.inputVolume
+        volume, model = self.node.inputVolume, self.node.modelPath
         done = self._do(
             self.ui.attributeButton,
             self.ui.progressBar,
             self.ui.statusLabel,
             _("The gradient attribution failed."),
-            lambda progress: self.logic.attribute(volume, self.node.modelPath, self.settings.device, progress),
+            lambda progress: self.logic.attribute(volume, model, self.settings.device, progress),
         )
         if done is not None:
-            self._take_up_result()
-            self._draw()
+            self._after_work(self._draw)
             sentence = _(
                 "Gradient attribution: the voxels' shares add up to {difference} (within {gap}), the logit's difference"
                 " from the same chest with healthy lung density."
             )
-            styles.say(
-                self.ui.statusLabel, sentence.format(difference=f"{done.difference:+.2f}", gap=f"{abs(done.gap):.2g}")
-            )
+            sentence = sentence.format(difference=f"{done.difference:+.2f}", gap=f"{abs(done.gap):.2g}")
+            styles.say(self.ui.statusLabel, sentence)
+
+    def _after_work(self, show: Callable[[], None]) -> None:
+        """Take up what the work has put into the scene, unless the module was left in the meantime."""
+        if self.node is not None:
+            self._take_up_result()
+            show()
             self.update()
 
     def _take_up_result(self) -> None:
@@ -321,13 +323,14 @@ class Window(VTKObservationMixin):
         if self.work.cancels(ui.batchButton):
             return
         self.batch.clear()
+        model = self.node.modelPath
 
         def scan_all(progress: Progress) -> Any:
             source, output = self.batch.paths()
             return self.logic.batch(
                 source,
                 output,
-                self.node.modelPath,
+                model,
                 self.settings.device,
                 self.settings.precision,
                 progress=progress,
