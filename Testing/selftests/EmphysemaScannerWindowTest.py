@@ -126,7 +126,6 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         node.inputVolume = slicer.util.addVolumeFromArray(np.full((40, 64, 64), 100, np.int16))
         self.ui.scanButton.click()
         self.assertFalse(self.ui.statusLabel.isHidden())
-        slicer.util.setSliceViewerLayers(background=node.inputVolume, fit=True)
         node.inputVolume = scanned
         self.assertTrue(self.ui.statusLabel.isHidden())
         red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
