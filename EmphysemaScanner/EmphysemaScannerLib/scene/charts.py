@@ -6,7 +6,7 @@ slice that is shown moves through them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -110,32 +110,38 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
     point = _add_line(scene, table, OPERATING_POINT, _("Operating point"), GREY)
     point.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
     lines = {"probability": running, "operating_point": point}
-    lines |= {unit: _add_line(scene, table, unit, unit, UNITS.get(unit, GREY), width=2) for unit in activation}
+    lines |= {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
     markers = {
         f"marker_{chart.value}": _add_line(scene, marker_table, chart.value, _("Shown slice"), MARKER_COLOUR, width=1.5)
         for chart in Chart
     }
     series = {**bars, **lines, **markers}
-    drawn = {
-        Chart.EVIDENCE: ["evidence"],
-        Chart.PROBABILITY: ["probability", "operating_point"],
-        Chart.LAA: ["laa"],
-        Chart.ACTIVATION: list(activation),
-    }
     positions = _positions_range(result.slice_positions_mm)
     charts = {}
-    for chart, names in drawn.items():
-        in_chart = [series[one] for one in (*names, f"marker_{chart.value}")]
+    for chart in Chart:
+        in_chart = series_in(chart, series)
         node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _y_title(chart))
         node.XAxisRangeAutoOff()
         low, high = positions
-        room = LEGEND_ROOM * (high - low) if len(names) > 1 else 0.0
+        legend = len(in_chart) > 2  # the marker is one
+        room = LEGEND_ROOM * (high - low) if legend else 0.0
         node.SetXAxisRange(low, high + room)
         node.YAxisRangeAutoOff()
         node.SetYAxisRange(*ranges[chart])
-        node.SetLegendVisibility(len(names) > 1)
+        node.SetLegendVisibility(legend)
         charts[chart] = node
     return ChartNodes(table, marker_table, series, charts)
+
+
+def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    """Those of a result's series that a chart draws, the marker last."""
+    names = {
+        Chart.EVIDENCE: ["evidence"],
+        Chart.PROBABILITY: ["probability", "operating_point"],
+        Chart.LAA: ["laa"],
+        Chart.ACTIVATION: [name for name in series if name in UNITS],
+    }[chart]
+    return [series[name] for name in (*names, f"marker_{chart.value}") if name in series]
 
 
 def activation_by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:

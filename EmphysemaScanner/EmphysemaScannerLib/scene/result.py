@@ -14,7 +14,7 @@ import vtk
 from ..core.result import OverlayMap, ScanResult
 from ..core.serialise import record_to_json, result_from_json
 from . import tables
-from .charts import Chart, add_charts
+from .charts import Chart, add_charts, series_in
 from .colours import COLOURS_ATTRIBUTE
 from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, lung_labels
@@ -279,6 +279,10 @@ def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeN
     if not parts.keys() >= set(_SINGLE_PARTS) or Overlay.EVIDENCE not in overlays or len(charts) < len(Chart):
         return None
     series = {name[len(SERIES) :]: node for name, node in parts.items() if name.startswith(SERIES)}
+    for chart, node in charts.items():
+        for one in series_in(chart, series):  # Slicer's plot views lose some at times, when a scene is opened
+            if not node.HasPlotSeriesNodeID(one.GetID()):
+                node.AddAndObservePlotSeriesNodeID(one.GetID())
     single = {name: parts[name] for name in _SINGLE_PARTS}
     return ResultNodes(ct=ct, record=record, overlays=overlays, charts=charts, series=series, **single)
 

@@ -151,22 +151,13 @@ def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
     _put_charts(nodes.ct.GetScene(), {EVIDENCE_PLOT: nodes.charts[Chart.EVIDENCE], CHOSEN_PLOT: nodes.charts[right]})
 
 
-def refresh_charts(scene: slicer.vtkMRMLScene) -> None:
-    """Let all plot views take up their charts; to be called when a scene has been opened (its EndImportEvent).
-
-    Slicer's plot views notice another chart by its ID. After a scene was opened in the place of another, the chart often
-    has the same ID: the view still listens to the old one, and stays without the new one's series, or black.
-    """
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotViewNode")):
-        plot = scene.GetNthNodeByClass(i, "vtkMRMLPlotViewNode")
-        chart = plot.GetPlotChartNodeID()
-        if chart is not None:
-            plot.SetPlotChartNodeID(None)
-            plot.SetPlotChartNodeID(chart)
-
-
 def clear_charts(scene: slicer.vtkMRMLScene) -> None:
-    """Take the charts of results out of all plot views; others stay."""
+    """Take the charts of results out of all plot views; others stay.
+
+    To be called also before a scene is closed (its StartCloseEvent): the controllers of Slicer's plot views remember
+    which series were shown, and take the first one out of the chart of the scene that is opened next, which is then
+    empty or black.
+    """
     for i in range(scene.GetNumberOfNodesByClass("vtkMRMLPlotViewNode")):
         plot = scene.GetNthNodeByClass(i, "vtkMRMLPlotViewNode")
         chart = plot.GetPlotChartNode()
