@@ -48,6 +48,8 @@ def lung_labels(
     for label, side in enumerate(LUNG_COLOURS, start=1):
         mask = slicer.vtkOrientedImageData()
         segment = lungs.GetSegmentation().GetSegmentIdBySegmentName(side)
+        if not segment:
+            continue  # somebody has removed this lung
         if lungs.GetBinaryLabelmapRepresentation(segment, mask) and mask.GetNumberOfPoints() > 0:
             _draw(labels, label, mask, grid)
     return labels
