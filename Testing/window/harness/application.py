@@ -51,6 +51,9 @@ class qSlicerLayoutManager(ManneredObject, QtCore.QObject):
     def layoutLogic(self) -> slicer.vtkMRMLLayoutLogic:
         return self._logic
 
+    def mrmlSliceLogics(self) -> vtk.vtkCollection:
+        return self._application_logic.GetSliceLogics()
+
     def sliceViewNames(self) -> list[str]:
         return list(self._slices)
 
@@ -245,7 +248,7 @@ class qSlicerScriptedLoadableModule(ManneredObject, QtCore.QObject):
         return self._representation
 
 
-class qSlicerScriptedLoadableModuleWidget(widgets.qMRMLWidget):
+class qSlicerScriptedLoadableModuleWidget(widgets.SceneWidget):
     """The place of a module's window in the module panel; it tells the window when the module is entered and left."""
 
     def __init__(self, module_name: str) -> None:
@@ -330,6 +333,32 @@ class Packaging:
         raise RuntimeError("the user refused")
 
 
+class SampleDataLogic:
+    """Of Slicer's module Sample Data: what was registered, by category."""
+
+    @staticmethod
+    def registerCustomSampleDataSource(
+        category: str = "Custom",
+        sampleName: str | None = None,
+        uris: Any = None,
+        fileNames: Any = None,
+        nodeNames: Any = None,
+        customDownloader: Any = None,
+        thumbnailFileName: str | None = None,
+        loadFileTypes: Any = None,
+        loadFiles: Any = None,
+        loadFileProperties: Any = None,
+        checksums: Any = None,
+    ) -> None:
+        """As Slicer's, which compares the lengths of its lists."""
+        uris, fileNames = ([uris], [fileNames]) if isinstance(uris, str) else (uris, fileNames)
+        if len(uris) != len(fileNames):
+            raise ValueError("All fields of sample data source must have the same length")
+        source = Closed(sampleName=sampleName, customDownloader=customDownloader, thumbnailFileName=thumbnailFileName)
+        registered = slicer.modules.sampleDataSources.setdefault(category, [])
+        registered[:] = [known for known in registered if known.sampleName != sampleName] + [source]
+
+
 def start(folder: Path) -> None:
     """Put the stand-ins in place and load the module.
 
@@ -344,6 +373,7 @@ def start(folder: Path) -> None:
     sys.modules["qt"] = ClosedModule("qt", find_in_qt)
     sys.modules["ctk"] = _module("ctk", **widgets.CTK)
     _module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
+    _module("SampleData", SampleDataLogic=SampleDataLogic)
     _module("slicer.packaging", pip_ensure=Packaging.pip_ensure)
     _module(
         "slicer.parameterNodeWrapper",
@@ -362,7 +392,7 @@ def start(folder: Path) -> None:
     slicer.mrmlScene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     slicer.app = qSlicerApplication(folder)
     slicer.app._set_up()
-    slicer.modules = Modules(volumerendering=_volume_rendering())
+    slicer.modules = Modules(volumerendering=_volume_rendering(), sampleDataSources={})
     slicer.app._main_window = qSlicerMainWindow()
     _load_module()
     emit(slicer.app, "startupCompleted")

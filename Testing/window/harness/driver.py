@@ -59,8 +59,13 @@ class Driver:
         settle()
 
     def press(self, button: str) -> None:
-        """Press a button that can be pressed."""
+        """Press a button that can be pressed; the section that it is in is opened."""
         widget = getattr(self.ui, button)
+        section = widget.parent()
+        while section is not None:
+            if isinstance(section, widgets.ctkCollapsibleButton):
+                section.collapsed = False
+            section = section.parent()
         assert widget.enabled, f"{button} cannot be pressed"
         widget.click()
         settle()

@@ -24,15 +24,14 @@ from PySide6 import QtCore
 # What PySide6 has and PythonQt lacks; test_standins.py compares this with Slicer's own list where that is at hand.
 REFUSED = {
     "QObject": "connectNotify disconnectNotify emit isQmlExposed isQuickItemType receivers staticMetaObject",
-    "QWidget": "accessibleIdentifier create encodeMetricF internalWinId isTopLevel painters raise_"
+    "QWidget": "accessibleIdentifier create encodeMetricF find internalWinId isTopLevel painters raise_"
     " setAccessibleIdentifier setScreen topLevelWidget updateMicroFocus",
     "QAction": "associatedObjects checkableChanged enabledChanged resetEnabled visibleChanged",
-    "QApplication": "checkPermission exec_ installNativeEventFilter instanceExists nativeInterface platformFunction"
+    "QApplication": "checkPermission installNativeEventFilter instanceExists nativeInterface platformFunction"
     " removeNativeEventFilter requestPermission resolveInterface setBadgeNumber shutdown",
     "QCheckBox": "checkStateChanged",
     "QColor": "fromString getHsv getHsvF getRgb getRgbF isValidColorName toTuple",
     "QComboBox": "LabelDrawingMode labelDrawingMode setLabelDrawingMode",
-    "QDialog": "exec_",
     "QDialogButtonBox": "standardButtonShortcut standardButtonText",
     "QDoubleSpinBox": "returnPressed",
     "QFont": "Tag clearFeatures clearVariableAxes featureTags featureValue isFeatureSet isVariableAxisSet legacyWeight"
@@ -54,7 +53,7 @@ REFUSED = {
     "QImage": "colorTransformed convertedTo detachMetadata deviceIndependentSize encodeMetricF flip flipped mirror"
     " painters rgbSwap setColorTable",
     "QLineEdit": "del_",
-    "QMenu": "exec_ menuInAction",
+    "QMenu": "menuInAction",
     "QMessageBox": "Option buttonText options setButtonText setOption setOptions standardIcon testOption",
     "QPalette": "accent resolveMask setResolveMask",
     "QPixmap": "deviceIndependentSize encodeMetricF fromImageInPlace painters",
@@ -72,12 +71,14 @@ REFUSED = {
     "QTimer": "id intervalAsDuration remainingTimeAsDuration",
     "QUrl": "AceProcessingOption",
 }
+HAVE_A_FIND_OF_THEIR_OWN = {"QPlainTextEdit", "QTextEdit"}
 
 
 @functools.cache
 def refused(kind: type) -> frozenset[str]:
     """What may not be asked of a class: its own list and those of its bases."""
-    return frozenset(name for base in kind.__mro__ for name in REFUSED.get(base.__name__, "").split())
+    names = {name for base in kind.__mro__ for name in REFUSED.get(base.__name__, "").split()}
+    return frozenset(names - {"find"} if kind.__name__ in HAVE_A_FIND_OF_THEIR_OWN else names)
 
 
 @functools.cache
@@ -102,7 +103,7 @@ class Mannered:
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or isinstance(getattr(type(self), name, None), QtCore.Property):
             super().__setattr__(name, value)
-        elif _is_asked_by_code(name, 2) or not isinstance(value, QtCore.QObject):
+        elif _is_asked_by_code(name) or not isinstance(value, QtCore.QObject):
             _set(type(self), super().__getattribute__, name, value)
 
     def className(self) -> str:
@@ -204,13 +205,15 @@ def _get(thing: Any, raw: Callable[[str], Any], name: str) -> Any:
     return _returning_mannered(value) if inspect.isbuiltin(value) else value
 
 
-def _is_asked_by_code(name: str, depth: int = 3) -> bool:
+def _is_asked_by_code(name: str) -> bool:
     """Whether Python code asks, and not PySide6 itself.
 
     PySide6 looks every virtual function up for overrides, and its .ui loader adds the widgets to the top level.
     """
-    code = sys._getframe(depth).f_code
-    return name in code.co_names or name in code.co_consts
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return name in frame.f_code.co_names or name in frame.f_code.co_consts
 
 
 def _read(raw: Callable[[str], Any], name: str) -> Any:

@@ -289,8 +289,8 @@ class ctkPathLineEdit(_Widget):  # type: ignore[misc]
     )
 
 
-class qMRMLWidget(_Widget):  # type: ignore[misc]
-    """A widget that knows the scene and tells it on."""
+class SceneWidget(_Widget):  # type: ignore[misc]
+    """A widget that is told the scene and tells it on."""
 
     mrmlSceneChanged = QtSignal(object)
     SIGNALS = _NODE_SIGNALS
@@ -303,6 +303,10 @@ class qMRMLWidget(_Widget):  # type: ignore[misc]
         if scene is not self._scene:
             self._scene = scene
             emit(self, "mrmlSceneChanged", scene)
+
+
+class qMRMLWidget(SceneWidget):
+    """A widget that knows the scene."""
 
     def mrmlScene(self) -> slicer.vtkMRMLScene:
         return self._scene
@@ -487,6 +491,9 @@ class qMRMLPlotView(_Widget):  # type: ignore[misc]
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
         self._interactor.SetRenderWindow(self._window)
         self._interactor.SetSize(400, 240)
+        style = vtk.vtkContextInteractorStyle()
+        style.SetScene(self._context.GetScene())
+        self._interactor.SetInteractorStyle(style)
 
     def chart(self) -> vtk.vtkChartXY:
         return self._chart

@@ -1,0 +1,412 @@
+"""The panels: where, which slice, save, settings, models, batch, training, samples."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from window.harness.application import choose_file
+from window.harness.driver import Driver, bad_ct, settle, wait_until
+from window.harness.pythonqt import plain
+from window.harness.qtmodules import QFileDialog
+
+
+@pytest.fixture
+def scanned(window: Driver) -> Driver:
+    """The window with a scanned CT."""
+    window.add_ct()
+    window.scan()
+    return window
+
+
+def axial() -> slicer.vtkMRMLSliceLogic:
+    """The axial view."""
+    return slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+
+
+def overlay_shown() -> str | None:
+    """The volume over the CT in the axial view."""
+    return axial().GetSliceCompositeNode().GetForegroundVolumeID()
+
+
+# -- where ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_overlay_that_the_result_has_can_be_laid_over_the_ct(scanned: Driver) -> None:
+    seen = set()
+    for index in range(scanned.ui.overlayComboBox.count):
+        scanned.ui.overlayComboBox.currentIndex = index
+        settle()
+        if not scanned.shown("attributeButton"):
+            seen.add(overlay_shown())
+    assert len(seen) == 5
+    assert None not in seen
+
+
+def test_the_key_and_the_box_hide_and_show_the_overlay(scanned: Driver) -> None:
+    assert overlay_shown()
+    scanned.ui.overlayVisibleCheckBox.click()
+    settle()
+    assert overlay_shown() is None
+    scanned.panel.window.toggle_overlay()
+    settle()
+    assert overlay_shown()
+    assert scanned.ui.overlayVisibleCheckBox.checked
+
+
+def test_opacity_threshold_and_colours_reach_the_views(scanned: Driver) -> None:
+    scanned.ui.overlayOpacitySlider.value = 0.3
+    settle()
+    assert axial().GetSliceCompositeNode().GetForegroundOpacity() == pytest.approx(0.3)
+    display = slicer.mrmlScene.GetNodeByID(overlay_shown()).GetDisplayNode()
+    scanned.ui.overlayThresholdSlider.value = 0.6
+    scanned.ui.overlayColoursComboBox.currentIndex = 1
+    settle()
+    before = display.GetColorNodeID(), display.GetColorNode().GetMTime()
+    scanned.ui.overlayColoursComboBox.currentIndex = 2
+    settle()
+    assert (display.GetColorNodeID(), display.GetColorNode().GetMTime()) != before
+
+
+def test_an_overlay_is_shown_in_3d_and_goes_again(scanned: Driver) -> None:
+    before = len(scanned.node_ids())
+    scanned.ui.overlay3DCheckBox.click()
+    settle()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeRenderingDisplayNode") == 1
+    scanned.ui.overlay3DCheckBox.click()
+    settle()
+    assert len(scanned.node_ids()) == before
+
+
+def test_gradient_attribution_is_computed_when_it_is_asked_for(scanned: Driver) -> None:
+    gradient = scanned.ui.overlayComboBox.count - 1
+    scanned.ui.overlayComboBox.currentIndex = gradient
+    settle()
+    assert scanned.shown("attributeButton")
+    scanned.press("attributeButton")
+    assert not scanned.shown("attributeButton")
+    assert "logit" in scanned.ui.statusLabel.text
+    assert overlay_shown()
+
+
+# -- which slice ------------------------------------------------------------------------------------------------------
+
+
+def test_a_click_into_the_table_moves_the_views_and_the_text(scanned: Driver) -> None:
+    table = scanned.ui.tellingTable
+    texts = set()
+    for row in range(3):
+        plain(table, "cellClicked").emit(row, 0)
+        settle()
+        wanted = float(table.item(row, 0).text())
+        assert axial().GetSliceOffset() == pytest.approx(wanted, abs=1.0)
+        assert f"S {wanted:.0f} mm" in scanned.ui.positionLabel.text
+        texts.add(scanned.ui.positionLabel.text)
+    assert len(texts) == 3
+
+
+def test_moving_the_axial_view_brings_the_text_along(scanned: Driver) -> None:
+    axial().SetSliceOffset(40.0)
+    settle()
+    assert "S 40 mm" in scanned.ui.positionLabel.text
+
+
+def test_a_click_into_a_plot_moves_the_axial_view(scanned: Driver) -> None:
+    view = slicer.app.layoutManager().plotWidget(0).plotView()
+    view.fitToContent()
+    axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
+    left, right = axis.GetPoint1()[0], axis.GetPoint2()[0]
+    assert right > left
+    interactor = view.renderWindow().GetInteractor()
+    offsets = []
+    for share in (0.25, 0.75):
+        interactor.SetEventInformation(round(left + share * (right - left)), 100)
+        interactor.InvokeEvent("LeftButtonPressEvent")
+        interactor.InvokeEvent("LeftButtonReleaseEvent")
+        settle()
+        offsets.append(axial().GetSliceOffset())
+    span = axis.GetUnscaledMaximum() - axis.GetUnscaledMinimum()
+    assert offsets[1] - offsets[0] == pytest.approx(span / 2, abs=0.05 * span)
+
+
+def test_dragging_in_a_plot_moves_nothing(scanned: Driver) -> None:
+    view = slicer.app.layoutManager().plotWidget(0).plotView()
+    view.fitToContent()
+    interactor, before = view.renderWindow().GetInteractor(), axial().GetSliceOffset()
+    interactor.SetEventInformation(120, 100)
+    interactor.InvokeEvent("LeftButtonPressEvent")
+    interactor.SetEventInformation(260, 100)
+    interactor.InvokeEvent("LeftButtonReleaseEvent")
+    settle()
+    assert axial().GetSliceOffset() == before
+
+
+def test_the_right_plot_is_the_chosen_one(scanned: Driver) -> None:
+    seen = set()
+    for index in range(scanned.ui.chartComboBox.count):
+        scanned.ui.chartComboBox.currentIndex = index
+        settle()
+        seen.add(slicer.app.layoutManager().plotWidget(1).mrmlPlotViewNode().GetPlotChartNodeID())
+    assert len(seen) == scanned.ui.chartComboBox.count > 2
+
+
+def test_playing_reads_the_scan_and_stops_where_it_began(scanned: Driver) -> None:
+    answer, verdict = scanned.ui.probabilityLabel.text, scanned.ui.verdictLabel.text
+    timer = scanned.panel.window.slices._timer
+    timer.interval = 1
+    scanned.press("playButton")
+    wait_until(lambda: "3 of 35" in scanned.ui.verdictLabel.text, "the third slice")
+    scanned.press("playButton")
+    assert (scanned.ui.probabilityLabel.text, scanned.ui.verdictLabel.text) == (answer, verdict)
+    scanned.press("playButton")
+    wait_until(lambda: not scanned.ui.playButton.checked, "the end of the scan")
+    assert (scanned.ui.probabilityLabel.text, scanned.ui.verdictLabel.text) == (answer, verdict)
+
+
+def test_playing_ends_when_another_ct_is_chosen(scanned: Driver) -> None:
+    scanned.press("playButton")
+    scanned.add_ct("Another")
+    assert not scanned.ui.playButton.checked
+    assert not scanned.shown("slicesCollapsibleButton")
+
+
+# -- save -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_ticked_is_written_and_named(scanned: Driver, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    scanned.ui.saveFolderPathLineEdit.currentPath = str(folder)
+    for box in ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox"):
+        getattr(scanned.ui, box).checked = True
+    scanned.press("saveButton")
+    written = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert {"report.html", "report.pdf", "slices.csv", "densitometry.csv", "evidence.nrrd", "scene.mrb"} <= written
+    assert "report.html" in scanned.ui.statusLabel.text
+    scanned.press("saveButton")  # again into the same folder
+    assert "report.html" in scanned.ui.statusLabel.text
+
+
+def test_saving_nothing_or_nowhere_is_said(scanned: Driver, tmp_path: Path) -> None:
+    scanned.ui.saveFolderPathLineEdit.currentPath = ""
+    scanned.press("saveButton")
+    assert "folder" in scanned.ui.statusLabel.text
+    scanned.ui.saveFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    for box in ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox"):
+        getattr(scanned.ui, box).checked = False
+    scanned.press("saveButton")
+    assert scanned.ui.statusLabel.text.endswith(".")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(scanned: Driver, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    scanned.ui.saveFolderPathLineEdit.currentPath = str(tmp_path)
+    scanned.ui.saveHtmlCheckBox.checked = True
+    scanned.press("saveButton")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert str(tmp_path) in scanned.ui.statusLabel.text
+
+
+# -- models and settings ----------------------------------------------------------------------------------------------
+
+
+def test_models_of_the_folder_are_listed_and_can_be_chosen(window: Driver, tmp_path: Path) -> None:
+    window.add_ct()
+    shutil.copyfile(window.model, tmp_path / "mine.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"no model")
+    window.ui.modelFolderPathLineEdit.currentPath = str(tmp_path)
+    settle()
+    texts = [window.ui.modelComboBox.itemText(i) for i in range(window.ui.modelComboBox.count)]
+    assert any("broken.safetensors" in text for text in texts)
+    tips = [window.ui.modelComboBox.itemData(i, 3) for i in range(window.ui.modelComboBox.count)]
+    window.ui.modelComboBox.currentIndex = tips.index(str(tmp_path / "mine.safetensors"))
+    settle()
+    assert window.parameters.modelPath == tmp_path / "mine.safetensors"
+    window.scan()
+    assert window.shown("resultCollapsibleButton")
+
+
+def test_a_model_that_is_browsed_for_is_chosen(window: Driver) -> None:
+    QFileDialog.answers.append(str(window.model))
+    window.press("browseModelButton")
+    assert window.parameters.modelPath == window.model
+    QFileDialog.answers.append("")  # the user cancels
+    window.press("browseModelButton")
+    assert window.parameters.modelPath == window.model
+
+
+def test_what_is_known_about_a_model_is_shown_when_asked(window: Driver) -> None:
+    assert not window.shown("aboutModelLabel")
+    window.press("aboutModelButton")
+    assert window.shown("aboutModelLabel")
+    assert "Limits" in window.ui.aboutModelLabel.text
+    window.press("aboutModelButton")
+    assert not window.shown("aboutModelLabel")
+
+
+def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
+    cpu = [window.ui.deviceComboBox.itemText(i) for i in range(window.ui.deviceComboBox.count)].index("CPU")
+    window.ui.deviceComboBox.currentIndex = cpu
+    window.ui.precisionComboBox.currentIndex = 1
+    window.ui.modelFolderPathLineEdit.currentPath = str(tmp_path)
+    window.panel.onReload()
+    settle()
+    assert window.ui.deviceComboBox.currentIndex == cpu
+    assert window.ui.precisionComboBox.currentIndex == 1
+    assert window.ui.modelFolderPathLineEdit.currentPath == str(tmp_path)
+
+
+# -- getting a CT -----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_loaded_is_chosen(window: Driver, tmp_path: Path) -> None:
+    window.add_ct("First")
+    path = tmp_path / "second.nrrd"
+    slicer.util.saveNode  # noqa: B018 (the harness writes with the storage node below)
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    assert storage.WriteData(window.ui.inputSelector.currentNode())
+    choose_file(path)
+    window.press("loadFileButton")
+    assert window.ui.inputSelector.currentNode().GetName() == "second"
+    window.press("loadFileButton")  # the user cancels
+    assert window.ui.inputSelector.currentNode().GetName() == "second"
+
+
+def test_the_dicom_button_goes_to_slicers_dicom_module(window: Driver) -> None:
+    window.press("loadDicomButton")
+    assert slicer.util.selectedModule() == "DICOM"
+
+
+def test_a_sample_case_is_loaded_chosen_and_can_be_scanned(window: Driver) -> None:
+    window.ui.sampleButton.menu().actions()[0].trigger()
+    settle()
+    assert window.ui.inputSelector.currentNode() is not None
+    window.parameters.modelPath = window.model
+    window.scan()
+    assert window.shown("resultCollapsibleButton")
+
+
+def test_the_sample_cases_are_offered_in_slicers_sample_data(window: Driver) -> None:
+    sources = slicer.modules.sampleDataSources["Emphysema Scanner"]
+    assert len(sources) == 2
+    for source in sources:
+        assert Path(source.thumbnailFileName).is_file()
+    node = sources[0].customDownloader(sources[0])
+    settle()
+    assert node.GetImageData() is not None
+
+
+# -- batch ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cohort(window: Driver, tmp_path: Path) -> Path:
+    """A folder with two CTs and a volume that is none."""
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    for name in ("one", "two"):
+        write(window.add_ct(name), folder / f"{name}.nrrd")
+    write(bad_ct("constant"), folder / "wrong.nrrd")
+    slicer.mrmlScene.Clear(False)
+    settle()
+    window.parameters.modelPath = window.model
+    return folder
+
+
+def write(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+    """Write a volume as Slicer does."""
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    assert storage.WriteData(node)
+
+
+def test_a_batch_fills_its_table_and_its_csv(window: Driver, cohort: Path, tmp_path: Path) -> None:
+    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
+    window.ui.batchOutputPathLineEdit.currentPath = str(tmp_path / "out.csv")
+    window.press("batchButton")
+    table = window.ui.batchTable
+    assert table.rowCount == 3
+    answers = {table.item(row, 0).text(): table.item(row, 2).text() for row in range(3)}
+    assert answers["wrong.nrrd"] == "refused"
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 4
+    assert window.shown("batchStatusLabel")
+    assert not window.shown("batchProgressBar")
+    row = next(row for row in range(3) if table.item(row, 0).text() == "one.nrrd")
+    plain(table, "cellDoubleClicked").emit(row, 0)
+    settle()
+    assert window.ui.inputSelector.nodeCount() == 1
+
+
+def test_a_cancelled_batch_keeps_what_is_done_and_goes_on_there(window: Driver, cohort: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
+    window.ui.batchOutputPathLineEdit.currentPath = str(output)
+    panel = window.panel.window.batch
+    original = panel.add
+
+    def add(row: object) -> None:
+        original(row)
+        window.ui.batchButton.click()
+
+    with mock.patch.object(panel, "add", add):
+        window.press("batchButton")
+    kept = len(output.read_text().splitlines())
+    assert 2 <= kept < 4
+    assert window.ui.batchButton.enabled
+    window.press("batchButton")
+    assert len(output.read_text().splitlines()) == 4
+
+
+def test_a_batch_without_a_folder_asks_for_one(window: Driver) -> None:
+    window.ui.batchSourcePathLineEdit.currentPath = ""
+    window.press("batchButton")
+    assert "folder" in window.ui.batchStatusLabel.text
+
+
+# -- train ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_without_its_paths_asks_for_them(window: Driver, tmp_path: Path) -> None:
+    window.ui.manifestPathLineEdit.currentPath = ""
+    window.press("trainButton")
+    assert "manifest" in window.ui.trainStatusLabel.text
+    (tmp_path / "cases.csv").write_text("volume,label,patient,split\n")
+    window.ui.manifestPathLineEdit.currentPath = str(tmp_path / "cases.csv")
+    window.ui.trainFolderPathLineEdit.currentPath = ""
+    window.press("trainButton")
+    assert "folder" in window.ui.trainStatusLabel.text
+
+
+def test_a_training_that_cannot_begin_says_why_and_can_be_tried_again(window: Driver, tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("volume,label,patient,split\nnowhere.nrrd,1,p,train\n")
+    window.ui.manifestPathLineEdit.currentPath = str(tmp_path / "cases.csv")
+    window.ui.trainFolderPathLineEdit.currentPath = str(tmp_path / "run")
+    window.press("trainButton")
+    assert window.ui.trainButton.text == "Cancel"
+    wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
+    assert window.shown("trainStatusLabel")
+    assert window.ui.trainLog.toPlainText().strip()
+    assert window.ui.trainButton.enabled
+
+
+def test_a_training_is_cancelled_by_its_button(window: Driver, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["volume,label,patient,split"]
+    for k in range(8):
+        path = tmp_path / f"{k}.nrrd"
+        write(slicer.util.addVolumeFromArray(rng.integers(-1000, 50, (40, 64, 64)).astype(np.int16)), path)
+        lines.append(f"{path.name},{k % 2},p{k},{'train' if k < 4 else 'tune'}")
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    window.ui.manifestPathLineEdit.currentPath = str(tmp_path / "cases.csv")
+    window.ui.trainFolderPathLineEdit.currentPath = str(tmp_path / "run")
+    window.press("trainButton")
+    assert window.panel.window.training.running
+    window.press("trainButton")
+    wait_until(lambda: not window.panel.window.training.running, "the end of the training")
+    assert (window.ui.trainButton.text, window.ui.trainButton.enabled) == ("Train", True)
