@@ -21,6 +21,7 @@ from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError
 
 LIBRARY = Path(cli.__file__).resolve().parents[2]
 INTERRUPT = "Ctrl-C here"
+FILES = {"result.json", "report.html", "report.pdf", "slices.csv", "densitometry.csv"}
 MAPS = {"evidence.nrrd", *(f"activation_{unit}.nrrd" for unit in ("asc1", "desc1", "asc2", "desc2"))}
 
 
@@ -61,7 +62,7 @@ def test_a_scan_leaves_all_its_files_and_says_the_answer(
 ) -> None:
     out = tmp_path / "new" / "results"
     assert run("scan", chest_file, "--out", out, "--model", model_path, "--device", "cpu", "--no-pictures") == 0
-    assert names(out) == {"result.json", "report.html", FILE_LIST} | MAPS
+    assert names(out) == FILES | MAPS | {FILE_LIST}
     values = json.loads((out / "result.json").read_text())
     assert values["source"] == "chest.nii.gz"
     assert str(tmp_path) not in (out / "report.html").read_text()
@@ -279,8 +280,8 @@ def test_the_demonstration_shows_the_same_chest_with_lesions_whose_place_is_know
     out = tmp_path / "demo-output"
     demo.run_demo(out, pictures=False)
     demo.run_demo(out, pictures=False)  # a second time, over the first
-    assert names(out) == {"result.json", "report.html", "simulated", FILE_LIST} | MAPS
-    assert names(out / "simulated") == {"result.json", "report.html"} | MAPS
+    assert names(out) == FILES | MAPS | {"simulated", FILE_LIST}
+    assert names(out / "simulated") == FILES | MAPS
     real, simulated = (json.loads((f / "result.json").read_text()) for f in (out, out / "simulated"))
     assert simulated["densitometry"]["laa_950_percent"] > real["densitometry"]["laa_950_percent"] + 0.3
     assert "true lesions" in (out / "simulated" / "report.html").read_text()

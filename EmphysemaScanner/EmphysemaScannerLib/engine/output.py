@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from ..core.export import write_overlays
 from ..core.serialise import result_to_json
 from .case import Case
-from .report import render_report
+from .saving import Kind, write
 
 NO_SLICER = "Overlay pictures and scene.mrb need slicer-core; bring it with: pip install 'emphysema-scanner[slicer]'."
 
 
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
-    """Write result.json, report.html, the five NRRD maps and, by slicer-core, overlay pictures and scene.mrb.
+    """Write result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, by slicer-core, pictures and
+    scene.mrb.
 
     Args:
         case: the CT and the answer on it.
@@ -25,8 +25,8 @@ def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ..
         One sentence for each thing that could not be written here.
     """
     (folder / "result.json").write_text(result_to_json(case.result) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(render_report(case), encoding="utf-8")
-    write_overlays(case.result, folder)
+    for kind in Kind:
+        write(kind, case, folder)
     if not pictures:
         return ()
     if importlib.util.find_spec("slicer") is None:
