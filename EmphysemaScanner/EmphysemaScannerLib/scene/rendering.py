@@ -16,7 +16,7 @@ LUNG_OPACITY = 0.15
 STRONGEST_OPACITY = 0.35  # of a millimetre with the largest values
 WEAKEST_OPACITY = 0.03  # of one with the smallest that are drawn
 ONLY_IN_3D = "EmphysemaScanner.OnlyIn3D"
-CAMERA_ROOM = 1.5  # how much more than the lungs' size the view takes in; it may be higher than wide
+CAMERA_ROOM = 1.7  # how much more than the lungs' size the view takes in; it may be higher than wide
 
 
 def show_in_3d(nodes: ResultNodes, overlay: Overlay, rendering_logic: slicer.vtkSlicerVolumeRenderingLogic) -> None:
