@@ -186,3 +186,17 @@ def evaluate(
     from .cohortcommands import evaluate_model
 
     evaluate_model(Console(), model, manifest, split, data, record)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[Path], typer.Argument(help="Model files (.safetensors).", show_default=False)],
+    manifest: Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
+    data: Annotated[str, typer.Option(help="What the volumes are, in words; goes beside every figure.")],
+    split: Annotated[str, typer.Option(help="train, tune or test.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables as Markdown and CSV.")] = None,
+) -> None:
+    """Measure models on the same volumes: AUC with 95 % intervals, DeLong's paired test, sensitivity, specificity."""
+    from .cohortcommands import compare_models
+
+    compare_models(Console(), models, manifest, split, data, out)

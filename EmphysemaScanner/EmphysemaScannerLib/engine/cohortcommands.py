@@ -1,4 +1,4 @@
-"""The commands about cohorts: ``simulate``, ``train`` and ``evaluate``."""
+"""The commands about cohorts: ``simulate``, ``train``, ``evaluate`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
@@ -25,7 +26,10 @@ from ..core.modelcard import Metric, ModelCard, OperatingPoint
 from ..core.modelfile import Model
 from ..core.networks import keras_parameter_count
 from ..core.preprocessing import Preprocessing
+from .compare import compare
 from .evaluation import Predictions, column, predict
+from .outputfolder import check_output_folder, whole_or_nothing
+from .scancommand import progress_bar
 from .simulate import Anatomy, simulate_cohort
 from .training import Plan, enlarge, stop_on_signals, train
 from .trainingwatch import TrainingCurves
@@ -157,6 +161,21 @@ def evaluate_model(console: Console, file: Path, manifest: Path, split: str, dat
     if record:
         kept = tuple(m for m in model.card.metrics if m.data != data)
         modelfile.save(file, model.network, dataclasses.replace(model.card, metrics=(*kept, *metrics)))
+
+
+def compare_models(
+    console: Console, models: Sequence[Path], manifest: Path, split: str, data: str, out: Path | None
+) -> None:
+    """Measure models on the same split, print the tables, and write them into a folder if one is named."""
+    if out is not None:
+        check_output_folder(out)
+    with progress_bar() as progress:
+        comparison = compare(models, manifest, split, data=data, progress=progress)
+    console.print(Markdown(comparison.to_markdown()))
+    if out is not None:
+        with whole_or_nothing(out) as folder:
+            comparison.write(folder)
+        console.print(f"Written to {out}.", markup=False)
 
 
 def _card_texts(path: Path) -> dict[str, Any]:

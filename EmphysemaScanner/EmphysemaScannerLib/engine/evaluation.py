@@ -31,14 +31,25 @@ class Predictions:
 
     def auc(self, name: str, data: str) -> Metric:
         """AUC with DeLong's 95 % interval (DeLong et al. 1988; from ranks, Sun and Xu 2014)."""
-        sick, well = self.scores[self.labels == 1], self.scores[self.labels == 0]
-        ranks = rankdata(np.concatenate([sick, well]))
-        above_well = (ranks[: len(sick)] - rankdata(sick)) / len(well)  # for each sick: share of the well below
-        below_sick = 1 - (ranks[len(sick) :] - rankdata(well)) / len(sick)
+        above_well, below_sick = self.placements()
         auc = float(roc_auc_score(self.labels, self.scores))
-        deviation = float(np.sqrt(above_well.var(ddof=1) / len(sick) + below_sick.var(ddof=1) / len(well)))
+        variance = above_well.var(ddof=1) / len(above_well) + below_sick.var(ddof=1) / len(below_sick)
+        deviation = float(np.sqrt(variance))
         low, high = np.clip([auc - Z95 * deviation, auc + Z95 * deviation], 0, 1)
         return Metric(name, auc, float(low), float(high), data)
+
+    def placements(self) -> tuple[Floats, Floats]:
+        """DeLong's placement values, whose means are both the AUC; equal scores count half.
+
+        Returns:
+            For each sick volume the share of the well ones with a lower score; for each well one the share of the sick
+            ones with a higher score.
+        """
+        sick, well = self.scores[self.labels == 1], self.scores[self.labels == 0]
+        ranks = rankdata(np.concatenate([sick, well]))
+        above_well = (ranks[: len(sick)] - rankdata(sick)) / len(well)
+        below_sick = 1 - (ranks[len(sick) :] - rankdata(well)) / len(sick)
+        return above_well, below_sick
 
     def youden_threshold(self) -> float:
         """The score that maximises sensitivity + specificity - 1, halfway to the next lower score."""
