@@ -135,6 +135,7 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         self.setParameterNode(None)
+        self.window.scene_closes()
 
     def onSceneEnd(self, caller, event) -> None:
         if self.parent.isEntered:
@@ -283,6 +284,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         volumeNode: vtkMRMLScalarVolumeNode,
         folder: Path | str,
         kinds: "set[Kind] | None" = None,
+        scene: bool = False,
         progress: Progress | None = None,
     ) -> list[Path]:
         """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
@@ -291,6 +293,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             volumeNode: a CT whose result is in the scene.
             folder: a new or empty one, or one with results of this module, which are replaced.
             kinds: what to write; everything if None.
+            scene: whether the whole scene is written too, as scene.mrb.
             progress: told the share done and the stage.
 
         Returns:
@@ -298,7 +301,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         """
         from EmphysemaScannerLib.window import longwork
 
-        return longwork.save(volumeNode, Path(folder), kinds, progress)
+        return longwork.save(volumeNode, Path(folder), kinds, scene, progress)
 
     def batch(
         self,

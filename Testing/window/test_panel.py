@@ -103,6 +103,12 @@ def test_warnings_stand_one_below_the_other() -> None:
     assert panel.warnings(result()) == ""
 
 
+def test_of_many_warnings_the_first_are_shown_and_the_others_counted() -> None:
+    many = result(warnings=("First.", "Second.", "Third.", "Fourth."))
+    assert panel.warnings(many, 2) == 'First.<br>Second.<br><a href="all">2 more...</a>'
+    assert panel.warnings(many, 4) == panel.warnings(many) == "First.<br>Second.<br>Third.<br>Fourth."
+
+
 def test_the_provenance_says_what_was_scanned_and_what_the_model_learned_from() -> None:
     text = panel.provenance(result())
     for part in ("CT &lt;1&gt;", "a model", "made-up cases", "never shown a patient"):

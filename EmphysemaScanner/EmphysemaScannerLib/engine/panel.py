@@ -38,9 +38,19 @@ def probability(result: ScanResult, now: float | None = None) -> str:
     return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
 
 
-def warnings(result: ScanResult) -> str:
-    """The warnings, one below the other; empty when there are none."""
-    return "<br>".join(escape(warning) for warning in result.warnings)
+def warnings(result: ScanResult, most: int | None = None) -> str:
+    """The warnings, one below the other; empty when there are none.
+
+    Args:
+        result: the answer.
+        most: how many are shown, the most important; a link says how many more there are. None for all.
+    """
+    shown = result.warnings[:most]
+    lines = [escape(warning) for warning in shown]
+    hidden = len(result.warnings) - len(shown)
+    if hidden:
+        lines.append(f'<a href="all">{escape(_("{count} more...").format(count=hidden))}</a>')
+    return "<br>".join(lines)
 
 
 def densitometry(result: ScanResult) -> str:

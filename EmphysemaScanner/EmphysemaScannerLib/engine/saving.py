@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -31,7 +33,7 @@ class Kind(str, Enum):
         }[self]
 
 
-def save_case(case: Case, folder: Path, kinds: set[Kind]) -> list[Path]:
+def save_case(case: Case, folder: Path, kinds: set[Kind], also: Sequence[Path] = ()) -> list[Path]:
     """Write the chosen kinds of files into a folder, whole or not at all.
 
     Args:
@@ -39,15 +41,19 @@ def save_case(case: Case, folder: Path, kinds: set[Kind]) -> list[Path]:
         folder: a new or empty one, or one with earlier results of ours, which are replaced: a folder never holds files
             of two scans.
         kinds: what to write.
+        also: files that were made elsewhere and are moved into the folder, such as a scene.
 
     Returns:
-        The files, in the order of ``Kind``.
+        The files, in the order of ``Kind``, then those that were moved.
 
     Raises:
         OutputFolderError: the folder holds something else, or nothing can be written there.
     """
     with whole_or_nothing(folder) as working:
-        return [folder / name for kind in Kind if kind in kinds for name in write(kind, case, working)]
+        names = [name for kind in Kind if kind in kinds for name in write(kind, case, working)]
+        for file in also:
+            shutil.move(file, working / file.name)
+        return [folder / name for name in (*names, *(file.name for file in also))]
 
 
 def write(kind: Kind, case: Case, folder: Path) -> list[str]:

@@ -8,6 +8,8 @@ from ..core.result import ScanResult
 from ..engine import panel, wording
 from ..i18n import tr as _
 
+WARNINGS_AT_FIRST = 2  # more would push the probability out of sight on a small screen
+
 
 class AnswerPanel:
     """Shows a result; needs no PyTorch, so that a saved scene reads everywhere.
@@ -19,6 +21,7 @@ class AnswerPanel:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self.result: ScanResult | None = None
+        ui.warningsLabel.connect("linkActivated(QString)", self._on_more_warnings)
         self.clear()
 
     def clear(self) -> None:
@@ -33,7 +36,7 @@ class AnswerPanel:
         ui = self._ui
         ui.cautionLabel.text = panel.caution(result)
         ui.cautionLabel.visible = result.model.demonstration
-        ui.warningsLabel.text = panel.warnings(result)
+        ui.warningsLabel.text = panel.warnings(result, WARNINGS_AT_FIRST)
         ui.warningsLabel.visible = bool(result.warnings)
         ui.probabilityLabel.text = panel.probability(result)
         ui.verdictLabel.text = wording.verdict(result)
@@ -56,3 +59,7 @@ class AnswerPanel:
         ui.verdictLabel.text = _("Playing: {count} of {slices} slices read so far.").format(
             count=count, slices=len(result.slice_evidence)
         )
+
+    def _on_more_warnings(self, _link: str = "") -> None:
+        if self.result is not None:
+            self._ui.warningsLabel.text = panel.warnings(self.result)

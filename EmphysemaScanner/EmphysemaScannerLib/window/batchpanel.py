@@ -30,6 +30,7 @@ class BatchPanel:
         titles = [_("CT"), _("Probability"), _("Answer"), _("LAA%-950")]
         ui.batchTable.setColumnCount(len(titles))
         ui.batchTable.setHorizontalHeaderLabels(titles)
+        ui.batchTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.batchTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         ui.batchTable.verticalHeader().visible = False
         ui.batchTable.verticalHeader().setDefaultSectionSize(styles.ROW_HEIGHT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,28 +81,37 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
 
 
 def save(
-    volume_node: vtkMRMLScalarVolumeNode, folder: Path, kinds: set[Kind] | None, progress: Report | None
+    volume_node: vtkMRMLScalarVolumeNode, folder: Path, kinds: set[Kind] | None, scene: bool, progress: Report | None
 ) -> list[Path]:
     """Write a CT's result from the scene into a folder."""
     from ..engine import saving
+    from ..engine.outputfolder import check_output_folder
 
     kinds = set(saving.Kind) if kinds is None else kinds
     nodes = find_result(volume_node)
     if nodes is None:
         raise EmphysemaScannerError(_("This CT has no result to save; scan it first."))
-    if not kinds:
-        return []
     if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
         ensure(Need.REPORT, torch=False)
+    check_output_folder(folder)
     image, result = _image(volume_node), result_of(nodes)
+    with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as temporary:
+        made = [_save_scene(Path(temporary))] if scene else []
 
-    def work(report: Report) -> list[Path]:
-        from ..engine.case import Case
+        def work(report: Report) -> list[Path]:
+            from ..engine.case import Case
 
-        report(0.0, _("Writing the results"))
-        return saving.save_case(Case(image, result), folder, kinds)
+            report(0.0, _("Writing the results"))
+            return saving.save_case(Case(image, result), folder, kinds, made)
 
-    return wait_for(work, progress, volume_node)
+        return wait_for(work, progress, volume_node)
+
+
+def _save_scene(folder: Path) -> Path:
+    path = folder / "scene.mrb"
+    if not slicer.util.saveScene(str(path)):
+        raise EmphysemaScannerError(_("The scene could not be saved; Slicer's error log says why."))
+    return path
 
 
 def batch(

@@ -25,6 +25,12 @@ class ReadingLayout:
         self.with_3d = False
         button.connect("clicked(bool)", self._on_clicked)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the views are laid out our way now."""
+        node = _layout_node()
+        return node is not None and node.GetViewArrangement() in views.READING_LAYOUTS
+
     def show(self) -> None:
         """Switch to our layout, remembering the user's."""
         node = _layout_node()
@@ -39,9 +45,8 @@ class ReadingLayout:
 
     def restore(self) -> None:
         """Bring the user's layout back, if ours is still what is shown."""
-        node = _layout_node()
-        if node is not None and self._before is not None and node.GetViewArrangement() in views.READING_LAYOUTS:
-            node.SetViewArrangement(self._before)
+        if self._before is not None and self.is_shown:
+            _layout_node().SetViewArrangement(self._before)
         self._button.checked = False
 
     def enter(self) -> None:
@@ -51,8 +56,7 @@ class ReadingLayout:
 
     def leave(self) -> None:
         """The module was left."""
-        node = _layout_node()
-        self._wanted = node is not None and node.GetViewArrangement() in views.READING_LAYOUTS
+        self._wanted = self.is_shown
         self.restore()
 
     def _on_clicked(self, checked: bool) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import slicer
-
 from ..core.errors import EmphysemaScannerError
 from ..engine.saving import Kind
 from ..i18n import tr as _
@@ -46,21 +44,10 @@ class SavePanel:
             raise EmphysemaScannerError(_("Tick what to save."))
         return Path(named)
 
-    def save_scene(self, folder: Path) -> Path | None:
-        """Write the scene beside the other files, if that is ticked.
-
-        Raises:
-            EmphysemaScannerError: it could not be written.
-        """
-        if not self._ui.saveSceneCheckBox.checked:
-            return None
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "scene.mrb"
-        if not slicer.util.saveScene(str(path)):
-            raise EmphysemaScannerError(
-                _("The scene could not be written to '{path}'; see the error log.").format(path=path)
-            )
-        return path
+    @property
+    def scene(self) -> bool:
+        """Whether the scene is ticked."""
+        return bool(self._ui.saveSceneCheckBox.checked)
 
     def remember(self) -> None:
         """Offer the folder again the next time."""

@@ -75,8 +75,10 @@ class Window(VTKObservationMixin):
         ui.progressBar.visible = False
         styles.say(ui.statusLabel, "")
         styles.say(ui.batchStatusLabel, "")
+        styles.say(ui.saveStatusLabel, "")
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._on_nodes_changed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._on_nodes_changed)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndBatchProcessEvent, self._on_nodes_changed)
         self.update()
 
     def enter(self) -> None:
@@ -98,6 +100,10 @@ class Window(VTKObservationMixin):
         self.slices.close()
         self.removeObservers()
 
+    def scene_closes(self) -> None:
+        """The scene is about to be emptied."""
+        views.clear_charts(slicer.mrmlScene)  # or Slicer's plot views take a series out of the next scene's charts
+
     def follow(self, node: Any) -> None:
         """Follow another parameter node, or none; the views stay as they are."""
         self.node = node
@@ -111,8 +117,9 @@ class Window(VTKObservationMixin):
             node.modelPath = default_model_path()
         self.models.fill(node.modelPath)
         self._take_up_result()
-        if self.nodes is not None and rendering.is_shown_in_3d(self.nodes):  # in a saved scene
+        if self.nodes is not None and rendering.is_shown_in_3d(self.nodes):  # in a saved scene, which lacks the lungs
             self.ui.overlay3DCheckBox.checked = self.layout.with_3d = True
+            self._show_in_3d()
         self._drawn = self._choice()
         self.update()
 
@@ -155,7 +162,7 @@ class Window(VTKObservationMixin):
         ui.overlayCollapsibleButton.visible = has_result
         ui.saveButton.enabled = (has_result and not busy) or self.work.button is ui.saveButton
         ui.saveButton.toolTip = _("Write the chosen files into the folder.") if has_result else _("Scan a CT first.")
-        ui.layoutButton.enabled = has_result
+        ui.layoutButton.enabled = has_result or self.layout.is_shown
         wants_gradient = node is not None and node.overlay is Overlay.GRADIENT
         has_gradient = self.nodes is not None and Overlay.GRADIENT in self.nodes.overlays
         ui.attributeButton.visible = (wants_gradient and not has_gradient) or self.work.button is ui.attributeButton
@@ -256,7 +263,11 @@ class Window(VTKObservationMixin):
         )
         views.show_charts(nodes, node.chart)
         if self.ui.overlay3DCheckBox.checked:
-            self.logic.showIn3D(nodes, node.overlay if node.overlay in nodes.overlays else Overlay.EVIDENCE)
+            self._show_in_3d()
+
+    def _show_in_3d(self) -> None:
+        overlay = self.node.overlay if self.node.overlay in self.nodes.overlays else Overlay.EVIDENCE
+        self.logic.showIn3D(self.nodes, overlay)
 
     def _on_layout_shown(self) -> None:
         if self.nodes is not None:
@@ -305,18 +316,15 @@ class Window(VTKObservationMixin):
 
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
-            written = self.logic.save(volume, folder, self.saving.kinds(), progress)
-            scene = self.saving.save_scene(folder)
-            return written + ([scene] if scene is not None else [])
+            written: list[Path] = self.logic.save(volume, folder, self.saving.kinds(), self.saving.scene, progress)
+            return written
 
-        written = self._do(
-            self.ui.saveButton, self.ui.progressBar, self.ui.statusLabel, _("The results could not be saved."), write
-        )
+        label = self.ui.saveStatusLabel
+        written = self._do(self.ui.saveButton, self.ui.progressBar, label, _("The results could not be saved."), write)
         if written:
             self.saving.remember()
             names = ", ".join(path.name for path in written)
-            sentence = _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names)
-            styles.say(self.ui.statusLabel, sentence)
+            styles.say(label, _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names))
 
     def _on_batch(self, _checked: bool = False) -> None:
         ui = self.ui
@@ -423,7 +431,7 @@ class Window(VTKObservationMixin):
         done: T | None = None
         with slicer.util.tryWithErrorDisplay(failed):
             try:
-                done = self.work.run(button, bar, work)
+                done = self.work.run(button, bar, work, label if bar is self.ui.batchProgressBar else None)
             except ScanCancelled as cancelled:
                 sentence = str(cancelled)
             except EmphysemaScannerError as error:

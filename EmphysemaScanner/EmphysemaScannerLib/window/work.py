@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..i18n import tr as _
+from . import styles
 
 T = TypeVar("T")
 Progress = Callable[[float, str], None]
@@ -38,8 +39,14 @@ class Work:
         button.text = _("Cancelling...")
         return True
 
-    def run(self, button: Any, bar: Any, work: Callable[[Progress], T]) -> T:
+    def run(self, button: Any, bar: Any, work: Callable[[Progress], T], stage_label: Any = None) -> T:
         """Call ``work(progress)`` while the button says Cancel; the window stays alive as far as ``work`` lets it.
+
+        Args:
+            button: what was pressed.
+            bar: shows the share done, and the stage where there is no label for it.
+            work: told a function to report to.
+            stage_label: shows stages that are too long for the bar.
 
         Raises:
             Exception: what the work raised; the button is then what it was.
@@ -53,7 +60,10 @@ class Work:
         def progress(fraction: float, stage: str) -> None:
             if not self.closed:
                 bar.value = round(1000 * fraction)
-                bar.format = f"{stage} (%p %)"
+                if stage_label is None:
+                    bar.format = f"{stage} (%p %)"
+                else:
+                    styles.say(stage_label, stage)
 
         try:
             return work(progress)
