@@ -4,12 +4,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup clean
+.PHONY: help demo test lint screenshots setup clean
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
 	@echo "make test   style, types and tests"
 	@echo "make lint   style and types only"
+	@echo "make screenshots  pictures of the window's panel in each state, light and dark; in build/screenshots/"
 	@echo "make setup  the virtual environment in .venv; the others call it"
 	@echo "make clean  remove demo-output/ and caches (keeps .venv)"
 
@@ -25,6 +26,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+screenshots: $(READY)
+	PYTHONPATH=Testing:EmphysemaScanner $(VENV)/bin/python -m window.harness.screenshots build/screenshots
 
 setup: $(READY)
 

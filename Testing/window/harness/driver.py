@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ class Driver:
 
     def module(self, name: str) -> Any:
         """A module of the library as it is loaded now."""
-        return sys.modules[f"EmphysemaScannerLib.{name}"]
+        return importlib.import_module(f"EmphysemaScannerLib.{name}")
 
     def add_ct(self, name: str = "Phantom") -> Any:
         """A made-up chest, chosen in the window, with the quick model."""
