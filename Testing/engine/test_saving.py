@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli, saving, wording
 from EmphysemaScannerLib.engine.case import Case
-from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError, claim
+from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError
 from EmphysemaScannerLib.engine.pdfpages import BOTTOM, CONTENT, HEIGHT, Pages, text_width, wrap
 from EmphysemaScannerLib.engine.pdfreport import render_pdf
 from EmphysemaScannerLib.engine.saving import Kind, save_case
@@ -233,15 +233,15 @@ def test_an_error_half_way_leaves_the_earlier_files(
     assert names(tmp_path / "out") == {"slices.csv", "densitometry.csv", FILE_LIST}
 
 
-def test_a_scene_that_slicer_wrote_into_the_folder_is_replaced_with_the_rest(
+def test_a_scene_made_elsewhere_goes_in_with_the_rest_and_is_replaced_with_it(
     make_result: MakeResult, chest: sitk.Image, tmp_path: Path
 ) -> None:
-    case = Case(chest, make_result())
-    save_case(case, tmp_path, {Kind.CSV})
-    (tmp_path / "scene.mrb").touch()
-    claim(tmp_path, "scene.mrb")
-    save_case(case, tmp_path, {Kind.OVERLAYS})
-    assert names(tmp_path) == {*MAPS, FILE_LIST}
+    case, out = Case(chest, make_result()), tmp_path / "out"
+    (tmp_path / "scene.mrb").write_text("a scene")
+    assert save_case(case, out, {Kind.CSV}, [tmp_path / "scene.mrb"])[-1] == out / "scene.mrb"
+    assert (out / "scene.mrb").read_text() == "a scene"
+    save_case(case, out, {Kind.OVERLAYS})
+    assert names(out) == {*MAPS, FILE_LIST}
 
 
 def test_the_window_can_import_it_without_torch_or_matplotlib() -> None:

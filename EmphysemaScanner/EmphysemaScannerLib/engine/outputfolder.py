@@ -72,17 +72,6 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(working, ignore_errors=True)
 
 
-def claim(folder: Path, name: str) -> None:
-    """Add a file to the list of ours: one that another program wrote there for us, such as a scene by Slicer.
-
-    Args:
-        folder: an existing folder of results, or an empty one.
-        name: the file, relative to the folder.
-    """
-    ours = (_ours(folder) | {name}) - {FILE_LIST}
-    (folder / FILE_LIST).write_text("".join(f"{entry}\n" for entry in sorted(ours)), encoding="utf-8")
-
-
 def _entries(folder: Path) -> set[str]:
     """Files below a folder, relative, without working folders that a killed run left behind."""
     relative = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
