@@ -160,7 +160,7 @@ def test_playing_reads_the_scan_and_stops_where_it_began(scanned: Driver) -> Non
     timer = scanned.panel.window.slices._timer
     timer.interval = 1
     scanned.press("playButton")
-    wait_until(lambda: "3 of 35" in scanned.ui.verdictLabel.text, "the third slice")
+    wait_until(lambda: "Playing: " in scanned.ui.verdictLabel.text, "the first slice")
     scanned.press("playButton")
     assert (scanned.ui.probabilityLabel.text, scanned.ui.verdictLabel.text) == (answer, verdict)
     scanned.press("playButton")
@@ -186,20 +186,20 @@ def test_what_is_ticked_is_written_and_named(scanned: Driver, tmp_path: Path) ->
     scanned.press("saveButton")
     written = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert {"report.html", "report.pdf", "slices.csv", "densitometry.csv", "evidence.nrrd", "scene.mrb"} <= written
-    assert "report.html" in scanned.ui.statusLabel.text
+    assert "report.html" in scanned.ui.saveStatusLabel.text
     scanned.press("saveButton")  # again into the same folder
-    assert "report.html" in scanned.ui.statusLabel.text
+    assert "report.html" in scanned.ui.saveStatusLabel.text
 
 
 def test_saving_nothing_or_nowhere_is_said(scanned: Driver, tmp_path: Path) -> None:
     scanned.ui.saveFolderPathLineEdit.currentPath = ""
     scanned.press("saveButton")
-    assert "folder" in scanned.ui.statusLabel.text
+    assert "folder" in scanned.ui.saveStatusLabel.text
     scanned.ui.saveFolderPathLineEdit.currentPath = str(tmp_path / "results")
     for box in ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox"):
         getattr(scanned.ui, box).checked = False
     scanned.press("saveButton")
-    assert scanned.ui.statusLabel.text.endswith(".")
+    assert scanned.ui.saveStatusLabel.text.endswith(".")
     assert not (tmp_path / "results").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_folder_with_other_files_is_left_alone(scanned: Driver, tmp_path: Path
     scanned.ui.saveHtmlCheckBox.checked = True
     scanned.press("saveButton")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    assert str(tmp_path) in scanned.ui.statusLabel.text
+    assert str(tmp_path) in scanned.ui.saveStatusLabel.text
 
 
 # -- models and settings ----------------------------------------------------------------------------------------------
