@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timezone
 
 from .. import __version__
@@ -25,6 +26,7 @@ def render_pdf(case: Case) -> bytes:
 
     It names the CT as ``result.source`` does and nothing else about the patient.
     """
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # or Slicer's log gets each step of embedding a font
     result = case.result
     pages = Pages()
     source = result.source or "Unnamed CT"

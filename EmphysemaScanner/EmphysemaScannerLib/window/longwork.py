@@ -16,7 +16,7 @@ import slicer
 from ..core.errors import EmphysemaScannerError, NotAChestCTError
 from ..core.modelheader import read_card
 from ..i18n import tr as _
-from ..jobs.process import BackgroundProcess
+from ..jobs.process import GRACE_S, BackgroundProcess
 from ..jobs.worker import POLL_S, Report
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.volumes import image_from_volume_node
@@ -177,6 +177,7 @@ def train(process: BackgroundProcess, folder: Path, epochs: int, progress: Repor
             time.sleep(POLL_S)
     except BaseException:
         process.cancel()
+        process.wait(GRACE_S)  # or the same call, made again at once, would meet the process in its folder
         raise
     said += process.new_lines()
     model = folder / "model.safetensors"
