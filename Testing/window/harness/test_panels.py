@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+import sys
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
 import slicer
 import vtk
+from PySide6 import QtCore
+from PySide6.QtTest import QTest
 from window.harness.application import choose_file
 from window.harness.driver import Driver, bad_ct, settle, wait_until
 from window.harness.pythonqt import plain
@@ -57,6 +60,21 @@ def test_the_key_and_the_box_hide_and_show_the_overlay(scanned: Driver) -> None:
     settle()
     assert overlay_shown()
     assert scanned.ui.overlayVisibleCheckBox.checked
+
+
+def test_the_keys_work_while_the_module_is_shown_and_not_elsewhere(scanned: Driver) -> None:
+    main = slicer.util.mainWindow()
+    plain(main, "activateWindow")()
+    QTest.keyClick(main, QtCore.Qt.Key.Key_O)
+    settle()
+    assert overlay_shown() is None
+    QTest.keyClick(main, QtCore.Qt.Key.Key_O)
+    settle()
+    assert overlay_shown()
+    slicer.util.selectModule("Data")
+    QTest.keyClick(main, QtCore.Qt.Key.Key_O)
+    settle()
+    assert overlay_shown()
 
 
 def test_opacity_threshold_and_colours_reach_the_views(scanned: Driver) -> None:
@@ -186,9 +204,12 @@ def test_what_is_ticked_is_written_and_named(scanned: Driver, tmp_path: Path) ->
     scanned.press("saveButton")
     written = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert {"report.html", "report.pdf", "slices.csv", "densitometry.csv", "evidence.nrrd", "scene.mrb"} <= written
-    assert "report.html" in scanned.ui.saveStatusLabel.text
+    told = scanned.ui.saveStatusLabel.text
+    assert str(folder) in told
+    assert "report.html" in told
     scanned.press("saveButton")  # again into the same folder
-    assert "report.html" in scanned.ui.saveStatusLabel.text
+    assert scanned.ui.saveStatusLabel.text == told
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == written
 
 
 def test_saving_nothing_or_nowhere_is_said(scanned: Driver, tmp_path: Path) -> None:
@@ -267,10 +288,7 @@ def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
 def test_a_file_that_is_loaded_is_chosen(window: Driver, tmp_path: Path) -> None:
     window.add_ct("First")
     path = tmp_path / "second.nrrd"
-    slicer.util.saveNode  # noqa: B018 (the harness writes with the storage node below)
-    storage = slicer.vtkMRMLNRRDStorageNode()
-    storage.SetFileName(str(path))
-    assert storage.WriteData(window.ui.inputSelector.currentNode())
+    write(window.ui.inputSelector.currentNode(), path)
     choose_file(path)
     window.press("loadFileButton")
     assert window.ui.inputSelector.currentNode().GetName() == "second"
@@ -383,30 +401,96 @@ def test_a_training_without_its_paths_asks_for_them(window: Driver, tmp_path: Pa
     assert "folder" in window.ui.trainStatusLabel.text
 
 
-def test_a_training_that_cannot_begin_says_why_and_can_be_tried_again(window: Driver, tmp_path: Path) -> None:
-    (tmp_path / "cases.csv").write_text("volume,label,patient,split\nnowhere.nrrd,1,p,train\n")
-    window.ui.manifestPathLineEdit.currentPath = str(tmp_path / "cases.csv")
-    window.ui.trainFolderPathLineEdit.currentPath = str(tmp_path / "run")
-    window.press("trainButton")
+def train(window: Driver, folder: Path, script: str) -> list[tuple[object, ...]]:
+    """Press Train; instead of a training a short script runs, which is told the output folder.
+
+    Returns:
+        What the logic was asked for.
+    """
+    asked = []
+
+    def start(manifest: Path, out: Path, epochs: int, model: Path | None) -> object:
+        asked.append((manifest, out, epochs, model))
+        out.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-c", script, str(out)]
+        return window.module("jobs.process").BackgroundProcess(command, log=out / "training.log")
+
+    (folder / "cases.csv").write_text("volume,label,patient,split\n")
+    window.ui.manifestPathLineEdit.currentPath = str(folder / "cases.csv")
+    window.ui.trainFolderPathLineEdit.currentPath = str(folder / "run")
+    window.panel.window.training._timer.interval = 10
+    with mock.patch.object(window.panel.logic, "startTraining", start):
+        window.press("trainButton")
+    return asked
+
+
+WRITES_A_MODEL = """
+import shutil, sys, time
+from pathlib import Path
+out = Path(sys.argv[1])
+for epoch in (1, 2, 3):
+    with (out / "metrics.csv").open("a") as file:
+        if epoch == 1:
+            print("epoch,train_loss,val_loss,val_auc", file=file)
+        print(epoch, 0.7 - epoch / 10, 0.7, 0.5 + epoch / 10, sep=",", file=file)
+    print("epoch", epoch, flush=True)
+    time.sleep(0.2)
+shutil.copyfile({model!r}, out / "model.safetensors")
+"""
+
+
+def test_a_training_shows_its_curves_and_its_model_is_in_the_list(window: Driver, tmp_path: Path) -> None:
+    window.ui.modelFolderPathLineEdit.currentPath = str(tmp_path / "models")
+    window.ui.epochsSpinBox.value = 3
+    before = window.ui.modelComboBox.count
+    asked = train(window, tmp_path, WRITES_A_MODEL.format(model=str(window.model)))
+    assert asked == [(tmp_path / "cases.csv", tmp_path / "run", 3, None)]
     assert window.ui.trainButton.text == "Cancel"
+    wait_until(lambda: window.shown("trainCurvesLabel"), "a curve")
     wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
-    assert window.shown("trainStatusLabel")
-    assert window.ui.trainLog.toPlainText().strip()
+    assert "Finished" in window.ui.trainStatusLabel.text
+    assert "epoch 3" in window.ui.trainLog.toPlainText()
+    assert (tmp_path / "models/run.safetensors").is_file()
+    assert window.ui.modelComboBox.count == before + 1
+
+
+def test_the_chosen_model_can_be_trained_further(window: Driver, tmp_path: Path) -> None:
+    window.parameters.modelPath = window.model
+    window.ui.startComboBox.currentIndex = 1
+    asked = train(window, tmp_path, "print('done')")
+    assert asked[0][3] == window.model
+    wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
+    assert "without a model" in window.ui.trainStatusLabel.text
+
+
+def test_a_training_that_fails_says_why_and_can_be_tried_again(window: Driver, tmp_path: Path) -> None:
+    train(window, tmp_path, "import sys; print('no CT at nowhere.nrrd'); sys.exit(2)")
+    wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
+    assert "no CT at nowhere.nrrd" in window.ui.trainStatusLabel.text
     assert window.ui.trainButton.enabled
 
 
 def test_a_training_is_cancelled_by_its_button(window: Driver, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    lines = ["volume,label,patient,split"]
-    for k in range(8):
-        path = tmp_path / f"{k}.nrrd"
-        write(slicer.util.addVolumeFromArray(rng.integers(-1000, 50, (40, 64, 64)).astype(np.int16)), path)
-        lines.append(f"{path.name},{k % 2},p{k},{'train' if k < 4 else 'tune'}")
-    (tmp_path / "cases.csv").write_text("\n".join(lines))
-    window.ui.manifestPathLineEdit.currentPath = str(tmp_path / "cases.csv")
-    window.ui.trainFolderPathLineEdit.currentPath = str(tmp_path / "run")
-    window.press("trainButton")
+    train(window, tmp_path, "import time; time.sleep(600)")
     assert window.panel.window.training.running
     window.press("trainButton")
     wait_until(lambda: not window.panel.window.training.running, "the end of the training")
     assert (window.ui.trainButton.text, window.ui.trainButton.enabled) == ("Train", True)
+
+
+def test_closing_the_module_ends_the_training(window: Driver, tmp_path: Path) -> None:
+    train(window, tmp_path, "import time; time.sleep(600)")
+    process = window.panel.window.training._process
+    window.panel.cleanup()
+    wait_until(lambda: process.poll() is not None, "the end of the process")
+    assert not window.panel.window.training.running
+    window.panel.window.work.closed = True
+
+
+def test_more_warnings_than_fit_are_shown_when_asked(scanned: Driver) -> None:
+    label, panel = scanned.ui.warningsLabel, scanned.panel.window.answer
+    many = dataclasses.replace(panel.result, warnings=("One.", "Two.", "Three.", "Four."))
+    panel.show(many)
+    assert "Four." not in label.text
+    plain(label, "linkActivated").emit("more")
+    assert "Four." in label.text

@@ -8,7 +8,10 @@ from unittest import mock
 
 import pytest
 import slicer
-from window.harness.driver import Driver, bad_ct, message_boxes, settle
+from PySide6 import QtCore
+from PySide6.QtTest import QTest
+from window.harness.driver import Driver, bad_ct, message_boxes, settle, wait_until
+from window.harness.pythonqt import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +49,14 @@ def test_a_scan_shows_the_answer_and_the_views(window: Driver) -> None:
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert red.GetBackgroundVolumeID() == ct.GetID()
     assert red.GetForegroundVolumeID() is not None
+
+
+def test_ctrl_return_scans(window: Driver) -> None:
+    window.add_ct()
+    main = slicer.util.mainWindow()
+    plain(main, "activateWindow")()
+    QTest.keyClick(main, QtCore.Qt.Key.Key_Return, QtCore.Qt.KeyboardModifier.ControlModifier)
+    wait_until(lambda: window.shown("resultCollapsibleButton"), "the answer")
 
 
 def test_while_it_scans_the_button_says_cancel_and_the_choices_are_closed(window: Driver) -> None:
