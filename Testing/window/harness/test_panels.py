@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -110,6 +112,24 @@ def test_gradient_attribution_is_computed_when_it_is_asked_for(scanned: Driver) 
     assert not scanned.shown("attributeButton")
     assert "logit" in scanned.ui.statusLabel.text
     assert overlay_shown()
+
+
+def test_a_cancelled_attribution_adds_nothing(scanned: Driver) -> None:
+    def endless(_image: object, _model: object, *, progress: Callable[[float, str], None]) -> None:
+        while True:
+            progress(0.5, "Attributing")
+            time.sleep(0.01)
+
+    scanned.ui.overlayComboBox.currentIndex = scanned.ui.overlayComboBox.count - 1
+    settle()
+    before = scanned.node_ids()
+    with mock.patch.object(scanned.module("core.attribution"), "attribute", endless):
+        QtCore.QTimer.singleShot(100, lambda: scanned.ui.attributeButton.click())
+        scanned.press("attributeButton")
+    assert "ancelled" in scanned.ui.statusLabel.text
+    assert scanned.node_ids() == before
+    assert scanned.ui.attributeButton.enabled
+    assert scanned.shown("attributeButton")
 
 
 # -- which slice ------------------------------------------------------------------------------------------------------

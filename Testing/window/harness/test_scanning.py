@@ -80,6 +80,43 @@ def test_while_it_scans_the_button_says_cancel_and_the_choices_are_closed(window
     assert "lungs" in seen["stage"]
 
 
+def test_while_it_scans_no_other_work_can_be_started(window: Driver) -> None:
+    window.add_ct()
+    window.scan()
+    window.ui.overlayComboBox.currentIndex = window.ui.overlayComboBox.count - 1
+    settle()
+    enabled: dict[str, bool] = {}
+    buttons = ("attributeButton", "saveButton", "batchButton")
+    assert all(getattr(window.ui, name).enabled for name in buttons)
+    with window.at(LUNGS, lambda: enabled.update({name: getattr(window.ui, name).enabled for name in buttons})):
+        window.scan()
+    assert enabled == dict.fromkeys(buttons, False)
+    assert all(getattr(window.ui, name).enabled for name in buttons)
+
+
+def test_an_answer_belongs_to_the_ct_that_was_scanned_whatever_is_chosen_in_the_meantime(window: Driver) -> None:
+    other = window.add_ct("Other")
+    scanned = window.add_ct("Scanned")
+
+    def choose_other() -> None:
+        window.parameters.inputVolume = other
+
+    with window.at(LUNGS, choose_other):
+        window.scan()
+    assert not window.shown("resultCollapsibleButton")
+    window.choose(scanned)
+    assert "Scanned" in window.ui.provenanceLabel.text
+
+
+def test_a_ct_that_is_loaded_during_a_scan_is_offered_after_it(window: Driver) -> None:
+    scanned = window.add_ct("Scanned")
+    with window.at(LUNGS, lambda: bad_ct("constant") and None):
+        window.scan()
+    assert window.ui.inputSelector.currentNode() is scanned
+    assert window.shown("resultCollapsibleButton")
+    assert window.ui.inputSelector.nodeCount() == 2
+
+
 @STAGES
 def test_a_cancelled_scan_leaves_everything_as_it_was(window: Driver, share: float) -> None:
     window.add_ct()

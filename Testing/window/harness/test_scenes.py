@@ -51,6 +51,9 @@ def test_an_opened_scene_shows_its_answer_without_pytorch(window: Driver, tmp_pa
         settle()
         assert window.ui.probabilityLabel.text == told
         assert not window.ui.scanButton.enabled
+        window.ui.saveFolderPathLineEdit.currentPath = str(tmp_path / "results")
+        window.press("saveButton")
+        assert (tmp_path / "results/densitometry.csv").is_file()
 
 
 def test_an_opened_scene_can_be_scanned_again_without_growing(window: Driver, tmp_path: Path) -> None:
