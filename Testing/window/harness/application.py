@@ -391,11 +391,24 @@ def start(folder: Path) -> None:
     slicer.mrmlScene = slicer.vtkMRMLScene()
     slicer.mrmlScene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     slicer.app = qSlicerApplication(folder)
+    _use_one_font()
     slicer.app._set_up()
     slicer.modules = Modules(volumerendering=_volume_rendering(), sampleDataSources={})
     slicer.app._main_window = qSlicerMainWindow()
     _load_module()
     emit(slicer.app, "startupCompleted")
+
+
+def _use_one_font() -> None:
+    """The same font on every machine, also on one without any: the one that Matplotlib brings."""
+    found = importlib.util.find_spec("matplotlib")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = Path(found.submodule_search_locations[0]) / "mpl-data/fonts/ttf"
+    for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique"):
+        QtGui.QFontDatabase.addApplicationFont(str(folder / f"{name}.ttf"))
+    QtWidgets.QApplication.setFont(QtGui.QFont("DejaVu Sans", 9))
+    QtWidgets.QApplication.setStyle("Fusion")
 
 
 def panel() -> Any:

@@ -86,7 +86,6 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as made:
         files = Path(made)
         application.start(files)
-        QtWidgets.QApplication.setStyle("Fusion")
         window = Driver(files)
         take("empty", folder)
         with mock.patch.object(window.module("window.packages"), "torch_is_there", return_value=False):
