@@ -17,6 +17,11 @@ from EmphysemaScannerLib.scene.volumes import image_from_volume_node
 
 from EmphysemaScanner import Chart, Device, Overlay, phantomVolume
 
+try:
+    from SampleData import SampleDataLogic
+except ImportError:  # a Slicer that was built without it
+    SampleDataLogic = None
+
 needsTorch = unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
 
 
@@ -161,6 +166,13 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
             self.assertIsNotNone(chosen)
             self.assertLess(slicer.util.arrayFromVolume(chosen).min(), -900)
             slicer.mrmlScene.Clear()
+
+    @unittest.skipUnless(hasattr(SampleDataLogic, "downloadSample"), "Slicer's module Sample Data is not there")
+    def test_both_sample_cases_load_by_name_through_sample_data(self) -> None:
+        for source in slicer.modules.sampleDataSources["Emphysema Scanner"]:
+            node = SampleDataLogic().downloadSample(source.sampleName)
+            self.assertEqual(node.GetName(), source.sampleName)
+            self.assertEqual(node.GetImageData().GetDimensions(), (224, 224, 67))
 
     @needsTorch
     def test_the_reading_layout_comes_with_a_result_and_goes_with_the_module(self) -> None:

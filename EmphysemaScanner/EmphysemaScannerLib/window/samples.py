@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 import slicer
 
+from .. import __version__
 from ..core.samples import SAMPLES
 from ..scene.views import use_lung_window
 from ..scene.volumes import volume_node_from_image
 
 CATEGORY = "Emphysema Scanner"
+SCHEME = "emphysema-scanner:"
 
 
 def names() -> list[str]:
@@ -39,15 +45,41 @@ def register() -> None:
         from SampleData import SampleDataLogic
     except ModuleNotFoundError:  # a Slicer that was built without it
         return
+    # Loaded by name, a sample is always fetched from a URL, whatever its customDownloader (Slicer's source).
+    SampleDataLogic.registerUrlRewriteRule(CATEGORY, local_url)
     for sample in SAMPLES:
+        key = sample.thumbnail.stem
         SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=sample.name,
+            nodeNames=sample.name,
             thumbnailFileName=str(sample.thumbnail),
-            uris=[],  # nothing is downloaded
-            fileNames=[],
+            uris=SCHEME + key,
+            fileNames=f"EmphysemaScanner-{__version__}-{key}.nrrd",  # Slicer's cache keeps it: not over versions
+            loadFileTypes="VolumeFile",
             customDownloader=_load_and_show,
         )
+
+
+def local_url(url: str) -> str:
+    """Where Slicer finds what it is to download: a sample case is made, any other URL stays as it is.
+
+    Raises:
+        UnreadableInputError: this installation lacks the file of the sample case.
+    """
+    for sample in SAMPLES:
+        key = sample.thumbnail.stem
+        if url == SCHEME + key:
+            path = Path(_folder().name) / f"{key}.nrrd"
+            sitk.WriteImage(sample.make(), str(path), useCompression=True)
+            return path.as_uri()
+    return url
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """For this session."""
+    return tempfile.TemporaryDirectory(prefix="EmphysemaScanner-")
 
 
 def _load_and_show(source: Any) -> Any:

@@ -336,6 +336,13 @@ class Packaging:
 class SampleDataLogic:
     """Of Slicer's module Sample Data: what was registered, by category."""
 
+    rules: dict[str, Any] = {}  # noqa: RUF012 (the tests read it)
+
+    @staticmethod
+    def registerUrlRewriteRule(name: str, rewriteFunction: Any) -> None:
+        """As Slicer's, which asks every rule about every URL that it downloads."""
+        SampleDataLogic.rules[name] = rewriteFunction
+
     @staticmethod
     def registerCustomSampleDataSource(
         category: str = "Custom",
@@ -351,10 +358,19 @@ class SampleDataLogic:
         checksums: Any = None,
     ) -> None:
         """As Slicer's, which compares the lengths of its lists."""
-        uris, fileNames = ([uris], [fileNames]) if isinstance(uris, str) else (uris, fileNames)
-        if len(uris) != len(fileNames):
+        if isinstance(uris, str):
+            uris, fileNames, nodeNames = [uris], [fileNames], [nodeNames]
+        nodeNames = [None] * len(uris) if nodeNames is None else nodeNames
+        if not len(uris) == len(fileNames) == len(nodeNames):
             raise ValueError("All fields of sample data source must have the same length")
-        source = Closed(sampleName=sampleName, customDownloader=customDownloader, thumbnailFileName=thumbnailFileName)
+        source = Closed(
+            sampleName=sampleName,
+            uris=uris,
+            fileNames=fileNames,
+            nodeNames=nodeNames,
+            customDownloader=customDownloader,
+            thumbnailFileName=thumbnailFileName,
+        )
         registered = slicer.modules.sampleDataSources.setdefault(category, [])
         registered[:] = [known for known in registered if known.sampleName != sampleName] + [source]
 

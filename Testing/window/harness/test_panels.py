@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -338,6 +339,21 @@ def test_the_sample_cases_are_offered_in_slicers_sample_data(window: Driver) -> 
     node = sources[0].customDownloader(sources[0])
     settle()
     assert node.GetImageData() is not None
+
+
+def test_slicer_finds_a_file_for_each_sample_case_that_is_loaded_by_its_name(window: Driver) -> None:
+    import SampleData
+
+    (to_local,) = SampleData.SampleDataLogic.rules.values()
+    sizes = []
+    for source in slicer.modules.sampleDataSources["Emphysema Scanner"]:
+        assert source.nodeNames == [source.sampleName]
+        (url,) = (to_local(uri) for uri in source.uris)
+        with urllib.request.urlopen(url) as file:
+            sizes.append(len(file.read()))
+    assert min(sizes) > 1_000_000
+    assert sizes[0] != sizes[1]
+    assert to_local("https://example.org/ct.nrrd") == "https://example.org/ct.nrrd"
 
 
 # -- batch ------------------------------------------------------------------------------------------------------------
