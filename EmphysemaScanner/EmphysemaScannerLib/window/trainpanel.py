@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +113,7 @@ class TrainPanel:
     def _end(self, exit_code: int) -> None:
         model, label = self._folder / "model.safetensors", self._ui.trainStatusLabel
         if exit_code == 0 and model.is_file():
-            kept = self._settings.model_folder / f"{self._folder.name}.safetensors"
+            kept = _free(self._settings.model_folder / f"{self._folder.name}.safetensors")
             try:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(model, kept)
@@ -130,12 +131,11 @@ class TrainPanel:
         """The curves, when an epoch has been added."""
         from ..engine.trainingwatch import curves_png, read_training
 
-        curves = read_training(self._folder)
-        if not curves.train_loss or curves == self._drawn:
-            return
-        self._drawn = curves
-        ui = self._ui
+        ui, curves = self._ui, read_training(self._folder)
         dark = ui.trainLog.palette.color(qt.QPalette.Window).lightness() < 128
+        if not curves.train_loss or (curves, dark) == self._drawn:
+            return
+        self._drawn = (curves, dark)
         pixmap = qt.QPixmap()
         pixmap.loadFromData(qt.QByteArray(curves_png(curves, *CURVES_SIZE, dark)))
         ui.trainCurvesLabel.setPixmap(pixmap)
@@ -143,3 +143,9 @@ class TrainPanel:
         auc = f"{curves.val_auc[-1]:.3f}" if curves.val_auc else "-"
         sentence = _("Epoch {done} of {planned}: validation AUC {auc}")
         styles.say(ui.trainStatusLabel, sentence.format(done=curves.epoch, planned=curves.epochs or "?", auc=auc))
+
+
+def _free(path: Path) -> Path:
+    """The path, or one with a number where there is such a file already."""
+    numbered = (path.with_stem(f"{path.stem} {k}") for k in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not one.exists())

@@ -117,16 +117,16 @@ class Window(VTKObservationMixin):
             node.modelPath = default_model_path()
         self.models.fill(node.modelPath)
         self._take_up_result()
-        if self.nodes is not None and rendering.is_shown_in_3d(self.nodes):  # in a saved scene, which lacks the lungs
-            self.ui.overlay3DCheckBox.checked = self.layout.with_3d = True
-            self._show_in_3d()
         self._drawn = self._choice()
         self.update()
+        self._on_nodes_changed()  # a scene that is being opened is whole only after this
 
     def on_parameters_changed(self) -> None:
         """Bring panels and views to what is chosen now."""
         if self.node is None:
             return
+        if self.models.entry is None or self.models.entry.path != self.node.modelPath:  # chosen by a script
+            self.models.fill(self.node.modelPath)
         before, now = self._drawn, self._choice()
         if now != before:
             self._drawn = now
@@ -304,6 +304,9 @@ class Window(VTKObservationMixin):
         if (found and found.record) is not (self.nodes and self.nodes.record):
             self._take_up_result()
             self.update()
+        if self.nodes is not None and rendering.is_shown_in_3d(self.nodes) and not self.ui.overlay3DCheckBox.checked:
+            self.ui.overlay3DCheckBox.checked = self.layout.with_3d = True
+            self._show_in_3d()  # saved scenes lack the lungs' surface
         hidden = [node.GetID() for node in _scalar_volumes() if is_part_of_a_result(node)]
         self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
 
