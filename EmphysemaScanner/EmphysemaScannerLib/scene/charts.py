@@ -123,7 +123,7 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _y_title(chart))
         node.XAxisRangeAutoOff()
         low, high = positions
-        legend = len(in_chart) > 2  # the marker is one
+        legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
         room = LEGEND_ROOM * (high - low) if legend else 0.0
         node.SetXAxisRange(low, high + room)
         node.YAxisRangeAutoOff()
@@ -178,7 +178,7 @@ def _positions_range(positions: NDArray[np.float64]) -> tuple[float, float]:
 def _title(chart: Chart) -> str:
     return {
         Chart.EVIDENCE: _("Evidence by slice"),
-        Chart.PROBABILITY: _("Running probability (read superior to inferior)"),
+        Chart.PROBABILITY: _("Running probability (dashed: operating point)"),
         Chart.LAA: _("Low attenuation area by slice"),
         Chart.ACTIVATION: _("Activation by slice, each unit divided by its largest"),
     }[chart]

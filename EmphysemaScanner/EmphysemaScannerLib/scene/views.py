@@ -42,9 +42,8 @@ _LAYOUT = """<layout type="vertical" split="true">
     <item splitSize="{axial_size}">{axial}</item>
     <item splitSize="{side_size}"><layout type="vertical" split="true">
       <item>{coronal}</item>
-      <item>{sagittal}</item>
+      <item>{third}</item>
     </layout></item>
-    {three_d}
   </layout></item>
   <item splitSize="300"><layout type="horizontal" split="true">
     <item splitSize="500">{evidence}</item>
@@ -54,16 +53,14 @@ _LAYOUT = """<layout type="vertical" split="true">
 _VIEWS = {
     "axial": _AXIAL,
     "coronal": _CORONAL,
-    "sagittal": _SAGITTAL,
     "evidence": _PLOT_VIEW.format(tag=EVIDENCE_PLOT, label="E"),
     "chosen": _PLOT_VIEW.format(tag=CHOSEN_PLOT, label="P"),
 }
 READING_LAYOUT, READING_LAYOUT_3D = 8_427, 8_428  # any numbers that no other extension uses
 READING_LAYOUTS = {
-    READING_LAYOUT: _LAYOUT.format(**_VIEWS, axial_size=600, side_size=400, three_d=""),
-    READING_LAYOUT_3D: _LAYOUT.format(
-        **_VIEWS, axial_size=380, side_size=260, three_d=f'<item splitSize="360">{_THREE_D}</item>'
-    ),
+    READING_LAYOUT: _LAYOUT.format(**_VIEWS, third=_SAGITTAL, axial_size=600, side_size=400),
+    # The 3D view takes the sagittal one's place: beside it, it would be a slit on a small screen.
+    READING_LAYOUT_3D: _LAYOUT.format(**_VIEWS, third=_THREE_D, axial_size=500, side_size=500),
 }
 
 
@@ -83,7 +80,7 @@ def use_layout(layout: slicer.vtkMRMLLayoutNode, with_3d: bool) -> None:
 
     Args:
         layout: the scene's layout node.
-        with_3d: with a 3D view at the right.
+        with_3d: with a 3D view in the place of the sagittal one.
     """
     register_layouts(layout)
     layout.SetViewArrangement(READING_LAYOUT_3D if with_3d else READING_LAYOUT)

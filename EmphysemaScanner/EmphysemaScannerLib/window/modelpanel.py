@@ -81,6 +81,7 @@ class ModelPanel:
     def _on_about(self, shown: bool) -> None:
         self._ui.aboutModelLabel.visible = shown
         self._describe()
+        self._ui.inputsCollapsibleButton.updateGeometry()
 
     def show_caution(self, visible: bool = True) -> None:
         """What must be known about the chosen model before it is asked: a banner that cannot be missed."""
@@ -94,6 +95,7 @@ class ModelPanel:
         else:
             label.text = ""
         label.visible = visible and bool(label.text)
+        self._ui.inputsCollapsibleButton.updateGeometry()  # or the label's room stays when it is hidden
 
     def _describe(self) -> None:
         entry = self.entry

@@ -46,7 +46,8 @@ def register() -> None:
     except ModuleNotFoundError:  # a Slicer that was built without it
         return
     # Loaded by name, a sample is always fetched from a URL, whatever its customDownloader (Slicer's source).
-    SampleDataLogic.registerUrlRewriteRule(CATEGORY, local_url)
+    if hasattr(SampleDataLogic, "registerUrlRewriteRule"):
+        SampleDataLogic.registerUrlRewriteRule(CATEGORY, local_url)
     for sample in SAMPLES:
         key = sample.thumbnail.stem
         SampleDataLogic.registerCustomSampleDataSource(

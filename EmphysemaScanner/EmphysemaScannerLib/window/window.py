@@ -163,6 +163,7 @@ class Window(VTKObservationMixin):
         ui.saveButton.enabled = (has_result and not busy) or self.work.button is ui.saveButton
         ui.saveButton.toolTip = _("Write the chosen files into the folder.") if has_result else _("Scan a CT first.")
         ui.layoutButton.enabled = has_result or self.layout.is_shown
+        ui.layoutButton.checked = self.layout.is_shown  # a saved scene brings its layout
         wants_gradient = node is not None and node.overlay is Overlay.GRADIENT
         has_gradient = self.nodes is not None and Overlay.GRADIENT in self.nodes.overlays
         ui.attributeButton.visible = (wants_gradient and not has_gradient) or self.work.button is ui.attributeButton
@@ -283,6 +284,8 @@ class Window(VTKObservationMixin):
         else:
             rendering.hide_in_3d(self.nodes)
         self.layout.show()
+        if shown:
+            slicer.util.resetThreeDViews()
 
     def toggle_overlay(self) -> None:
         """Switch the overlay off or on, as the key does."""
