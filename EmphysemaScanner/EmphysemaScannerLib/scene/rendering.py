@@ -43,7 +43,7 @@ def show_in_3d(nodes: ResultNodes, overlay: Overlay, rendering_logic: slicer.vtk
     display.SetVisibility(True)
     _show_lungs(nodes.lungs)
     if first:
-        _turn_cameras(scene, nodes)
+        turn_cameras(nodes)
 
 
 def hide_in_3d(nodes: ResultNodes) -> None:
@@ -126,7 +126,9 @@ def _hide_lungs(lungs: slicer.vtkMRMLSegmentationNode) -> None:
     lungs.RemoveClosedSurfaceRepresentation()
 
 
-def _turn_cameras(scene: slicer.vtkMRMLScene, nodes: ResultNodes) -> None:
+def turn_cameras(nodes: ResultNodes) -> None:
+    """Turn the 3D views to a result's lungs, seen from the front."""
+    scene = nodes.ct.GetScene()
     bounds = np.zeros(6)
     nodes.lungs.GetRASBounds(bounds)
     low, high = bounds.reshape(3, 2).T

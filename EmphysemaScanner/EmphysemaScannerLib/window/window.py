@@ -285,7 +285,8 @@ class Window(VTKObservationMixin):
             rendering.hide_in_3d(self.nodes)
         self.layout.show()
         if shown:
-            slicer.util.resetThreeDViews()
+            slicer.util.resetThreeDViews()  # the box around what is shown, which stays where it was otherwise
+            rendering.turn_cameras(self.nodes)
 
     def toggle_overlay(self) -> None:
         """Switch the overlay off or on, as the key does."""
