@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import locale
 import math
 import subprocess
 import sys
@@ -25,6 +26,7 @@ def write_dicom(folder: Path, series: str, modality: str = "CT", slices: int = 2
     """A small DICOM series, one file a slice."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
+    before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in range(slices):
@@ -41,6 +43,7 @@ def write_dicom(folder: Path, series: str, modality: str = "CT", slices: int = 2
         paths.append(folder / f"{series}-{k}.dcm")
         writer.SetFileName(str(paths[-1]))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # writing positions to DICOM leaves the process in the locale C
     return paths
 
 
