@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from ..core.errors import EmphysemaScannerError, ScanCancelled
+from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled
 from ..core.shippedmodel import default_model_path
 from ..engine.device import Device, Precision
 from ..i18n import tr as _
@@ -113,13 +113,25 @@ class Window(VTKObservationMixin):
             return
         if not node.inputVolume:
             node.inputVolume = _first_ct()
-        if node.modelPath == Path() or not node.modelPath.is_file():
-            node.modelPath = default_model_path()
+        if not node.modelPath.is_file():
+            self._choose_shipped_model()
         self.models.fill(node.modelPath)
         self._take_up_result()
         self._drawn = self._choice()
         self.update()
         self._on_nodes_changed()  # a scene that is being opened is whole only after this
+
+    def _choose_shipped_model(self) -> None:
+        """Instead of none, or of one that is gone."""
+        gone = self.node.modelPath
+        try:
+            self.node.modelPath = default_model_path()
+        except ModelFileError as error:
+            styles.say(self.ui.statusLabel, str(error), styles.ERROR)
+            return
+        if gone != Path():
+            sentence = _("The model '{path}' is not there any more; the one that comes with the module is chosen.")
+            styles.say(self.ui.statusLabel, sentence.format(path=gone))
 
     def on_parameters_changed(self) -> None:
         """Bring panels and views to what is chosen now."""

@@ -257,6 +257,13 @@ def test_a_folder_with_other_files_is_left_alone(scanned: Driver, tmp_path: Path
 # -- models and settings ----------------------------------------------------------------------------------------------
 
 
+def test_a_model_that_is_gone_is_named_and_the_shipped_one_chosen(window: Driver, tmp_path: Path) -> None:
+    window.parameters.modelPath = tmp_path / "gone.safetensors"
+    window.panel.enter()
+    assert "gone.safetensors" in window.ui.statusLabel.text
+    assert window.parameters.modelPath == window.module("core.shippedmodel").default_model_path()
+
+
 def test_models_of_the_folder_are_listed_and_can_be_chosen(window: Driver, tmp_path: Path) -> None:
     window.add_ct()
     shutil.copyfile(window.model, tmp_path / "mine.safetensors")
