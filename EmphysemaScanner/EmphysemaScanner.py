@@ -16,6 +16,7 @@ import numpy as np
 import slicer
 import vtk
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError, NotAChestCTError
+from EmphysemaScannerLib.core.progress import Progress
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
 from EmphysemaScannerLib.engine.device import Device, Precision
 from EmphysemaScannerLib.jobs.worker import shared_worker
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from EmphysemaScannerLib.engine.saving import Kind
     from EmphysemaScannerLib.jobs.process import BackgroundProcess
     from EmphysemaScannerLib.scene.result import ResultNodes
-
-Progress = Callable[[float, str], None]
 
 
 class EmphysemaScanner(ScriptedLoadableModule):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from EmphysemaScannerLib.core.errors import ScanCancelled
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli, saving, wording
 from EmphysemaScannerLib.engine.case import Case
@@ -230,6 +231,25 @@ def test_an_error_half_way_leaves_the_earlier_files(
     monkeypatch.setattr(saving, "densitometry_csv", fail)
     with pytest.raises(OSError, match="No space"):
         save_case(case, tmp_path / "out", {Kind.OVERLAYS, Kind.CSV})
+    assert names(tmp_path / "out") == {"slices.csv", "densitometry.csv", FILE_LIST}
+
+
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_saving_that_is_cancelled_leaves_the_earlier_files(
+    make_result: MakeResult, chest: sitk.Image, tmp_path: Path, call: int
+) -> None:
+    case = Case(chest, make_result())
+    save_case(case, tmp_path / "out", {Kind.CSV})
+    stages: list[str] = []
+
+    def cancel(fraction: float, stage: str) -> None:
+        stages.append(stage)
+        if len(stages) > call:
+            raise ScanCancelled("cancelled")
+
+    with pytest.raises(ScanCancelled):
+        save_case(case, tmp_path / "out", {Kind.OVERLAYS, Kind.CSV}, progress=cancel)
+    assert len(stages) == call + 1
     assert names(tmp_path / "out") == {"slices.csv", "densitometry.csv", FILE_LIST}
 
 

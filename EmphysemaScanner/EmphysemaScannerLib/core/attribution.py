@@ -22,8 +22,8 @@ from .errors import MissingPackageError
 from .grid import Grid, area_average, canonical
 from .lungs import segment_lungs
 from .modelfile import Model
+from .progress import Progress, silent
 from .result import OverlayMap
-from .scan import Progress
 
 HEALTHY_HU = -850.0  # about the density of healthy lung in full inspiration
 STEPS = 16  # Gauss-Legendre nodes between the baseline and the CT
@@ -45,11 +45,7 @@ class Attribution:
     gap: float
 
 
-def _silent(fraction: float, stage: str) -> None:
-    pass
-
-
-def attribute(image: sitk.Image, model: Model, *, progress: Progress = _silent, steps: int = STEPS) -> Attribution:
+def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, steps: int = STEPS) -> Attribution:
     """Ask which voxels of a chest CT moved a model's answer.
 
     Args:

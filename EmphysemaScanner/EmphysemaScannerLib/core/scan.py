@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,21 +19,15 @@ from .errors import ModelFileError
 from .grid import Grid, area_average, canonical
 from .lungs import segment_lungs
 from .modelfile import Model
+from .progress import Progress, silent
 from .result import OverlayMap, ScanResult
-
-Progress = Callable[[float, str], None]
-"""Told the share done (0 to 1) and the stage; raise ``ScanCancelled`` from it to stop the scan."""
-
-
-def _silent(fraction: float, stage: str) -> None:
-    pass
 
 
 def scan(
     image: sitk.Image,
     model: Model,
     *,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     source: str = "",
     dtype: torch.dtype = torch.float32,
 ) -> ScanResult:

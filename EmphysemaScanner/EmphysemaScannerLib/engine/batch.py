@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled, UnreadableInputError
 from ..core.modelheader import read_metadata
+from ..core.progress import Progress, silent
 from ..core.reading import IMAGE_SUFFIXES, ct_series, read_ct
 from ..i18n import tr as _
 from .device import Device, Precision, choose, scan_on
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from ..core.modelfile import Model
 
-Progress = Callable[[float, str], None]
 DONE, REFUSED = "done", "refused"
 POSITIVE, NEGATIVE = "positive", "negative"
 
@@ -150,10 +150,6 @@ def _listed(path: Path) -> list[Path]:
     return found
 
 
-def _silent(fraction: float, stage: str) -> None:
-    pass
-
-
 def _ignore(row: BatchRow) -> None:
     pass
 
@@ -165,7 +161,7 @@ def run_batch(
     device: Device = Device.AUTO,
     precision: Precision = Precision.AUTO,
     *,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
     """Scan CTs one after the other; what cannot be scanned gets a row that says why, and the batch goes on.

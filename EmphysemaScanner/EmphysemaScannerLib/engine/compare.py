@@ -17,7 +17,7 @@ from ..core import modelfile
 from ..core.errors import EmphysemaScannerError
 from ..core.manifest import ManifestError, read_manifest
 from ..core.modelcard import Metric, ModelCard
-from ..core.scan import Progress
+from ..core.progress import Progress, silent
 from .evaluation import Z95, Predictions, predict_all
 
 MARKDOWN_FILE, CSV_FILE, PAIRS_FILE = "comparison.md", "comparison.csv", "comparison-pairs.csv"
@@ -163,12 +163,8 @@ class Comparison:
             (folder / name).write_text(text, encoding="utf-8")
 
 
-def _silent(fraction: float, stage: str) -> None:
-    pass
-
-
 def compare(
-    models: Sequence[Path], manifest: Path, split: str = "test", *, data: str = "", progress: Progress = _silent
+    models: Sequence[Path], manifest: Path, split: str = "test", *, data: str = "", progress: Progress = silent
 ) -> Comparison:
     """Measure models on a split of a cohort, each at the operating point in its card.
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ..core.attribution import Attribution
     from ..core.modelfile import Model
+    from ..core.progress import Progress
     from ..core.result import ScanResult
-    from ..core.scan import Progress
 
 
 class Device(str, Enum):

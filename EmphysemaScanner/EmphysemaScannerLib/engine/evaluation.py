@@ -15,8 +15,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from ..core.manifest import CohortRow
 from ..core.modelcard import Metric
 from ..core.modelfile import Model
+from ..core.progress import Progress, silent
 from ..core.reading import read_ct
-from ..core.scan import Progress
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
@@ -75,11 +75,7 @@ def _proportion(name: str, count: int, total: int, data: str) -> Metric:
     return Metric(name, count / total, float(interval.low), float(interval.high), data)
 
 
-def _silent(fraction: float, stage: str) -> None:
-    pass
-
-
-def predict(model: Model, rows: Sequence[CohortRow], progress: Progress = _silent) -> Predictions:
+def predict(model: Model, rows: Sequence[CohortRow], progress: Progress = silent) -> Predictions:
     """The model's probability for each volume of a cohort.
 
     Args:
@@ -90,7 +86,7 @@ def predict(model: Model, rows: Sequence[CohortRow], progress: Progress = _silen
     return predict_all([model], rows, progress)[0]
 
 
-def predict_all(models: Sequence[Model], rows: Sequence[CohortRow], progress: Progress = _silent) -> list[Predictions]:
+def predict_all(models: Sequence[Model], rows: Sequence[CohortRow], progress: Progress = silent) -> list[Predictions]:
     """As ``predict``, for several models; every volume is read once."""
     labels = np.array([row.label for row in rows])
     probabilities = np.empty((len(models), len(rows)))

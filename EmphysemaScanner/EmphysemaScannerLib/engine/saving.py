@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
+from ..core.progress import Progress, silent
 from ..i18n import tr as _
 from .case import Case
 from .outputfolder import whole_or_nothing
@@ -33,7 +34,9 @@ class Kind(str, Enum):
         }[self]
 
 
-def save_case(case: Case, folder: Path, kinds: set[Kind], also: Sequence[Path] = ()) -> list[Path]:
+def save_case(
+    case: Case, folder: Path, kinds: set[Kind], also: Sequence[Path] = (), *, progress: Progress = silent
+) -> list[Path]:
     """Write the chosen kinds of files into a folder, whole or not at all.
 
     Args:
@@ -42,6 +45,7 @@ def save_case(case: Case, folder: Path, kinds: set[Kind], also: Sequence[Path] =
             of two scans.
         kinds: what to write.
         also: files that were made elsewhere and are moved into the folder, such as a scene.
+        progress: told the share done and the kind; whatever it raises leaves the folder as it was.
 
     Returns:
         The files, in the order of ``Kind``, then those that were moved.
@@ -50,9 +54,14 @@ def save_case(case: Case, folder: Path, kinds: set[Kind], also: Sequence[Path] =
         OutputFolderError: the folder holds something else, or nothing can be written there.
     """
     with whole_or_nothing(folder) as working:
-        names = [name for kind in Kind if kind in kinds for name in write(kind, case, working)]
+        names: list[str] = []
+        chosen = [kind for kind in Kind if kind in kinds]
+        for k, kind in enumerate(chosen):
+            progress(k / len(chosen), kind.label())
+            names += write(kind, case, working)
         for file in also:
             shutil.move(file, working / file.name)
+        progress(1.0, "")
         return [folder / name for name in (*names, *(file.name for file in also))]
 
 

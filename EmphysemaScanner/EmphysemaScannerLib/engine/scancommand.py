@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..core.modelfile import Model, load
+from ..core.progress import Progress as ScanProgress
 from ..core.reading import read_ct
 from ..core.result import ScanResult
-from ..core.scan import Progress as ScanProgress
 from ..core.shippedmodel import default_model_path
 from .case import Case
 from .device import Device, choose, scan_on

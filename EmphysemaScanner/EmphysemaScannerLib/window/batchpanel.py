@@ -28,12 +28,9 @@ class BatchPanel:
         self._ui = ui
         self._sources: list[str] = []
         titles = [_("CT"), _("Probability"), _("Answer"), _("LAA%-950")]
-        ui.batchTable.setColumnCount(len(titles))
-        ui.batchTable.setHorizontalHeaderLabels(titles)
+        styles.set_up_table(ui.batchTable, titles)
         ui.batchTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.batchTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        ui.batchTable.verticalHeader().visible = False
-        ui.batchTable.verticalHeader().setDefaultSectionSize(styles.ROW_HEIGHT)
         ui.batchTable.connect("cellDoubleClicked(int,int)", self._on_double_click)
         ui.batchProgressBar.visible = False
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..core.errors import EmphysemaScannerError, NotAChestCTError
+from ..core.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..core.modelheader import read_card
 from ..i18n import tr as _
 from ..jobs.process import GRACE_S, BackgroundProcess
@@ -101,8 +101,7 @@ def save(
         def work(report: Report) -> list[Path]:
             from ..engine.case import Case
 
-            report(0.0, _("Writing the results"))
-            return saving.save_case(Case(image, result), folder, kinds, made)
+            return saving.save_case(Case(image, result), folder, kinds, made, progress=report)
 
         return wait_for(work, progress, volume_node)
 
@@ -144,6 +143,8 @@ def batch(
 
     try:
         return wait_for(work, deliver)
+    except ScanCancelled:
+        raise ScanCancelled(_("Cancelled; the rows so far are kept, and the same batch goes on after them.")) from None
     finally:
         hand_out_rows()
 
@@ -165,7 +166,6 @@ def train(process: BackgroundProcess, folder: Path, epochs: int, progress: Repor
     """
     from ..engine.trainingwatch import read_training
 
-    said: list[str] = []
     looked = 0.0
     try:
         while (exit_code := process.poll()) is None:
@@ -179,10 +179,9 @@ def train(process: BackgroundProcess, folder: Path, epochs: int, progress: Repor
         process.cancel()
         process.wait(GRACE_S)  # or the same call, made again at once, would meet the process in its folder
         raise
-    said += process.new_lines()
     model = folder / "model.safetensors"
     if exit_code != 0 or not model.is_file():
-        why = next((line for line in reversed(said) if line.strip()), "")
+        why = next((line for line in reversed(process.new_lines()) if line.strip()), "")
         raise EmphysemaScannerError(_("The training ended without a model. {why}").format(why=why))
     return model
 

@@ -47,18 +47,14 @@ class SlicesPanel(VTKObservationMixin):
         ui.tellingTable.connect("cellClicked(int,int)", self._on_row)
         ui.tellingTable.connect("currentCellChanged(int,int,int,int)", self._on_row)
         titles = [_("Position S (mm)"), _("Evidence (logit)"), _("Probability after it")]
-        ui.tellingTable.setColumnCount(len(titles))
-        ui.tellingTable.setHorizontalHeaderLabels(titles)
+        styles.set_up_table(ui.tellingTable, titles)
         ui.tellingTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        ui.tellingTable.verticalHeader().visible = False
-        ui.tellingTable.verticalHeader().setDefaultSectionSize(styles.ROW_HEIGHT)
         self.clear()
 
     def clear(self) -> None:
         """Follow no result."""
         self.stop()
         self.removeObservers()
-        self._ignore_plots()
         self._nodes = self._result = self._position = None
         self._ui.slicesCollapsibleButton.visible = False
         self._ui.tellingTable.setRowCount(0)
@@ -69,10 +65,11 @@ class SlicesPanel(VTKObservationMixin):
         self._nodes, self._result = nodes, result
         self._ui.slicesCollapsibleButton.visible = True
         self._fill_table(result)
-        axial = nodes.ct.GetScene().GetNodeByID("vtkMRMLSliceNodeRed")
+        axial = nodes.ct.GetScene().GetSingletonNode(views.AXIAL_VIEW, "vtkMRMLSliceNode")
         if axial is not None:
             self.addObserver(axial, vtk.vtkCommand.ModifiedEvent, self._on_slice_moved)
         self._on_slice_moved()
+        self.listen_to_plots()
 
     def listen_to_plots(self) -> None:
         """Take clicks in the plot views that the layout shows now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _BOX = "QLabel {{ background-color: {ground}; color: {text}; padding: 6px; border-radius: 3px; }}"
@@ -15,3 +16,11 @@ def say(label: Any, sentence: str, style: str = NOTE) -> None:
     label.text = sentence
     label.styleSheet = style
     label.visible = bool(sentence)
+
+
+def set_up_table(table: Any, titles: Sequence[str]) -> None:
+    """Give a table its columns and low rows."""
+    table.setColumnCount(len(titles))
+    table.setHorizontalHeaderLabels(list(titles))
+    table.verticalHeader().visible = False
+    table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)

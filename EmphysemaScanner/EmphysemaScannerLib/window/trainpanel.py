@@ -117,8 +117,10 @@ class TrainPanel:
             try:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(model, kept)
-            except OSError:
-                kept = model
+            except OSError as error:
+                sentence = _("Finished: '{path}'; it could not be copied to the model folder ({why}).")
+                styles.say(label, sentence.format(path=model, why=error.strerror), styles.ERROR)
+                return
             styles.say(label, _("Finished: '{path}' is in the model list.").format(path=kept))
             self._finished(kept)
         elif exit_code == 0 or self._ui.trainLog.toPlainText().strip() == "":

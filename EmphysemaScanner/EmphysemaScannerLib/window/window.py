@@ -10,14 +10,15 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled
+from ..core.errors import EmphysemaScannerError, ModelFileError, RecordError, ScanCancelled
+from ..core.progress import Progress
 from ..core.shippedmodel import default_model_path
 from ..engine.device import Device, Precision
 from ..i18n import tr as _
 from ..jobs.process import BackgroundProcess
 from ..scene import rendering, views
 from ..scene.overlays import Overlay
-from ..scene.result import ResultNodes, is_part_of_a_result
+from ..scene.result import ResultNodes, is_part_of_a_result, result_of
 from . import packages, samples, styles
 from .answerpanel import AnswerPanel
 from .batchpanel import BatchPanel
@@ -27,7 +28,7 @@ from .savepanel import SavePanel
 from .settings import Settings
 from .slicespanel import SlicesPanel
 from .trainpanel import TrainPanel
-from .work import Progress, Work
+from .work import Work
 
 T = TypeVar("T")
 OVERLAY_KEY = "O"  # free in Slicer's slice views
@@ -160,24 +161,20 @@ class Window(VTKObservationMixin):
         ui.torchFrame.visible = torch_missing
         ui.inputsCollapsibleButton.enabled = not busy
         ui.settingsCollapsibleButton.enabled = not busy
-        for button, usable, why_not in (
-            (ui.scanButton, chosen, _("Choose a chest CT first.")),
-            (ui.attributeButton, self.nodes is not None, _("Scan the CT first.")),
-            (ui.batchButton, True, ""),
-        ):
+        has_result = self.nodes is not None
+        for button, usable in ((ui.scanButton, chosen), (ui.attributeButton, has_result), (ui.batchButton, True)):
             if self.work.button is not button:
                 button.enabled = usable and not torch_missing and not busy
-            if button is ui.scanButton and not busy:
-                tip = why_not if not chosen else _("Scan the chosen CT (Ctrl+Return).")
-                button.toolTip = _("Install PyTorch first.") if torch_missing else tip
-        has_result = self.nodes is not None
+        if not busy:
+            tip = _("Scan the chosen CT (Ctrl+Return).") if chosen else _("Choose a chest CT first.")
+            ui.scanButton.toolTip = _("Install PyTorch first.") if torch_missing else tip
         ui.overlayCollapsibleButton.visible = has_result
         ui.saveButton.enabled = (has_result and not busy) or self.work.button is ui.saveButton
         ui.saveButton.toolTip = _("Write the chosen files into the folder.") if has_result else _("Scan a CT first.")
         ui.layoutButton.enabled = has_result or self.layout.is_shown
         ui.layoutButton.checked = self.layout.is_shown  # a saved scene brings its layout
         wants_gradient = node is not None and node.overlay is Overlay.GRADIENT
-        has_gradient = self.nodes is not None and Overlay.GRADIENT in self.nodes.overlays
+        has_gradient = has_result and Overlay.GRADIENT in self.nodes.overlays
         ui.attributeButton.visible = (wants_gradient and not has_gradient) or self.work.button is ui.attributeButton
         self.models.show_caution(not has_result)  # with a result, the banner stands there
         ui.trainButton.enabled = self.training.running or not torch_missing
@@ -233,13 +230,17 @@ class Window(VTKObservationMixin):
         """Find the chosen CT's result in the scene and bring the panels to it."""
         volume = None if self.node is None else self.node.inputVolume
         nodes = None if volume is None else self.logic.find(volume)
-        result = None if nodes is None else self.logic.result(volume)
-        if nodes is None or result is None:
-            self._forget()
-        else:
-            self.nodes = nodes
-            self.answer.show(result)
-            self.slices.show(nodes, result)
+        self._forget()
+        if nodes is None:
+            return
+        try:
+            result = result_of(nodes)
+        except RecordError as error:
+            styles.say(self.ui.statusLabel, str(error), styles.ERROR)
+            return
+        self.nodes = nodes
+        self.answer.show(result)
+        self.slices.show(nodes, result)
 
     def _forget(self) -> None:
         self.nodes = None
@@ -383,13 +384,7 @@ class Window(VTKObservationMixin):
             self.node.modelPath = path
 
     def _on_torch(self, _checked: bool = False) -> None:
-        def install() -> None:
-            try:
-                packages.install_torch()
-            except EmphysemaScannerError as error:
-                styles.say(self.ui.statusLabel, str(error), styles.ERROR)
-
-        self._do_at_once(install)
+        self._do_at_once(packages.install_torch)
         self.update()
 
     def _on_load_dicom(self, _checked: bool = False) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..core.progress import Progress
 from ..i18n import tr as _
 from . import styles
 
 T = TypeVar("T")
-Progress = Callable[[float, str], None]
 
 
 class Work:
@@ -53,7 +53,7 @@ class Work:
         """
         text, tip = button.text, button.toolTip
         self.button = button
-        button.text, button.toolTip = _("Cancel"), _("Stop; nothing is changed.")
+        button.text, button.toolTip = _("Cancel"), _("Stop; what is in the scene stays as it is.")
         bar.value, bar.format, bar.visible = 0, "%p %", True
         self._changed()
 

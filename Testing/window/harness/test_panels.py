@@ -155,22 +155,33 @@ def test_moving_the_axial_view_brings_the_text_along(scanned: Driver) -> None:
     assert "S 40 mm" in scanned.ui.positionLabel.text
 
 
-def test_a_click_into_a_plot_moves_the_axial_view(scanned: Driver) -> None:
+def click_into_plot(share: float) -> float:
+    """Click at a share of the position axis; where the axial view is then."""
     view = slicer.app.layoutManager().plotWidget(0).plotView()
-    view.fitToContent()
     axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
     left, right = axis.GetPoint1()[0], axis.GetPoint2()[0]
     assert right > left
     interactor = view.renderWindow().GetInteractor()
-    offsets = []
-    for share in (0.25, 0.75):
-        interactor.SetEventInformation(round(left + share * (right - left)), 100)
-        interactor.InvokeEvent("LeftButtonPressEvent")
-        interactor.InvokeEvent("LeftButtonReleaseEvent")
-        settle()
-        offsets.append(axial().GetSliceOffset())
+    interactor.SetEventInformation(round(left + share * (right - left)), 100)
+    interactor.InvokeEvent("LeftButtonPressEvent")
+    interactor.InvokeEvent("LeftButtonReleaseEvent")
+    settle()
+    return axial().GetSliceOffset()
+
+
+def test_a_click_into_a_plot_moves_the_axial_view(scanned: Driver) -> None:
+    view = slicer.app.layoutManager().plotWidget(0).plotView()
+    view.fitToContent()
+    axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
     span = axis.GetUnscaledMaximum() - axis.GetUnscaledMinimum()
-    assert offsets[1] - offsets[0] == pytest.approx(span / 2, abs=0.05 * span)
+    assert click_into_plot(0.75) - click_into_plot(0.25) == pytest.approx(span / 2, abs=0.05 * span)
+
+
+def test_plots_take_clicks_after_a_result_was_added_to(scanned: Driver) -> None:
+    scanned.ui.overlayComboBox.currentIndex = scanned.ui.overlayComboBox.count - 1
+    scanned.press("attributeButton")
+    slicer.app.layoutManager().plotWidget(0).plotView().fitToContent()
+    assert click_into_plot(0.75) > click_into_plot(0.25)
 
 
 def test_dragging_in_a_plot_moves_nothing(scanned: Driver) -> None:
@@ -419,6 +430,7 @@ def test_a_cancelled_batch_keeps_what_is_done_and_goes_on_there(window: Driver, 
         window.press("batchButton")
     kept = len(output.read_text().splitlines())
     assert 2 <= kept < 4
+    assert "rows so far are kept" in window.ui.batchStatusLabel.text
     assert window.ui.batchButton.enabled
     window.press("batchButton")
     assert len(output.read_text().splitlines()) == 4

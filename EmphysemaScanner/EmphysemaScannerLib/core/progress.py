@@ -1,0 +1,12 @@
+"""How long work says how far it is; needs no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[float, str], None]
+"""Told the share done (0 to 1) and the stage; raise ``ScanCancelled`` from it to stop the work."""
+
+
+def silent(fraction: float, stage: str) -> None:
+    """Says nothing."""
