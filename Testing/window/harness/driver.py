@@ -102,8 +102,12 @@ class Driver:
 
             return original(chosen, image, model, stopping, *more, **kw)
 
+        def delivered() -> bool:  # what was reported last may still be on its way to the window
+            job = self.module("jobs.worker").shared_worker()._current
+            return job is None or job._reports.empty()
+
         def look() -> None:
-            if reached.is_set() and not acted.is_set():
+            if reached.is_set() and delivered() and not acted.is_set():
                 timer.stop()
                 try:
                     act()
