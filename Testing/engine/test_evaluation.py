@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
-from EmphysemaScannerLib.engine.cohortcommands import calibrate
 from EmphysemaScannerLib.engine.evaluation import Predictions
+from EmphysemaScannerLib.engine.traincommand import calibrate
 from sklearn.metrics import roc_auc_score
 
 

@@ -13,7 +13,7 @@ from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.core.manifest import CohortRow, read_manifest
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
-from EmphysemaScannerLib.engine.cohortcommands import train_model
+from EmphysemaScannerLib.engine.traincommand import train_model
 from EmphysemaScannerLib.engine.training import Learner, Plan, TrainingError, Volumes, enlarge, give_long_memory, train
 
 SMALL = Preprocessing(shape=(6, 32, 32))

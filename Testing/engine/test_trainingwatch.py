@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core import modelfile
-from EmphysemaScannerLib.engine import cli, cohortcommands
+from EmphysemaScannerLib.engine import cli, traincommand
 from EmphysemaScannerLib.engine.trainingwatch import (
     COLUMNS,
     METRICS_FILE,
@@ -60,15 +60,15 @@ def train(manifest: Path, out: Path, epochs: int = 3) -> int:
 
 def during_epoch(number: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Do something once, when the command prints that epoch's line."""
-    print_epoch = cohortcommands._print_epoch
+    print_epoch = traincommand._print_epoch
 
     def print_and_act(curves: TrainingCurves) -> None:
         print_epoch(curves)
         if curves.epoch == number:
-            monkeypatch.setattr(cohortcommands, "_print_epoch", print_epoch)
+            monkeypatch.setattr(traincommand, "_print_epoch", print_epoch)
             act()
 
-    monkeypatch.setattr(cohortcommands, "_print_epoch", print_and_act)
+    monkeypatch.setattr(traincommand, "_print_epoch", print_and_act)
 
 
 def test_a_folder_without_a_run_has_empty_curves(tmp_path: Path) -> None:

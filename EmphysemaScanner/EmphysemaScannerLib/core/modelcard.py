@@ -15,7 +15,10 @@ ARCHITECTURE_TITLES = {
     "mil_max": "MIL, max pooling",
     "mil_mean": "MIL, mean pooling",
     "mil_product": "MIL, product pooling",
+    "mil_attention": "MIL, attention pooling",
     "cnn3d": "3D CNN",
+    "laa950_logistic": "LAA%-950, logistic",
+    "perc15_logistic": "Perc15, logistic",
 }
 """The architectures' names for people, by their names in model cards."""
 
@@ -61,6 +64,7 @@ class ModelCard:
         demonstration: True unless it was validated on patients; the window shows a banner.
         metrics: measured figures.
         citations: sources of method and data.
+        temperature: the network's logit is divided by it (Guo et al. 2017); 1 leaves it as it is.
     """
 
     name: str
@@ -76,6 +80,11 @@ class ModelCard:
     demonstration: bool
     metrics: tuple[Metric, ...] = ()
     citations: tuple[str, ...] = field(default=())
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"the temperature must be positive, not {self.temperature}")
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain JSON values."""

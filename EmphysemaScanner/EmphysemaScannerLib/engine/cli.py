@@ -132,7 +132,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 1,
 ) -> None:
     """Make a cohort of simulated cases from real chest CTs without emphysema."""
-    from .cohortcommands import simulate_cases
+    from .simulatecommand import simulate_cases
 
     simulate_cases(cts, out, split, pairs, seed)
 
@@ -158,7 +158,7 @@ def train(
     card: Annotated[Path | None, typer.Option(help="JSON with the model card's own words.")] = None,
 ) -> None:
     """Train a Conv-LSTM on a cohort; without options, the published way."""
-    from .cohortcommands import train_model
+    from .traincommand import train_model
     from .training import Plan
 
     plan = Plan(
@@ -183,7 +183,7 @@ def evaluate(
     record: Annotated[bool, typer.Option(help="Write the figures into the model's card.")] = False,
 ) -> None:
     """Measure a model on labelled volumes: AUC, sensitivity and specificity with 95 % intervals."""
-    from .cohortcommands import evaluate_model
+    from .measurecommands import evaluate_model
 
     evaluate_model(Console(), model, manifest, split, data, record)
 
@@ -197,6 +197,6 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for the tables as Markdown and CSV.")] = None,
 ) -> None:
     """Measure models on the same volumes: AUC with 95 % intervals, DeLong's paired test, sensitivity, specificity."""
-    from .cohortcommands import compare_models
+    from .measurecommands import compare_models
 
     compare_models(Console(), models, manifest, split, data, out)

@@ -1,4 +1,4 @@
-"""The commands about cohorts: ``simulate``, ``train``, ``evaluate`` and ``compare``."""
+"""The command ``train``: training, calibration on the tuning split, and the model file with its card."""
 
 from __future__ import annotations
 
@@ -12,38 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.progress import Progress
-from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.errors import ModelFileError
-from ..core.manifest import CohortRow, ManifestError, read_manifest
-from ..core.modelcard import Metric, ModelCard, OperatingPoint
+from ..core.manifest import CohortRow, read_manifest
+from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
 from ..core.networks import keras_parameter_count
 from ..core.preprocessing import Preprocessing
-from .compare import compare
-from .evaluation import Predictions, column, predict
-from .outputfolder import check_output_folder, whole_or_nothing
-from .scancommand import progress_bar
-from .simulate import Anatomy, simulate_cohort
+from .evaluation import Predictions, predict
 from .training import Plan, enlarge, stop_on_signals, train
 from .trainingwatch import TrainingCurves
 
 CARD_TEXTS = ("name", "training_data", "intended_use", "limits", "citations")
-
-
-def simulate_cases(paths: Sequence[Path], out: Path, split: str, pairs: int, seed: int) -> None:
-    """Simulate a cohort from CTs without emphysema."""
-    anatomies = [Anatomy.read(path, path.name.split(".")[0], split) for path in paths]
-    with Progress(transient=True) as bar:
-        task = bar.add_task("Simulating pairs", total=pairs)
-        manifest = simulate_cohort(anatomies, out, pairs, seed, lambda done, _: bar.update(task, completed=done))
-    print(f"{2 * pairs} cases of {len(anatomies)} anatomies: {manifest}")
 
 
 def train_model(
@@ -138,44 +121,6 @@ def calibrate(network: ConvLSTMNetwork, answers: Predictions) -> None:
     with torch.no_grad():
         network.dense.weight *= scale
         network.dense.bias.mul_(scale).add_(shift)
-
-
-def evaluate_model(console: Console, file: Path, manifest: Path, split: str, data: str, record: bool) -> None:
-    """Measure a model on a split, beside densitometry where the manifest has it; ``record`` adds it to the card."""
-    model = modelfile.load(file)
-    rows = [row for row in read_manifest(manifest) if row.split == split]
-    if len({row.label for row in rows}) < 2:
-        raise ManifestError(f"The split '{split}' of {manifest.name} needs volumes of both labels.")
-    answers = predict(model, rows)
-    metrics: list[Metric] = [answers.auc("AUC", data), *answers.at(model.card.operating_point.probability, data)]
-    scored: list[tuple[str, Predictions]] = [
-        (label, column(rows, name, sign))
-        for label, name, sign in (("LAA%-950", "laa_950_percent", 1.0), ("Perc15", "perc15_hu", -1.0))
-        if all(name in row.extra for row in rows)
-    ]
-    metrics += [scores.auc(f"AUC of {label} on the same", data) for label, scores in scored]
-    table = Table("measure", "value", "95 % interval", title=f"{model.card.name} on {len(rows)} volumes: {data}")
-    for metric in metrics:
-        table.add_row(metric.name, f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}")
-    console.print(table)
-    if record:
-        kept = tuple(m for m in model.card.metrics if m.data != data)
-        modelfile.save(file, model.network, dataclasses.replace(model.card, metrics=(*kept, *metrics)))
-
-
-def compare_models(
-    console: Console, models: Sequence[Path], manifest: Path, split: str, data: str, out: Path | None
-) -> None:
-    """Measure models on the same split, print the tables, and write them into a folder if one is named."""
-    if out is not None:
-        check_output_folder(out)
-    with progress_bar() as progress:
-        comparison = compare(models, manifest, split, data=data, progress=progress)
-    console.print(Markdown(comparison.to_markdown()))
-    if out is not None:
-        with whole_or_nothing(out) as folder:
-            comparison.write(folder)
-        console.print(f"Written to {out}.", markup=False)
 
 
 def _card_texts(path: Path) -> dict[str, Any]:
