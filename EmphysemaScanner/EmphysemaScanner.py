@@ -331,6 +331,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         epochs: int = 50,
         startModel: Path | str | None = None,
         progress: Progress | None = None,
+        architecture: str = "conv_lstm",
     ) -> Path:
         """Train a model on a cohort in a background process, and wait for it.
 
@@ -340,23 +341,31 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             epochs: at most.
             startModel: a model to train further; None trains a new one, as published.
             progress: told the share done and the epoch; what it raises ends the training, resumably.
+            architecture: of a new model: conv_lstm, mil_max, mil_mean, mil_product, mil_attention, cnn3d,
+                laa950_logistic or perc15_logistic.
 
         Returns:
             The model file.
         """
-        from EmphysemaScannerLib.window import longwork
+        from EmphysemaScannerLib.window import commands
 
-        return longwork.train(self.startTraining(manifest, folder, epochs, startModel), Path(folder), epochs, progress)
+        process = self.startTraining(manifest, folder, epochs, startModel, architecture)
+        return commands.train(process, Path(folder), epochs, progress)
 
     def startTraining(
-        self, manifest: Path | str, folder: Path | str, epochs: int = 50, startModel: Path | str | None = None
+        self,
+        manifest: Path | str,
+        folder: Path | str,
+        epochs: int = 50,
+        startModel: Path | str | None = None,
+        architecture: str = "conv_lstm",
     ) -> "BackgroundProcess":
         """As ``train``, without waiting."""
-        from EmphysemaScannerLib.window import longwork
+        from EmphysemaScannerLib.window import commands, packages
 
-        return longwork.start_training(
-            Path(manifest), Path(folder), epochs, None if startModel is None else Path(startModel)
-        )
+        packages.ensure(packages.Need.LEARNING)
+        start = None if startModel is None else Path(startModel)
+        return commands.start_training(Path(manifest), Path(folder), epochs, start, architecture)
 
     def compare(
         self,

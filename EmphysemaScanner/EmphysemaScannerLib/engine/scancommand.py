@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +55,18 @@ def scan_image(image: sitk.Image, model: Model, device: Device, source: str) -> 
 
 @contextmanager
 def progress_bar() -> Iterator[ScanProgress]:
-    """A bar on a terminal; nothing where errors go into a file."""
+    """A bar on a terminal; elsewhere nothing, or a line for each percent if $EMPHYSEMA_SCANNER_PROGRESS is "lines"."""
+    if os.environ.get("EMPHYSEMA_SCANNER_PROGRESS") == "lines":
+        said = -1
+
+        def say(fraction: float, stage: str) -> None:
+            nonlocal said
+            if int(100 * fraction) != said:
+                said = int(100 * fraction)
+                print(f"{said:3} % {stage}", file=sys.stderr, flush=True)
+
+        yield say
+        return
     columns = (
         TextColumn("{task.description:34}"),
         BarColumn(),

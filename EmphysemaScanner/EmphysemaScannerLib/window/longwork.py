@@ -1,12 +1,9 @@
-"""What takes long, as the logic offers it: on the worker's thread, or in a process of its own for a training."""
+"""What takes long, as the logic offers it, on the worker's thread; ``commands`` has what runs by itself."""
 
 from __future__ import annotations
 
-import os
 import queue
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +13,7 @@ import slicer
 from ..core.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..core.modelheader import read_card
 from ..i18n import tr as _
-from ..jobs.process import GRACE_S, BackgroundProcess
-from ..jobs.worker import POLL_S, Report
+from ..jobs.worker import Report
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.volumes import image_from_volume_node
 from .packages import Need, ensure
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
     from ..engine.compare import Comparison
     from ..engine.device import Device, Precision
     from ..engine.saving import Kind
-
-LOOK_INTERVAL_S = 1.0  # at a training's metrics
 
 
 def scan(
@@ -149,63 +143,6 @@ def batch(
         hand_out_rows()
 
 
-def train(process: BackgroundProcess, folder: Path, epochs: int, progress: Report | None) -> Path:
-    """Wait for a training's end while the window stays alive.
-
-    Args:
-        process: cancelled if ``progress`` raises.
-        folder: of the run.
-        epochs: planned.
-        progress: told the share done and the epoch about once a second.
-
-    Returns:
-        The model file.
-
-    Raises:
-        EmphysemaScannerError: it ended without a model.
-    """
-    from ..engine.trainingwatch import read_training
-
-    looked = 0.0
-    try:
-        while (exit_code := process.poll()) is None:
-            slicer.app.processEvents()
-            if progress is not None and time.monotonic() - looked > LOOK_INTERVAL_S:
-                looked = time.monotonic()
-                epoch = read_training(folder).epoch
-                progress(epoch / epochs, _("Epoch {epoch} of {epochs}").format(epoch=epoch, epochs=epochs))
-            time.sleep(POLL_S)
-    except BaseException:
-        process.cancel()
-        process.wait(GRACE_S)  # or the same call, made again at once, would meet the process in its folder
-        raise
-    model = folder / "model.safetensors"
-    if exit_code != 0 or not model.is_file():
-        why = next((line for line in reversed(process.new_lines()) if line.strip()), "")
-        raise EmphysemaScannerError(_("The training ended without a model. {why}").format(why=why))
-    return model
-
-
-def start_training(manifest: Path, folder: Path, epochs: int, start: Path | None) -> BackgroundProcess:
-    """Start the command ``train`` in Slicer's Python, in a process of its own."""
-    ensure(Need.LEARNING)
-    arguments = ["train", str(manifest), "--out", str(folder), "--epochs", str(epochs)]
-    if start is not None:
-        arguments += ["--start", str(start)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EmphysemaScannerError(
-            _("The folder '{folder}' cannot be made ({why}); name another.").format(folder=folder, why=error.strerror)
-        ) from error
-    package = Path(__file__).parents[2]
-    environment = dict(slicer.util.startupEnvironment())
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(package), environment.get("PYTHONPATH"))))
-    environment["PYTHONUNBUFFERED"] = "1"
-    command = [_python(), "-m", "EmphysemaScannerLib", *arguments]
-    return BackgroundProcess(command, environment=environment, log=folder / "training.log")
-
-
 def compare(models: Sequence[Path], manifest: Path, split: str, progress: Report | None) -> Comparison:
     """Measure models on the same labelled volumes."""
     ensure(Need.LEARNING)
@@ -222,10 +159,3 @@ def _image(volume_node: vtkMRMLScalarVolumeNode | None) -> sitk.Image:
     if volume_node is None or volume_node.GetImageData() is None:
         raise NotAChestCTError(_("There is no image to scan; choose a chest CT."))
     return image_from_volume_node(volume_node)
-
-
-def _python() -> str:
-    """Slicer's own Python interpreter."""
-    suffix = ".exe" if sys.platform == "win32" else ""
-    beside_slicer = Path(slicer.app.slicerHome) / "bin" / f"PythonSlicer{suffix}"
-    return str(beside_slicer) if beside_slicer.exists() else sys.executable

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 
 from ..core.errors import EmphysemaScannerError
+from ..core.modelcard import ARCHITECTURE_TITLES
 from ..i18n import tr as _
 from . import styles
 from .settings import Settings
@@ -28,7 +29,8 @@ class TrainPanel:
     Args:
         ui: the window's widgets by name.
         settings: knows the model folder, which the finished model is copied to.
-        start: starts the training: manifest, output folder, epochs, whether to go on from the chosen model.
+        start: starts the training: manifest, output folder, epochs, and the new model's architecture, or "" to go on
+            from the chosen model.
         finished: told the path of the finished model.
     """
 
@@ -36,7 +38,7 @@ class TrainPanel:
         self,
         ui: Any,
         settings: Settings,
-        start: Callable[[Path, Path, int, bool], BackgroundProcess],
+        start: Callable[[Path, Path, int, str], BackgroundProcess],
         finished: Callable[[Path], None],
     ) -> None:
         self._ui, self._settings, self._start, self._finished = ui, settings, start, finished
@@ -46,8 +48,9 @@ class TrainPanel:
         self._timer = qt.QTimer()
         self._timer.interval = WATCH_INTERVAL_MS
         self._timer.connect("timeout()", self._on_tick)
-        ui.startComboBox.addItem(_("A new Conv-LSTM, as published"))
-        ui.startComboBox.addItem(_("The chosen model"))
+        for architecture, title in ARCHITECTURE_TITLES.items():
+            ui.startComboBox.addItem(_("A new model: {title}").format(title=title), architecture)
+        ui.startComboBox.insertItem(1, _("The chosen model"), "")
         ui.trainButton.connect("clicked(bool)", self._on_button)
         ui.trainStatusLabel.visible = ui.trainCurvesLabel.visible = False
 
@@ -74,7 +77,7 @@ class TrainPanel:
             manifest, folder = self._paths()
             ui.trainLog.clear()
             self._drawn = None
-            self._process = self._start(manifest, folder, ui.epochsSpinBox.value, ui.startComboBox.currentIndex == 1)
+            self._process = self._start(manifest, folder, ui.epochsSpinBox.value, ui.startComboBox.currentData)
         except EmphysemaScannerError as error:
             styles.say(ui.trainStatusLabel, str(error), styles.ERROR)
             return

@@ -369,9 +369,9 @@ class Window(VTKObservationMixin):
         if summary is not None:
             styles.say(ui.batchStatusLabel, str(summary))
 
-    def _start_training(self, manifest: Path, folder: Path, epochs: int, from_chosen: bool) -> BackgroundProcess:
+    def _start_training(self, manifest: Path, folder: Path, epochs: int, architecture: str) -> BackgroundProcess:
         process: BackgroundProcess = self.logic.startTraining(
-            manifest, folder, epochs, self.node.modelPath if from_chosen else None
+            manifest, folder, epochs, None if architecture else self.node.modelPath, architecture
         )
         return process
 

@@ -464,8 +464,8 @@ def train(window: Driver, folder: Path, script: str) -> list[tuple[object, ...]]
     """
     asked = []
 
-    def start(manifest: Path, out: Path, epochs: int, model: Path | None) -> object:
-        asked.append((manifest, out, epochs, model))
+    def start(manifest: Path, out: Path, epochs: int, model: Path | None, architecture: str) -> object:
+        asked.append((manifest, out, epochs, model, architecture))
         out.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-c", script, str(out)]
         return window.module("jobs.process").BackgroundProcess(command, log=out / "training.log")
@@ -499,7 +499,7 @@ def test_a_training_shows_its_curves_and_its_model_is_in_the_list(window: Driver
     window.ui.epochsSpinBox.value = 3
     before = window.ui.modelComboBox.count
     asked = train(window, tmp_path, WRITES_A_MODEL.format(model=str(window.model)))
-    assert asked == [(tmp_path / "cases.csv", tmp_path / "run", 3, None)]
+    assert asked == [(tmp_path / "cases.csv", tmp_path / "run", 3, None, "conv_lstm")]
     assert window.ui.trainButton.text == "Cancel"
     wait_until(lambda: window.shown("trainCurvesLabel"), "a curve")
     wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
@@ -513,7 +513,7 @@ def test_the_chosen_model_can_be_trained_further(window: Driver, tmp_path: Path)
     window.parameters.modelPath = window.model
     window.ui.startComboBox.currentIndex = 1
     asked = train(window, tmp_path, "print('done')")
-    assert asked[0][3] == window.model
+    assert asked[0][3:] == (window.model, "")
     wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
     assert "without a model" in window.ui.trainStatusLabel.text
 
