@@ -1,39 +1,65 @@
-"""The manifest of a cohort: what is accepted, and that every mistake is named with its line."""
+"""The manifest of a cohort: what is accepted, every mistake is named with its line, writing keeps it all."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 
 import pytest
-from EmphysemaScannerLib.core.manifest import ManifestError, read_manifest
+from EmphysemaScannerLib.core.manifest import CohortRow, ManifestError, check_volumes, read_manifest, write_manifest
+from hypothesis import given
+from hypothesis import strategies as st
 
 
-def write(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str | bytes) -> Path:
     path = folder / "manifest.csv"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
 
 def test_rows_are_read_with_paths_from_the_manifests_folder(tmp_path: Path) -> None:
-    path = write(tmp_path, "volume,label,patient,split,kernel\nct/a.nrrd,1,p1,train,B30f\nct/b.nrrd,0,p2,test,\n")
+    path = write(tmp_path, "volume,label,patient,split,kernel,sex\nct/a.nrrd,1,p1,train,B30f,F\n\n/far/b,0,p2,test,,\n")
     first, second = read_manifest(path)
     assert first.volume == tmp_path / "ct" / "a.nrrd"
-    assert (first.label, first.patient, first.split, first.extra["kernel"]) == (1, "p1", "train", "B30f")
-    assert second.lesions is None
+    assert (first.label, first.patient, first.split, first.kernel) == (1, "p1", "train", "B30f")
+    assert first.extra == {"sex": "F"}
+    assert (second.volume, second.lesions, second.study) == (Path("/far/b"), None, "")
+    assert second.where == "manifest.csv, line 4"
+
+
+@pytest.mark.parametrize("mark", [b"", "\ufeff".encode()])
+def test_utf8_is_read_with_and_without_its_mark_and_with_any_line_end(tmp_path: Path, mark: bytes) -> None:
+    (row,) = read_manifest(write(tmp_path, mark + 'volume,label,patient\r\n"é,1",1,ß\r\n'.encode()))
+    assert (row.volume.name, row.patient) == ("é,1", "ß")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("volume,patient\na,p\n", "label"),
+        ("", "lacks the column volume and label and patient"),
+        ("volume,patient\na,p\n", "lacks the column label"),
+        ("volume;label;patient\na;1;p\n", "commas"),
         ("volume,label,patient\n", "no volumes"),
-        ("volume,label,patient\na,yes,p\n", "line 2"),
-        ("volume,label,patient\na,1,\n", "line 2"),
+        ("volume,label,patient,label\na,1,p,1\n", "label is there twice"),
+        ("volume,label,patient,\na,1,p,\n", "no name"),
+        ("volume,label,patient\na,1,p\nvolume,label,patient\n", "line 3: the header is repeated"),
+        ("volume,label,patient\na,yes,p\n", "line 2: the label must be 0 or 1, not 'yes'"),
+        ("volume,label,patient\na,1,\n", "line 2: the patient"),
+        ("volume,label,patient\na,1,p\n,1,p\n", "line 3: the volume"),
+        ("volume,label,patient\na,1\n", "line 2: 3 values are needed and 2"),
+        ("volume,label,patient\na,1,p,q\n", "line 2: 3 values are needed and 4"),
+        ('volume,label,patient\na,1,"p\n', "line 2: this is not CSV"),
+        ("volume,label,patient\na,1,p\n./b/../a,1,p\n", r"line 3: the volume 'a' is listed already \(.*line 2"),
         ("volume,label,patient,split\na,1,p,validation\n", "train, tune or test"),
-        ("volume,label,patient,split\na,1,p,train\nb,1,p,test\n", "'p'"),
+        ("volume,label,patient,split\na,1,p,train\nb,1,p,test\n", "line 3: patient 'p'"),
+        ("volume,label,patient,split\na,1,p,train\nb,1,p,\n", "line 3: patient 'p'"),
+        ("volume,label,patient\na,1,p\nb,1,é\n".encode("latin-1"), "line 3: this is not UTF-8"),
+        ("volume,label,patient\na,1,p\n".encode("utf-16"), "line 1: this is not UTF-8"),
+        ("volume,label,patient\na,1,p\n".encode("utf-16-le"), "line 1: this is not text"),
     ],
 )
-def test_a_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mistake_is_named(tmp_path: Path, text: str | bytes, says: str) -> None:
     with pytest.raises(ManifestError, match=says):
         read_manifest(write(tmp_path, text))
 
@@ -41,3 +67,59 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"nowhere\.csv"):
         read_manifest(tmp_path / "nowhere.csv")
+
+
+def test_volumes_that_are_not_there_are_named_by_line(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    rows = read_manifest(write(tmp_path, "volume,label,patient,lesions\na,1,p,\nb,1,q,\n.,0,r,c\n"))
+    with pytest.raises(ManifestError, match=r"^2 of.*line 3: '.*b'; manifest.csv, line 4: '.*c'"):
+        check_volumes(rows)
+    check_volumes(rows[:1])
+
+
+text = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=6).map(str.strip)
+name = st.from_regex(r"[a-zé][a-z0-9 ,;\"']{0,5}[a-z]", fullmatch=True)
+
+
+@given(
+    rows=st.lists(
+        st.builds(
+            CohortRow,
+            volume=name.map(lambda n: Path("/data") / n),
+            label=st.integers(0, 1),
+            patient=name,
+            lesions=st.none() | name.map(lambda n: Path("/elsewhere") / n),
+            extra=st.fixed_dictionaries({"sex": text, "age": text}),
+            study=text,
+            series=text,
+            kernel=text,
+        ),
+        min_size=1,
+        unique_by=lambda row: row.volume,
+    )
+)
+def test_what_is_written_is_read_again(rows: list[CohortRow], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("written") / "manifest.csv"
+    write_manifest(path, rows)
+    assert list(read_manifest(path)) == rows
+
+
+def test_paths_below_the_manifest_are_written_relative(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", [CohortRow(tmp_path / "ct" / "a", 1, "p"), CohortRow(Path("/far/b"), 0, "q")])
+    assert (tmp_path / "m.csv").read_text() == "volume,label,patient\nct/a,1,p\n/far/b,0,q\n"
+
+
+def test_a_manifest_that_cannot_be_written_whole_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "volume,label,patient\na,1,p\n")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    (row,) = read_manifest(path)
+    with pytest.raises(OSError, match="No space"):
+        write_manifest(path, [dataclasses.replace(row, label=0)])
+    assert [file.name for file in tmp_path.iterdir()] == ["manifest.csv"]
+    assert read_manifest(path) == (row,)
