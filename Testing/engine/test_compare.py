@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import io
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +17,14 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core import modelfile, networks
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
+from EmphysemaScannerLib.core.manifest import CohortRow
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.engine import cli
-from EmphysemaScannerLib.engine.compare import Comparison, compare, p_value, paired_delong
-from EmphysemaScannerLib.engine.evaluation import Predictions
+from EmphysemaScannerLib.engine.compare import Comparison, ModelFigures, compare, find_models, subgroups
+from EmphysemaScannerLib.engine.comparisontables import p_value, subgroups_csv, tables
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST
+from EmphysemaScannerLib.engine.published import PUBLISHED
+from EmphysemaScannerLib.engine.statistics import Figures, Predictions, measure, paired_delong
 from scipy.stats import chi2, norm
 
 # Albumin, total protein, K-G score and outcome of the patients with ovarian cancer of DeLong et al. 1988, as printed in
@@ -145,28 +151,138 @@ def comparison(models: list[Path], manifest: Path) -> Comparison:
 
 def test_each_model_is_measured_at_its_own_operating_point(comparison: Comparison) -> None:
     everybody, nobody = comparison.models
-    assert (everybody.sensitivity.value, everybody.specificity.value) == (1.0, 0.0)
-    assert (nobody.sensitivity.value, nobody.specificity.value) == (0.0, 1.0)
-    assert (comparison.positive, comparison.negative) == (3, 3)
+    assert (everybody.figures.sensitivity.value, everybody.figures.specificity.value) == (1.0, 0.0)
+    assert (nobody.figures.sensitivity.value, nobody.figures.specificity.value) == (0.0, 1.0)
+    assert (comparison.positive, comparison.negative, comparison.patients) == (3, 3, 6)
     (pair,) = comparison.pairs
-    assert pair.difference == pytest.approx(everybody.auc.value - nobody.auc.value)
+    assert pair.difference == pytest.approx(everybody.figures.auc.value - nobody.figures.auc.value)
 
 
 def test_the_tables_hold_every_figure(comparison: Comparison, models: list[Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
     assert [row["file"] for row in rows] == [str(path) for path in models]
     for row, model in zip(rows, comparison.models, strict=True):
-        for name in ("auc", "sensitivity", "specificity"):
-            metric = getattr(model, name)
-            assert [float(row[name + end]) for end in ("", "_low", "_high")] == [metric.value, metric.low, metric.high]
+        for name, metric in vars(model.figures).items():
+            printed = [row[name + end] for end in ("", "_low", "_high")]
+            expected = (metric.value, metric.low, metric.high)
+            assert [float(cell or "nan") for cell in printed] == pytest.approx(expected, nan_ok=True)
         assert row["data"] == "six volumes of noise"
+        paper = PUBLISHED[model.card.architecture]
+        assert [float(row[f"published_{name}"]) for name in ("auc", "f1")] == [paper.auc, paper.f1]
     (pair,) = csv.DictReader(io.StringIO(comparison.pairs_to_csv()))
     assert float(pair["p"]) == comparison.pairs[0].p
     lines = comparison.to_markdown().splitlines()
-    assert "6 volumes (3 with and 3 without emphysema): six volumes of noise" in lines[0]
-    table = [line.replace(r"\|", "") for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in table[:4]} == {7}
-    assert any(f"{comparison.models[1].auc.value:.3f} (" in line for line in table)
+    assert "6 volumes of 6 patients, 3 with and 3 without emphysema (50 %): six volumes of noise." in lines[0]
+    assert "Listed in manifest.csv, split 'test'" in lines[0]
+    for model in comparison.models:
+        assert any(f"{model.figures.auc.value:.3f} (" in line for line in lines)
+
+
+def test_every_row_of_a_table_has_all_its_cells(comparison: Comparison) -> None:
+    for table in tables(comparison):
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+    blocks = comparison.to_markdown().replace(r"\|", "").split("### ")[1:]
+    assert len(blocks) == len(tables(comparison))
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines() if line.startswith("|")}) == 1
+
+
+def test_the_papers_rows_stand_below_their_architectures_and_its_contradictions_are_said(
+    comparison: Comparison,
+) -> None:
+    table = tables(comparison)[0]
+    assert [row[0] for row in table.rows] == [
+        "conv_lstm | random \N{MIDDLE DOT} Conv-LSTM",
+        "published, on NLST",
+        "cnn3d | random \N{MIDDLE DOT} 3D CNN",
+        "published, on NLST",
+    ]
+    assert table.rows[1][1:6] == ("901,793", "0.83", "0.77", "0.74", "0.75 \N{DOUBLE DAGGER}")
+    notes = " ".join(table.notes)
+    for fact in ("0.83 in the abstract", "0.82 in the text", "2,163", "2,219", "harmonic mean"):
+        assert fact in notes
+
+
+def test_a_split_that_is_not_for_testing_is_said_so(comparison: Comparison) -> None:
+    assert "look better" not in comparison.to_markdown()
+    assert "look better" in dataclasses.replace(comparison, split="tune").to_markdown()
+
+
+def test_the_page_holds_every_cell_and_nothing_from_elsewhere(comparison: Comparison) -> None:
+    hostile = dataclasses.replace(comparison, data="<script>alert(1)</script>")
+    page = hostile.to_html()
+    assert "<script" not in page
+    for table in tables(comparison):
+        for row in table.rows:
+            for cell in row:
+                figure = cell.split(" (")[0] if cell[:1].isdigit() else cell
+                assert html.escape(figure) in page
+    assert page.count("data:image/svg+xml;base64,") == 2
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+def labelled(count: int, seed: int = 0) -> Predictions:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    return Predictions(labels, norm.cdf(rng.normal(0, 1, count) + labels))
+
+
+def test_subgroups_are_those_of_the_manifests_columns_and_small_ones_are_marked(comparison: Comparison) -> None:
+    kernels = ["B30f"] * 40 + ["B50f"] * 10 + [""] * 3
+    rows = [
+        CohortRow(Path(f"{k}.nrrd"), k % 2, str(k), "test", kernel=kernel, extra={"age": str(59.5 + k % 2), "sex": "F"})
+        for k, kernel in enumerate(kernels)
+    ]
+    answer = labelled(53)
+    groups = subgroups(rows, [answer], [0.5], "")
+    assert [(g.column, g.group, g.positive, g.negative, g.small) for g in groups] == [
+        ("kernel", "B30f", 20, 20, False),
+        ("kernel", "B50f", 5, 5, True),
+        ("kernel", "", 1, 2, True),
+        ("age", "50 to 59", 0, 27, True),
+        ("age", "60 to 69", 26, 0, True),
+    ]  # one sex: nothing to tell apart
+    assert groups[0].figures[0] == measure(answer.of(np.arange(53) < 40), 0.5, "")
+    assert [group.figures[0] is None for group in groups] == [False, False, True, True, True]
+    one = dataclasses.replace(
+        comparison,
+        models=(dataclasses.replace(comparison.models[0], predictions=answer),),
+        pairs=(),
+        subgroups=groups,
+    )
+    text = one.to_markdown()
+    assert "AUC by kernel" in text
+    assert "| B50f\N{DEGREE SIGN} | 5 | 5 |" in text
+    assert "Fewer than 10 volumes" in text
+    lines = list(csv.DictReader(io.StringIO(subgroups_csv(one))))
+    assert [(line["group"], line["small"], line["auc"] == "") for line in lines][:3] == [
+        ("B30f", "0", False),
+        ("B50f", "1", False),
+        ("", "1", True),
+    ]
+
+
+def test_intervals_of_patients_with_several_volumes_are_said_to_be_so(comparison: Comparison) -> None:
+    assert "Obuchowski" not in comparison.to_markdown()
+    answer = dataclasses.replace(labelled(12), patients=tuple(str(k // 4) for k in range(12)))
+    figures: Figures = measure(answer, 0.5, "")
+    first = comparison.models[0]
+    text = dataclasses.replace(
+        comparison, models=(ModelFigures(first.path, first.card, answer, figures),), pairs=()
+    ).to_markdown()
+    assert "Obuchowski" in text
+    assert "of 3 patients" in text
+
+
+def test_a_folder_stands_for_its_trainings_in_the_order_of_the_papers_table(models: list[Path], tmp_path: Path) -> None:
+    for run, path in zip(("a", "b"), models, strict=True):
+        (tmp_path / run).mkdir()
+        shutil.copy(path, tmp_path / run / "model.safetensors")
+    assert find_models([tmp_path]) == [tmp_path / "b" / "model.safetensors", tmp_path / "a" / "model.safetensors"]
+    assert find_models([models[0].parent]) == [models[1], models[0]]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EmphysemaScannerError, match="no finished training"):
+        find_models([tmp_path / "empty"])
 
 
 def test_models_of_the_same_name_are_told_apart_by_their_files(comparison: Comparison) -> None:
@@ -222,5 +338,6 @@ def test_the_command_prints_the_tables_and_writes_them(
     assert ended.value.code == 0
     assert "DeLong" in capsys.readouterr().out
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"comparison.md", "comparison.csv", "comparison-pairs.csv", FILE_LIST}
+    tables_and_plots = {"comparison.md", "comparison.csv", "comparison-pairs.csv", "roc.svg", "calibration.svg"}
+    assert written == {"comparison.html", *tables_and_plots, FILE_LIST}
     assert "noise" in (tmp_path / "out" / "comparison.md").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import math
 import os
 import time
@@ -20,6 +19,7 @@ from ..core.reading import IMAGE_SUFFIXES, ct_series, read_ct
 from ..i18n import tr as _
 from .device import Device, Precision, choose, scan_on
 from .outputfolder import FILE_LIST
+from .rowfile import RowFile
 
 if TYPE_CHECKING:
     import torch
@@ -187,12 +187,13 @@ def run_batch(
     model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
     chosen = choose(device)
     out_csv = Path(out_csv).absolute()
-    earlier = {row.source: row for row in _earlier_rows(out_csv) if row.model == checksum}
+    out = RowFile(out_csv, COLUMNS, "batch", BatchError)
+    earlier = {row.source: row for row in _earlier_rows(out) if row.model == checksum}
     kept = [earlier[str(source)] for source in sources if str(source) in earlier]
     for row in kept:
         on_row(row)
     rows, remaining = list(kept), [source for source in sources if str(source) not in earlier]
-    with _open_to_append(out_csv) as file:
+    with out.open() as file:
         for k, source in enumerate(remaining):
             number = len(kept) + k
 
@@ -202,12 +203,7 @@ def run_batch(
                 progress((number + fraction) / len(sources), said)
 
             row = _row(source, model, checksum, chosen, precision, report)
-            try:
-                file.write(_line(dataclasses.astuple(row)))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise BatchError(f"'{out_csv}' cannot be written ({error.strerror}); the batch stopped.") from error
+            out.write(file, [dataclasses.astuple(row)])
             rows.append(row)
             on_row(row)
     done = [row for row in rows if row.status == DONE]
@@ -252,56 +248,16 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(BatchRow))
 _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.type == "float")
 
 
-def _line(values: Sequence[object]) -> str:
-    """A line of the CSV: no value reaches over the line's end, so that a half-written one can be told."""
-    buffer = io.StringIO()
-    cells = ("" if isinstance(v, float) and math.isnan(v) else " ".join(str(v).splitlines()) for v in values)
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()
+def _earlier_rows(out: RowFile) -> list[BatchRow]:
+    """The whole rows that an earlier run wrote."""
+    return [row for cells in out.rows() if (row := _parsed(cells)) is not None]
 
 
-def _earlier_rows(path: Path) -> list[BatchRow]:
-    """The whole rows of a CSV that an earlier run wrote; none if there is no file.
-
-    Raises:
-        BatchError: the file is something else.
-    """
-    if not path.exists():
-        return []
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if "\n" not in text and _line(COLUMNS).startswith(text):
-            return []
-        header, *rows = csv.reader(line for line in text.splitlines(keepends=True) if line.endswith("\n"))
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error):
-        header, rows = [], []
-    if tuple(header) != COLUMNS:
-        raise BatchError(f"'{path}' is not the result of a batch; name a new file.")
-    return [row for cells in rows if (row := _parsed(cells)) is not None]
-
-
-def _parsed(cells: Sequence[str]) -> BatchRow | None:
+def _parsed(cells: dict[str, str]) -> BatchRow | None:
     """A row from its cells; None if it is not whole, so that its CT is scanned again."""
-    if len(cells) != len(COLUMNS):
-        return None
-    values: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
+    values: dict[str, Any] = dict(cells)
     try:
         values.update({name: float(values[name] or "nan") for name in _FIGURES})
     except ValueError:
         return None
     return BatchRow(**values) if values["status"] in (DONE, REFUSED) else None
-
-
-def _open_to_append(path: Path) -> io.TextIOWrapper:
-    """The CSV, with its header, ready for the next row; a last line that a kill left half-written is cut off."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            file.seek(0)
-            whole = file.read().rfind(b"\n") + 1
-            file.truncate(whole)
-            if not whole:
-                file.write(_line(COLUMNS).encode())
-        return path.open("a", newline="", encoding="utf-8")
-    except OSError as error:
-        raise BatchError(f"'{path}' cannot be written ({error.strerror}); name another file.") from error

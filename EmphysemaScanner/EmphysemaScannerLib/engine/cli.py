@@ -1,4 +1,5 @@
-"""The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | train | evaluate | compare``.
+"""The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | train | predict | evaluate |
+compare``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -28,7 +29,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
+PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
+PredictionsOption = Annotated[
+    Path | None, typer.Option(help="CSV of predict with these models' answers; asks no model again.")
+]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -175,28 +182,58 @@ def train(
 
 
 @app.command()
+def predict(
+    models: Annotated[list[Path], typer.Argument(help="Model files, or folders with trainings.", show_default=False)],
+    manifest: Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV for the answers; one that was begun is continued.")],
+    split: Annotated[str, typer.Option(help="train, tune or test; all volumes if not given.")] = "",
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Put the finished shards together; asks no model.")] = False,
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.AUTO,
+    batch_size: BatchSizeOption = 1,
+) -> None:
+    """Write the models' answers on a cohort into one CSV, a row a volume and model; several processes may share it."""
+    from .predictcommand import merge_predictions, predict_models
+
+    if merge:
+        merge_predictions(manifest, out, split)
+    else:
+        predict_models(models, manifest, out, split, shard, device, batch_size)
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .safetensors model file.", show_default=False)],
     manifest: Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
     data: Annotated[str, typer.Option(help="What the volumes are, in words; goes beside every figure.")],
     split: Annotated[str, typer.Option(help="train, tune or test.")] = "test",
     record: Annotated[bool, typer.Option(help="Write the figures into the model's card.")] = False,
+    out: PageOption = None,
+    predictions: PredictionsOption = None,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
+    batch_size: BatchSizeOption = 1,
 ) -> None:
-    """Measure a model on labelled volumes: AUC, sensitivity and specificity with 95 % intervals."""
+    """Measure a model on labelled volumes: AUC, sensitivity, F1, Brier score and others with 95 % intervals."""
     from .measurecommands import evaluate_model
 
-    evaluate_model(Console(), model, manifest, split, data, record)
+    evaluate_model(Console(), model, manifest, split, data, record, out, predictions, device, batch_size)
 
 
 @app.command()
 def compare(
-    models: Annotated[list[Path], typer.Argument(help="Model files (.safetensors).", show_default=False)],
+    models: Annotated[list[Path], typer.Argument(help="Model files, or folders with trainings.", show_default=False)],
     manifest: Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
     data: Annotated[str, typer.Option(help="What the volumes are, in words; goes beside every figure.")],
     split: Annotated[str, typer.Option(help="train, tune or test.")] = "test",
-    out: Annotated[Path | None, typer.Option(help="Folder for the tables as Markdown and CSV.")] = None,
+    out: PageOption = None,
+    predictions: PredictionsOption = None,
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = Device.AUTO,
+    batch_size: BatchSizeOption = 1,
 ) -> None:
-    """Measure models on the same volumes: AUC with 95 % intervals, DeLong's paired test, sensitivity, specificity."""
+    """Measure models on the same volumes: the paper's Table 1 beside its rows, DeLong's paired test, plots."""
     from .measurecommands import compare_models
 
-    compare_models(Console(), models, manifest, split, data, out)
+    compare_models(Console(), models, manifest, split, data, out, predictions, device, batch_size)

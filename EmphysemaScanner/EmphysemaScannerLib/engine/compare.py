@@ -1,26 +1,26 @@
-"""Models measured on the same labelled volumes: AUC by DeLong, paired tests between them, sensitivity, specificity."""
+"""Models measured on the same labelled volumes, with paired tests between them and figures of subgroups."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import norm
 
 from ..core import modelfile
 from ..core.errors import EmphysemaScannerError
-from ..core.manifest import ManifestError, read_manifest
-from ..core.modelcard import Metric, ModelCard
+from ..core.manifest import CohortRow, ManifestError, read_manifest
+from ..core.modelcard import ModelCard
 from ..core.progress import Progress, silent
-from .evaluation import Z95, Predictions, predict_all
+from .device import Device, choose
+from .evaluation import InputSource, predict_all
+from .published import PUBLISHED
+from .statistics import SMALL_GROUP, Figures, Predictions, measure, paired_delong
 
-MARKDOWN_FILE, CSV_FILE, PAIRS_FILE = "comparison.md", "comparison.csv", "comparison-pairs.csv"
+GROUPING = ("kernel", "sex", "gender", "age_group")
+AGE = "age"
 
 
 class ComparisonError(EmphysemaScannerError):
@@ -34,15 +34,14 @@ class ModelFigures:
     Attributes:
         path: its file.
         card: what it says of itself.
-        auc: with DeLong's 95 % interval.
-        sensitivity, specificity: at its own operating point, with Wilson's 95 % intervals.
+        predictions: its probabilities.
+        figures: at its own operating point.
     """
 
     path: Path
     card: ModelCard
-    auc: Metric
-    sensitivity: Metric
-    specificity: Metric
+    predictions: Predictions
+    figures: Figures
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,61 @@ class PairTest:
 
 
 @dataclass(frozen=True)
+class Subgroup:
+    """The volumes with one value in a column of the manifest.
+
+    Attributes:
+        column: such as "kernel".
+        group: the value, "" where the manifest has none.
+        positive, negative: volumes with and without emphysema.
+        figures: of each model; None with less than two volumes of a label.
+    """
+
+    column: str
+    group: str
+    positive: int
+    negative: int
+    figures: tuple[Figures | None, ...]
+
+    @property
+    def small(self) -> bool:
+        """Whether a label has so few volumes that its figures say little."""
+        return min(self.positive, self.negative) < SMALL_GROUP
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Several models on the same volumes.
 
     Attributes:
         models: in the order in which they were given.
         pairs: every two of them.
-        positive, negative: volumes with and without emphysema.
+        subgroups: by kernel, sex and age, where the manifest has such columns.
         data: what the volumes are, in words.
+        manifest, split: where they are listed.
     """
 
     models: tuple[ModelFigures, ...]
     pairs: tuple[PairTest, ...]
-    positive: int
-    negative: int
+    subgroups: tuple[Subgroup, ...]
     data: str
+    manifest: str
+    split: str
+
+    @property
+    def positive(self) -> int:
+        """Volumes with emphysema."""
+        return int(self.models[0].predictions.labels.sum())
+
+    @property
+    def negative(self) -> int:
+        """Volumes without emphysema."""
+        return len(self.models[0].predictions.labels) - self.positive
+
+    @property
+    def patients(self) -> int:
+        """People whose volumes they are."""
+        return int(self.models[0].predictions.patient_indices().max()) + 1
 
     def names(self) -> list[str]:
         """The models' names; where two have the same, their files' too."""
@@ -90,161 +129,166 @@ class Comparison:
         ]
 
     def to_markdown(self) -> str:
-        """Two tables with a line on what was measured on what."""
-        names = [name.replace("|", r"\|") for name in self.names()]
-        models = [
-            (
-                name,
-                f"{model.card.parameters:,}",
-                _interval(model.auc),
-                f"{model.card.operating_point.probability:.3f}",
-                _interval(model.sensitivity),
-                _interval(model.specificity),
-            )
-            for name, model in zip(names, self.models, strict=True)
-        ]
-        pairs = [
-            (
-                f"{names[pair.first]} - {names[pair.second]}",
-                f"{pair.difference:+.3f} ({pair.low:+.3f} to {pair.high:+.3f})",
-                p_value(pair.p),
-            )
-            for pair in self.pairs
-        ]
-        counts = f"{self.positive} with and {self.negative} without emphysema"
-        lines = [
-            f"Measured on {self.positive + self.negative} volumes ({counts}): {self.data}",
-            "",
-            *_table(("model", "parameters", "AUC", "operating point", "sensitivity", "specificity"), models, "lrrrrr"),
-        ]
-        if pairs:
-            lines += ["", *_table(("difference of AUC", "", "p (DeLong)"), pairs, "lrr")]
-        lines += [
-            "",
-            "In brackets: 95 % intervals, of the AUC and its differences by DeLong et al. 1988, of sensitivity and "
-            "specificity by Wilson. Each model is measured at the operating point in its own card. P values are "
-            "two-sided and not corrected for the number of comparisons.",
-        ]
-        return "\n".join(lines) + "\n"
+        """The paper's Table 1 with the published rows, the further tables, and what was measured on what."""
+        from .comparisontables import markdown
+
+        return markdown(self)
 
     def to_csv(self) -> str:
         """A line for each model."""
-        titles = ("model", "file", "parameters", "operating_point", "positive", "negative")
-        figures = ("auc", "sensitivity", "specificity")
-        columns = [f"{name}{end}" for name in figures for end in ("", "_low", "_high")]
-        rows = [
-            (
-                model.card.name,
-                model.path,
-                model.card.parameters,
-                model.card.operating_point.probability,
-                self.positive,
-                self.negative,
-                *(v for name in figures for m in [getattr(model, name)] for v in (m.value, m.low, m.high)),
-                self.data,
-            )
-            for model in self.models
-        ]
-        return _csv((*titles, *columns, "data"), rows)
+        from .comparisontables import models_csv
+
+        return models_csv(self)
 
     def pairs_to_csv(self) -> str:
         """A line for every two models."""
-        names = self.names()
-        rows = [(names[pair.first], names[pair.second], *dataclasses.astuple(pair)[2:]) for pair in self.pairs]
-        return _csv(("first", "second", "difference_of_auc", "low", "high", "p"), rows)
+        from .comparisontables import pairs_csv
+
+        return pairs_csv(self)
+
+    def to_html(self) -> str:
+        """One page with tables and plots that needs nothing but itself."""
+        from .comparisonpage import page
+
+        return page(self)
 
     def write(self, folder: Path) -> None:
-        """Write comparison.md, comparison.csv and comparison-pairs.csv into an existing folder."""
-        for name, text in (
-            (MARKDOWN_FILE, self.to_markdown()),
-            (CSV_FILE, self.to_csv()),
-            (PAIRS_FILE, self.pairs_to_csv()),
-        ):
-            (folder / name).write_text(text, encoding="utf-8")
+        """Write the page, its tables as Markdown and CSV, and its plots as SVG into an existing folder."""
+        from .comparisonpage import write
+
+        write(self, folder)
 
 
 def compare(
-    models: Sequence[Path], manifest: Path, split: str = "test", *, data: str = "", progress: Progress = silent
+    models: Sequence[Path],
+    manifest: Path,
+    split: str = "test",
+    *,
+    data: str = "",
+    progress: Progress = silent,
+    predictions: Path | None = None,
+    cache: InputSource | None = None,
+    device: Device = Device.AUTO,
+    batch_size: int = 1,
 ) -> Comparison:
     """Measure models on a split of a cohort, each at the operating point in its card.
 
     Args:
-        models: model files of any architecture; one is enough for a table without tests.
+        models: model files of any architecture, or folders with trainings; one is enough for a table without tests.
         manifest: the cohort.
         split: "train", "tune" or "test".
         data: what the volumes are, in words; the manifest's name if empty.
         progress: told the share done and the volume before each; what it raises ends the work.
+        predictions: a CSV of ``predict`` with these models' answers on all of the volumes; None to ask the models now.
+        cache: gives the volumes as networks read them; None for the user's cache folder.
+        device: where the networks run.
+        batch_size: volumes that go through a network at once.
 
     Raises:
         ComparisonError: no model was given.
         ModelFileError: a model cannot be read.
         ManifestError: the cohort cannot be read, or the split has less than two volumes of a label.
+        PredictionsError: the CSV lacks a model or a volume.
     """
-    if not models:
+    paths = find_models(models)
+    rows = labelled_rows(manifest, split)
+    loaded = [modelfile.load(path) for path in paths]
+    data = data or f"{Path(manifest).name}, split '{split}'"
+    if predictions is not None:
+        from .predict import read_predictions
+
+        answers = read_predictions(predictions, loaded, rows, Path(manifest))
+    else:
+        where = choose(device)
+        for model in loaded:
+            model.network.to(where)
+        answers = predict_all(loaded, rows, progress, cache, batch_size)
+    points = [model.card.operating_point.probability for model in loaded]
+    figures = [
+        ModelFigures(Path(path), model.card, answer, measure(answer, point, data))
+        for path, model, answer, point in zip(paths, loaded, answers, points, strict=True)
+    ]
+    pairs = [
+        PairTest(a, b, *paired_delong(answers[a], answers[b])) for a, b in itertools.combinations(range(len(paths)), 2)
+    ]
+    return Comparison(
+        tuple(figures), tuple(pairs), subgroups(rows, answers, points, data), data, Path(manifest).name, split
+    )
+
+
+def find_models(paths: Sequence[Path]) -> list[Path]:
+    """The model files among paths; in a folder every training's, in the order of the paper's Table 1.
+
+    Raises:
+        ComparisonError: there is none.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(path.rglob("model.safetensors")) or sorted(path.glob("*.safetensors"))
+        if not inside:
+            raise ComparisonError(f"The folder '{path}' holds no finished training (model.safetensors); name another.")
+        found += sorted(inside, key=_place)
+    if not found:
         raise ComparisonError("Name at least one model to measure.")
+    return found
+
+
+def _place(path: Path) -> int:
+    from ..core.modelheader import read_card
+    from ..core.networks import ARCHITECTURES
+
+    order = [*PUBLISHED, *(name for name in ARCHITECTURES if name not in PUBLISHED)]
+    return order.index(read_card(path).architecture)
+
+
+def labelled_rows(manifest: Path, split: str) -> list[CohortRow]:
+    """The rows of a split.
+
+    Raises:
+        ManifestError: the cohort cannot be read, or the split has less than two volumes of a label.
+    """
     rows = [row for row in read_manifest(manifest) if row.split == split]
     labels = [row.label for row in rows]
     if min(labels.count(0), labels.count(1)) < 2:
         raise ManifestError(f"The split '{split}' of {Path(manifest).name} needs at least two volumes of each label.")
-    loaded = [modelfile.load(path) for path in models]
-    data = data or f"{Path(manifest).name}, split '{split}'"
-    predictions = predict_all(loaded, rows, progress)
-    figures = [
-        ModelFigures(
-            Path(path),
-            model.card,
-            answers.auc("AUC", data),
-            *answers.at(model.card.operating_point.probability, data),
-        )
-        for path, model, answers in zip(models, loaded, predictions, strict=True)
-    ]
-    pairs = [
-        PairTest(a, b, *paired_delong(predictions[a], predictions[b]))
-        for a, b in itertools.combinations(range(len(models)), 2)
-    ]
-    return Comparison(tuple(figures), tuple(pairs), labels.count(1), labels.count(0), data)
+    return rows
 
 
-def paired_delong(first: Predictions, second: Predictions) -> tuple[float, float, float, float]:
-    """DeLong's test of two AUCs on the same volumes (DeLong et al. 1988).
+def subgroups(
+    rows: Sequence[CohortRow], answers: Sequence[Predictions], points: Sequence[float], data: str
+) -> tuple[Subgroup, ...]:
+    """Figures of the volumes with each value of the columns that group people or scans, where the manifest has them.
 
-    Args:
-        first, second: with the same labels in the same order.
-
-    Returns:
-        The difference of the AUCs, its 95 % interval (low, high), and the two-sided p.
-
-    Raises:
-        ValueError: the labels differ.
+    Age in years is grouped by decades; a column in which all volumes have the same value is left out.
     """
-    if not np.array_equal(first.labels, second.labels):
-        raise ValueError("the two predictions are not of the same volumes")
-    sick, well = (a - b for a, b in zip(first.placements(), second.placements(), strict=True))
-    difference = float(sick.mean())
-    # Placement values are exact multiples of half a volume; what is below this is rounding.
-    deviation = float(np.sqrt(sick.var(ddof=1) / len(sick) + well.var(ddof=1) / len(well)))
-    if not deviation > 1e-12:
-        return difference, difference, difference, 1.0 if abs(difference) < 1e-12 else 0.0
-    p = float(2 * norm.sf(abs(difference) / deviation))
-    return difference, difference - Z95 * deviation, difference + Z95 * deviation, p
+    found = []
+    for column in (*GROUPING, AGE):
+        values = np.array([_group(row, column) for row in rows], dtype=object)
+        groups = sorted(set(values.tolist()), key=lambda group: (group == "", group))
+        if len(groups) < 2:
+            continue
+        for group in groups:
+            chosen = values == group
+            labels = answers[0].labels[chosen]
+            positive, negative = int(labels.sum()), int((1 - labels).sum())
+            figures = tuple(
+                measure(answer.of(chosen), point, data) if min(positive, negative) >= 2 else None
+                for answer, point in zip(answers, points, strict=True)
+            )
+            found.append(Subgroup(column, group, positive, negative, figures))
+    return tuple(found)
 
 
-def p_value(p: float) -> str:
-    """A p value as journals print it."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _interval(metric: Metric) -> str:
-    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
-    ruler = ["---:" if side == "r" else "---" for side in align]
-    return [f"| {' | '.join(cells)} |" for cells in (titles, ruler, *rows)]
-
-
-def _csv(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([titles, *rows])
-    return buffer.getvalue()
+def _group(row: CohortRow, column: str) -> str:
+    # The manifest's own columns are attributes of a row, all others lie in ``extra``.
+    value = str(getattr(row, column, "") or row.extra.get(column, "")).strip()
+    if column != AGE:
+        return value
+    try:
+        decade = int(float(value)) // 10 * 10
+    except ValueError:
+        return ""
+    return f"{decade} to {decade + 9}"

@@ -1,111 +1,117 @@
-"""How well a model does on labelled volumes: predictions, AUC with its interval, the Youden operating point."""
+"""Models' answers on labelled volumes; the statistics of them are in ``statistics``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import SimpleITK as sitk
 import torch
-from numpy.typing import NDArray
-from scipy.stats import binomtest, rankdata
-from sklearn.metrics import roc_auc_score, roc_curve
+from scipy.special import expit
 
+from ..core import networks
 from ..core.manifest import CohortRow
-from ..core.modelcard import Metric
 from ..core.modelfile import Model
+from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, silent
 from ..core.reading import read_ct
+from .statistics import Floats, Predictions, fit_temperature
 
-Floats = NDArray[np.float64]
-Z95 = 1.959964
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Labels and scores of the same volumes; higher scores mean emphysema."""
-
-    labels: NDArray[np.int64]
-    scores: Floats
-
-    def auc(self, name: str, data: str) -> Metric:
-        """AUC with DeLong's 95 % interval (DeLong et al. 1988; from ranks, Sun and Xu 2014)."""
-        above_well, below_sick = self.placements()
-        auc = float(roc_auc_score(self.labels, self.scores))
-        variance = above_well.var(ddof=1) / len(above_well) + below_sick.var(ddof=1) / len(below_sick)
-        deviation = float(np.sqrt(variance))
-        low, high = np.clip([auc - Z95 * deviation, auc + Z95 * deviation], 0, 1)
-        return Metric(name, auc, float(low), float(high), data)
-
-    def placements(self) -> tuple[Floats, Floats]:
-        """DeLong's placement values, whose means are both the AUC; equal scores count half.
-
-        Returns:
-            For each sick volume the share of the well ones with a lower score; for each well one the share of the sick
-            ones with a higher score.
-        """
-        sick, well = self.scores[self.labels == 1], self.scores[self.labels == 0]
-        ranks = rankdata(np.concatenate([sick, well]))
-        above_well = (ranks[: len(sick)] - rankdata(sick)) / len(well)
-        below_sick = 1 - (ranks[len(sick) :] - rankdata(well)) / len(sick)
-        return above_well, below_sick
-
-    def youden_threshold(self) -> float:
-        """The score that maximises sensitivity + specificity - 1, halfway to the next lower score."""
-        false_positive, true_positive, thresholds = roc_curve(self.labels, self.scores, drop_intermediate=False)
-        best = float(
-            thresholds[1:][np.argmax((true_positive - false_positive)[1:])]
-        )  # the first, infinite, calls nobody
-        below = self.scores[self.scores < best]
-        return (best + float(below.max())) / 2 if len(below) else best
-
-    def at(self, threshold: float, data: str) -> tuple[Metric, Metric]:
-        """Sensitivity and specificity at a threshold, with Wilson's 95 % intervals."""
-        called = self.scores >= threshold
-        sick, well = self.labels == 1, self.labels == 0
-        return (
-            _proportion("Sensitivity", int((called & sick).sum()), int(sick.sum()), data),
-            _proportion("Specificity", int((~called & well).sum()), int(well.sum()), data),
-        )
+__all__ = ["InputSource", "Predictions", "column", "fit_temperature", "predict", "predict_all", "predict_logits"]
 
 
-def _proportion(name: str, count: int, total: int, data: str) -> Metric:
-    interval = binomtest(count, total).proportion_ci(method="wilson")
-    return Metric(name, count / total, float(interval.low), float(interval.high), data)
+class InputSource(Protocol):
+    """What gives a volume as a network reads it, as ``cache.VolumeCache`` does."""
+
+    def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> torch.Tensor:
+        """One volume's input, without a batch axis."""
+        ...
 
 
-def predict(model: Model, rows: Sequence[CohortRow], progress: Progress = silent) -> Predictions:
+def predict(
+    model: Model, rows: Sequence[CohortRow], progress: Progress = silent, cache: InputSource | None = None
+) -> Predictions:
     """The model's probability for each volume of a cohort.
 
     Args:
         model: its network may lie on any device.
         rows: the volumes.
         progress: told the share done and the volume before each; what it raises ends the work.
+        cache: gives the volumes as networks read them; None for the user's cache folder.
     """
-    return predict_all([model], rows, progress)[0]
+    return predict_all([model], rows, progress, cache)[0]
 
 
-def predict_all(models: Sequence[Model], rows: Sequence[CohortRow], progress: Progress = silent) -> list[Predictions]:
-    """As ``predict``, for several models; every volume is read once."""
-    labels = np.array([row.label for row in rows])
-    probabilities = np.empty((len(models), len(rows)))
-    for k, row in enumerate(rows):
-        progress(k / len(rows), f"{row.volume.name} ({k + 1} of {len(rows)})")
-        image = read_ct(row.volume)
-        for m, model in enumerate(models):
-            probabilities[m, k] = _probability(model, image)
-    return [Predictions(labels, scores) for scores in probabilities]
+def predict_all(
+    models: Sequence[Model],
+    rows: Sequence[CohortRow],
+    progress: Progress = silent,
+    cache: InputSource | None = None,
+    batch_size: int = 1,
+) -> list[Predictions]:
+    """As ``predict``, for several models; every volume is read once for all that read it alike."""
+    logits = np.empty((len(models), len(rows)))
+    source = cache or volume_cache()
+    for start in range(0, len(rows), batch_size):
+        inputs = []
+        for k in range(start, min(start + batch_size, len(rows))):
+            progress(k / len(rows), f"{rows[k].volume.name} ({k + 1} of {len(rows)})")
+            inputs.append(read_inputs(models, rows[k], source))
+        logits[:, start : start + len(inputs)] = predict_logits(models, inputs)
+    return [predictions_of(rows, expit(values)) for values in logits]
 
 
-def _probability(model: Model, image: sitk.Image) -> float:
-    x, _ = model.card.preprocessing.apply(image)
-    device = next(model.network.parameters()).device
+def predictions_of(rows: Sequence[CohortRow], scores: Floats) -> Predictions:
+    """Scores with the labels and patients of the rows that they belong to."""
+    return Predictions(np.array([row.label for row in rows]), scores, tuple(row.patient for row in rows))
+
+
+def volume_cache() -> InputSource:
+    """The user's cache of volumes."""
+    return _Direct()
+
+
+class _Direct:
+    def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> torch.Tensor:
+        return torch.from_numpy(preprocessing.apply(read_ct(row.volume))[0])[:, None]
+
+
+def read_inputs(models: Sequence[Model], row: CohortRow, source: InputSource) -> list[torch.Tensor]:
+    """A volume as each of the models reads it; those that read it alike share one tensor.
+
+    Raises:
+        EmphysemaScannerError: (a kind of) the volume cannot be read.
+    """
+    read: dict[tuple[bool, Preprocessing], torch.Tensor] = {}
+    inputs = []
+    for model in models:
+        architecture, preprocessing = model.card.architecture, model.card.preprocessing
+        kind = (networks.ARCHITECTURES[architecture].reads_densitometry, preprocessing)
+        if kind not in read:
+            read[kind] = source.network_input(row, architecture, preprocessing)
+        inputs.append(read[kind])
+    return inputs
+
+
+def predict_logits(models: Sequence[Model], inputs: Sequence[Sequence[torch.Tensor]]) -> Floats:
+    """The models' logits, divided by the temperature of their cards.
+
+    Args:
+        models: each on any device.
+        inputs: for each volume what ``read_inputs`` gave.
+
+    Returns:
+        Shape (models, volumes).
+    """
+    answers = np.empty((len(models), len(inputs)))
     with torch.inference_mode():
-        logit = model.network(torch.from_numpy(x).to(device)[None, :, None]).logit
-        return float(torch.sigmoid(logit.double())[0])
+        for m, model in enumerate(models):
+            device = next(model.network.parameters()).device
+            batch = torch.stack([of_volume[m] for of_volume in inputs]).to(device)
+            answers[m] = networks.logits(model.network, model.card, batch).cpu().numpy()
+    return answers
 
 
 def column(rows: Sequence[CohortRow], name: str, sign: float = 1.0) -> Predictions:
     """A manifest's own column as a score, such as ``laa_950_percent``."""
-    return Predictions(np.array([row.label for row in rows]), np.array([sign * float(row.extra[name]) for row in rows]))
+    return predictions_of(rows, np.array([sign * float(row.extra[name]) for row in rows]))

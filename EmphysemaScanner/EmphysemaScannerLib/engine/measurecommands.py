@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,47 +12,96 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from ..core import modelfile
-from ..core.manifest import ManifestError, read_manifest
 from ..core.modelcard import Metric
-from .compare import compare
-from .evaluation import Predictions, column, predict
+from .compare import Comparison, compare, labelled_rows
+from .comparisontables import interval
+from .device import Device
+from .evaluation import column
 from .outputfolder import check_output_folder, whole_or_nothing
 from .scancommand import progress_bar
 
+DENSITOMETRY = (("LAA%-950", "laa_950_percent", 1.0), ("Perc15", "perc15_hu", -1.0))
 
-def evaluate_model(console: Console, file: Path, manifest: Path, split: str, data: str, record: bool) -> None:
+
+def evaluate_model(
+    console: Console,
+    file: Path,
+    manifest: Path,
+    split: str,
+    data: str,
+    record: bool,
+    out: Path | None = None,
+    predictions: Path | None = None,
+    device: Device = Device.AUTO,
+    batch_size: int = 1,
+) -> None:
     """Measure a model on a split, beside densitometry where the manifest has it; ``record`` adds it to the card."""
-    model = modelfile.load(file)
-    rows = [row for row in read_manifest(manifest) if row.split == split]
-    if len({row.label for row in rows}) < 2:
-        raise ManifestError(f"The split '{split}' of {manifest.name} needs volumes of both labels.")
-    answers = predict(model, rows)
-    metrics: list[Metric] = [answers.auc("AUC", data), *answers.at(model.card.operating_point.probability, data)]
-    scored: list[tuple[str, Predictions]] = [
-        (label, column(rows, name, sign))
-        for label, name, sign in (("LAA%-950", "laa_950_percent", 1.0), ("Perc15", "perc15_hu", -1.0))
-        if all(name in row.extra for row in rows)
+    comparison = _measured([file], manifest, split, data, out, predictions, device, batch_size)
+    (measured,) = comparison.models
+    rows = labelled_rows(manifest, split)
+    metrics: list[Metric] = [metric for metric in vars(measured.figures).values() if math.isfinite(metric.value)]
+    metrics += [
+        column(rows, name, sign).auc(f"AUC of {label} on the same", data)
+        for label, name, sign in DENSITOMETRY
+        if all(row.extra.get(name) for row in rows)
     ]
-    metrics += [scores.auc(f"AUC of {label} on the same", data) for label, scores in scored]
-    table = Table("measure", "value", "95 % interval", title=f"{model.card.name} on {len(rows)} volumes: {data}")
+    table = Table("measure", "value (95 % interval)", title=f"{measured.card.name} on {len(rows)} volumes: {data}")
     for metric in metrics:
-        table.add_row(metric.name, f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}")
+        table.add_row(metric.name, interval(metric))
     console.print(table)
+    _said(console, out)
     if record:
+        model = modelfile.load(measured.path)
         kept = tuple(m for m in model.card.metrics if m.data != data)
-        modelfile.save(file, model.network, dataclasses.replace(model.card, metrics=(*kept, *metrics)))
+        modelfile.save(measured.path, model.network, dataclasses.replace(model.card, metrics=(*kept, *metrics)))
 
 
 def compare_models(
-    console: Console, models: Sequence[Path], manifest: Path, split: str, data: str, out: Path | None
+    console: Console,
+    models: Sequence[Path],
+    manifest: Path,
+    split: str,
+    data: str,
+    out: Path | None,
+    predictions: Path | None = None,
+    device: Device = Device.AUTO,
+    batch_size: int = 1,
 ) -> None:
-    """Measure models on the same split, print the tables, and write them into a folder if one is named."""
+    """Measure models on the same split, print the tables, and write page, tables and plots into a folder if named."""
+    comparison = _measured(models, manifest, split, data, out, predictions, device, batch_size)
+    console.print(Markdown(comparison.to_markdown()))
+    _said(console, out)
+
+
+def _measured(
+    models: Sequence[Path],
+    manifest: Path,
+    split: str,
+    data: str,
+    out: Path | None,
+    predictions: Path | None,
+    device: Device,
+    batch_size: int,
+) -> Comparison:
     if out is not None:
         check_output_folder(out)
     with progress_bar() as progress:
-        comparison = compare(models, manifest, split, data=data, progress=progress)
-    console.print(Markdown(comparison.to_markdown()))
+        comparison = compare(
+            models,
+            manifest,
+            split,
+            data=data,
+            progress=progress,
+            predictions=predictions,
+            device=device,
+            batch_size=batch_size,
+        )
     if out is not None:
         with whole_or_nothing(out) as folder:
             comparison.write(folder)
+    return comparison
+
+
+def _said(console: Console, out: Path | None) -> None:
+    if out is not None:
         console.print(f"Written to {out}.", markup=False)

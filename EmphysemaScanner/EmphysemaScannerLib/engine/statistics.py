@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,9 +151,7 @@ def measure(predictions: Predictions, threshold: float, data: str) -> Figures:
     ).astype(float)
     patients = predictions.patient_indices()
     per_patient = np.stack([np.bincount(patients, row) for row in per_volume], axis=1)
-    count = len(per_patient)
-    draws = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    value, resampled = _ratios(per_patient.sum(0)), _ratios(draws @ per_patient)
+    value, resampled = _ratios(per_patient.sum(0)), _ratios(_draws(len(per_patient)) @ per_patient)
     tp, fp, fn, tn = (int(row.sum()) for row in per_volume[:4])
     counts = {"Sensitivity": (tp, tp + fn), "Specificity": (tn, tn + fp), "PPV": (tp, tp + fp), "NPV": (tn, tn + fn)}
 
@@ -274,6 +273,13 @@ def _ratios(sums: Floats) -> dict[str, Floats]:
         }
 
 
+@lru_cache(maxsize=1)
+def _draws(patients: int) -> Floats:
+    """How often each patient is drawn in each resample, (resamples, patients); the same for all models on them."""
+    drawn = np.random.default_rng(SEED).multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES)
+    return drawn.astype(np.float64)
+
+
 def _percentiles(values: Floats) -> tuple[float, float]:
     """The middle 95 % of what could be measured."""
     there = values[np.isfinite(values)]
@@ -297,4 +303,4 @@ def _deviation(sick: Floats, well: Floats, predictions: Predictions) -> float:
         + with_well / max(with_well - 1, 1) * (well_sums @ well_sums) / len(well) ** 2
         + 2 * total / max(total - 1, 1) * (sick_sums @ well_sums) / (len(sick) * len(well))
     )
-    return float(np.sqrt(max(variance, 0.0)))
+    return float(np.sqrt(max(float(variance), 0.0)))

@@ -1,0 +1,97 @@
+"""A CSV that grows by whole rows, so that work which was stopped at any moment goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import EmphysemaScannerError
+from ..i18n import tr as _
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """One such CSV.
+
+    Attributes:
+        path: the file; it may not be there yet.
+        columns: its header.
+        work: what writes it, such as "batch".
+        error: raised, with one sentence, when the file is something else or cannot be written.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    work: str
+    error: type[EmphysemaScannerError]
+
+    def rows(self) -> list[dict[str, str]]:
+        """The whole rows that are there; none if there is no file.
+
+        Raises:
+            EmphysemaScannerError: (``error``) the file is something else.
+        """
+        if not self.path.exists():
+            return []
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+            if "\n" not in text and line(self.columns).startswith(text):
+                return []
+            header, *rows = csv.reader(row for row in text.splitlines(keepends=True) if row.endswith("\n"))
+        except (OSError, UnicodeDecodeError, ValueError, csv.Error):
+            header, rows = [], []
+        if tuple(header) != self.columns:
+            raise self.error(
+                _("'{path}' is not the result of a {work}; name a new file.").format(path=self.path, work=self.work)
+            )
+        return [dict(zip(self.columns, cells, strict=True)) for cells in rows if len(cells) == len(self.columns)]
+
+    def open(self) -> io.TextIOWrapper:
+        """The file, with its header, ready for ``write``; a last row that a kill left half-written is cut off.
+
+        Raises:
+            EmphysemaScannerError: (``error``) it cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                file.seek(0)
+                whole = file.read().rfind(b"\n") + 1
+                file.truncate(whole)
+                if not whole:
+                    file.write(line(self.columns).encode())
+            return self.path.open("a", newline="", encoding="utf-8")
+        except OSError as error:
+            raise self.error(
+                _("'{path}' cannot be written ({why}); name another file.").format(path=self.path, why=error.strerror)
+            ) from error
+
+    def write(self, file: io.TextIOWrapper, rows: Sequence[Sequence[object]]) -> None:
+        """Append rows, and have them on the disk when this returns.
+
+        Raises:
+            EmphysemaScannerError: (``error``) they cannot be written.
+        """
+        try:
+            file.write("".join(map(line, rows)))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise self.error(
+                _("'{path}' cannot be written ({why}); the {work} stopped.").format(
+                    path=self.path, why=error.strerror, work=self.work
+                )
+            ) from error
+
+
+def line(values: Sequence[object]) -> str:
+    """A line of the CSV: no value reaches over the line's end, so that a half-written one can be told; NaN is empty."""
+    buffer = io.StringIO()
+    cells = ("" if isinstance(v, float) and math.isnan(v) else " ".join(str(v).splitlines()) for v in values)
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
