@@ -14,7 +14,7 @@ from .errors import EmphysemaScannerError
 SPLITS = ("train", "tune", "test")
 REQUIRED = ("volume", "label", "patient")
 OPTIONAL = ("split", "study", "series", "kernel", "lesions")
-_NAMED_AT_MOST = 5
+_NAMED_AT_MOST = 3
 
 
 class ManifestError(EmphysemaScannerError):

@@ -17,6 +17,7 @@ from rich.console import Console
 from .. import __version__
 from ..core.errors import EmphysemaScannerError
 from . import wording
+from .cohort import commands as cohort_commands
 from .device import Device, Precision
 
 FAILED = 2
@@ -29,6 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+app.add_typer(cohort_commands.app, name="cohort")
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
