@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from EmphysemaScannerLib.core.attribution import Attribution
     from EmphysemaScannerLib.core.result import ScanResult
     from EmphysemaScannerLib.engine.batch import BatchRow, BatchSummary
-    from EmphysemaScannerLib.engine.compare import Comparison
+    from EmphysemaScannerLib.engine.compare import Comparison, ModelFigures
     from EmphysemaScannerLib.engine.saving import Kind
     from EmphysemaScannerLib.jobs.process import BackgroundProcess
     from EmphysemaScannerLib.scene.result import ResultNodes
@@ -367,17 +367,47 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         start = None if startModel is None else Path(startModel)
         return commands.start_training(Path(manifest), Path(folder), epochs, start, architecture)
 
+    def evaluate(
+        self,
+        model: Path | str,
+        manifest: Path | str,
+        split: str = "test",
+        data: str = "",
+        record: bool = False,
+        progress: Progress | None = None,
+    ) -> "ModelFigures":
+        """Measure one model on labelled volumes; its answers are computed in a background process.
+
+        Args:
+            model: a model file, or a folder with a training.
+            manifest: CSV with the columns volume, label, patient, split.
+            split: the part of it to measure on.
+            data: what the volumes are, in words; goes beside every figure.
+            record: write the figures into the model's card.
+            progress: told the share done and the volume; what it raises ends the work.
+
+        Returns:
+            Its probabilities, and AUC, sensitivity, specificity and the like with their 95 % intervals.
+        """
+        from EmphysemaScannerLib.window import longwork
+
+        return longwork.compare([Path(model)], Path(manifest), split, data, record, progress).models[0]
+
     def compare(
         self,
         models: "Sequence[Path | str]",
         manifest: Path | str,
         split: str = "test",
         progress: Progress | None = None,
+        data: str = "",
     ) -> "Comparison":
-        """Measure models on the same labelled volumes: AUC with interval, DeLong's test, sensitivity, specificity."""
+        """Measure models on the same labelled volumes, with DeLong's paired tests, as ``evaluate``.
+
+        ``comparison.to_markdown()`` is the paper's Table 1; ``comparison.write(folder)`` a page with plots.
+        """
         from EmphysemaScannerLib.window import longwork
 
-        return longwork.compare([Path(model) for model in models], Path(manifest), split, progress)
+        return longwork.compare([Path(model) for model in models], Path(manifest), split, data, False, progress)
 
     def cancel(self) -> None:
         """Ask the running work to stop; it does at the next slice."""

@@ -19,7 +19,7 @@ SHARES = {"train": Fraction(3166, 6648), "tune": Fraction(1319, 6648), "test": F
 def cohort_of(volumes: dict[int, list[int]]) -> list[CohortRow]:
     """For each label, the number of volumes of each of its patients."""
     return [
-        CohortRow(Path(f"/ct/{label}-{patient}-{k}"), label, f"{label}-{patient}")
+        CohortRow(Path(f"/ct/{label}-{patient}/T{k}/ct.nrrd"), label, f"{label}-{patient}")
         for label, patients in volumes.items()
         for patient, number in enumerate(patients)
         for k in range(number)
@@ -70,6 +70,12 @@ def test_another_seed_gives_another_split() -> None:
 def test_a_split_stays_what_it_was_in_earlier_versions() -> None:
     healthy = [row.split for row in split_cohort(cohort_of({0: [1] * 5, 1: [1] * 5}), 1).rows if not row.label]
     assert healthy == ["test", "test", "train", "tune", "train"]
+
+
+def test_the_volume_that_is_tested_is_not_the_same_exam_of_everybody() -> None:
+    rows = [CohortRow(Path(f"/ct/{p}/T{k}"), p % 2, f"p{p}") for p in range(60) for k in range(3)]
+    tested = Counter(row.volume.name for row in split_cohort(rows).rows if row.split == "test")
+    assert tested.keys() == {"T0", "T1", "T2"}
 
 
 def test_a_patient_with_volumes_of_both_labels_is_positive_and_tested_on_a_positive_volume() -> None:

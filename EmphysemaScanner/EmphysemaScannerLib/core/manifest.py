@@ -117,7 +117,10 @@ def write_manifest(path: Path, rows: Sequence[CohortRow]) -> None:
 def _written(folder: Path, path: Path | None) -> str:
     if path is None:
         return ""
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 def _text(path: Path) -> io.StringIO:

@@ -16,6 +16,7 @@ from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.volumes import image_from_volume_node
+from . import commands
 from .packages import Need, ensure
 from .waiting import wait_for
 
@@ -143,16 +144,35 @@ def batch(
         hand_out_rows()
 
 
-def compare(models: Sequence[Path], manifest: Path, split: str, progress: Report | None) -> Comparison:
-    """Measure models on the same labelled volumes."""
+def compare(
+    models: Sequence[Path], manifest: Path, split: str, data: str, record: bool, progress: Report | None
+) -> Comparison:
+    """Measure models on the same labelled volumes; their answers are computed in a process of its own.
+
+    Args:
+        models: model files, or folders with trainings.
+        manifest: the cohort.
+        split: of the cohort.
+        data: what the volumes are, in words.
+        record: write the figures into the models' cards.
+        progress: told the share done and the volume; what it raises ends the work.
+    """
     ensure(Need.LEARNING)
+    with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as folder:
+        answers = Path(folder) / "predictions.csv"
+        names = [str(model) for model in models]
+        commands.run(["predict", *names, str(manifest), "--split", split, "--out", str(answers)], progress)
 
-    def work(report: Report) -> Comparison:
-        from ..engine import compare as comparing
+        def work(_report: Report) -> Comparison:
+            from ..engine import compare as comparing
 
-        return comparing.compare(models, manifest, split, progress=report)
+            return comparing.compare(models, manifest, split, data=data, predictions=answers)
 
-    return wait_for(work, progress)
+        comparison = wait_for(work)
+        for model in comparison.models if record else ():
+            options = ["--split", split, "--data", comparison.data, "--predictions", str(answers), "--record"]
+            commands.run(["evaluate", str(model.path), str(manifest), *options], progress)
+    return comparison
 
 
 def _image(volume_node: vtkMRMLScalarVolumeNode | None) -> sitk.Image:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
-from rich.progress import Progress
 
 from ...core.manifest import CohortRow, ManifestError, check_volumes, read_manifest, write_manifest
 
@@ -66,7 +64,7 @@ def nlst(
     _write(out.with_name(f"{out.stem}-flow.csv"), flow_csv(cohort))
     _write(out.with_name(f"{out.stem}-flow.md"), flow)
     write_manifest(out, rows)
-    Console().print(Markdown(flow))
+    _show(flow)
     print(out)
 
 
@@ -82,7 +80,7 @@ def split(
     _check_new(out)
     assigned = _split(read_manifest(manifest), seed)
     write_manifest(out, assigned.rows)
-    Console().print(Markdown(split_markdown(assigned.rows, len(assigned.left_out))))
+    _show(split_markdown(assigned.rows, len(assigned.left_out)))
     print(out)
 
 
@@ -96,6 +94,8 @@ def check(
     ] = True,
 ) -> None:
     """Check that all volumes are there and that splits share no patient, exam or volume; exit code 2 if they do."""
+    from rich.progress import Progress
+
     from .flow import split_markdown
     from .leaks import LeakError, find_leaks
 
@@ -108,7 +108,7 @@ def check(
         print(leak, file=sys.stderr)
     if leaks:
         raise LeakError(f"{len(leaks)} leaks in this cohort; mend the manifest before training or measuring with it.")
-    Console().print(Markdown(split_markdown(rows, 0)))
+    _show(split_markdown(rows, 0))
     print("No leak found." if contents else "No leak found in the manifest; the volumes were not read.")
 
 
@@ -116,6 +116,12 @@ def _split(rows: tuple[CohortRow, ...], seed: int) -> Split:
     from .split import split_cohort
 
     return split_cohort(rows, seed)
+
+
+def _show(markdown: str) -> None:
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(markdown))
 
 
 def _check_new(path: Path) -> None:

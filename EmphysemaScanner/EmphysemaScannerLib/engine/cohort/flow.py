@@ -47,7 +47,7 @@ def flow_markdown(cohort: NLSTCohort, rows: Sequence[CohortRow], left_out: int) 
     ]
     if any(row.split for row in rows):
         lines += ["", split_markdown(rows, left_out)]
-    size = sum(cohort.sizes_gb[row.volume] for row in rows)
+    size = sum(cohort.sizes_gb[row.series] for row in rows)
     return "\n".join([*lines, "", f"{len(rows):,} volumes to download, {size:,.0f} GB.", ""])
 
 
@@ -69,5 +69,5 @@ def download_list(cohort: NLSTCohort, rows: Sequence[CohortRow], manifest_name: 
     ]
     for row in rows:
         folder = "/".join(row.volume.parts[-4:])
-        lines.append(f"cp {cohort.urls[row.volume]} {folder}/")
+        lines.append(f"cp {cohort.urls[row.series]} {folder}/")
     return "\n".join([*lines, ""])

@@ -14,7 +14,6 @@ from ...core.manifest import CohortRow
 from .tables import Database, TableError, code, open_database
 
 EMPHYSEMA = 59  # sct_ab_desc
-SPIRAL_CT = 1  # rndgroup
 # The fifth field of NLST's series descriptions: soft or standard kernels of GE, Siemens, Philips and Toshiba.
 SOFT_KERNELS = ("STANDARD", "B30f", "C", "FC01", "FC02", "FC10")
 
@@ -77,16 +76,16 @@ class NLSTCohort:
         steps: how they were chosen, from every CT series of NLST to these.
         without_findings: participants of the rows without a row in the table of abnormalities, who are negative.
         without_ct: participants of the table of abnormalities without a CT in the index.
-        urls: where a volume's files are, such as ``s3://idc-open-data/.../*``.
-        sizes_gb: of a volume's files.
+        urls: where a series' files are, such as ``s3://idc-open-data/.../*``.
+        sizes_gb: of a series' files.
     """
 
     rows: tuple[CohortRow, ...]
     steps: tuple[Step, ...]
     without_findings: int
     without_ct: int
-    urls: dict[Path, str]
-    sizes_gb: dict[Path, float]
+    urls: dict[str, str]
+    sizes_gb: dict[str, float]
 
 
 def nlst_cohort(ctab: Path, index: Path, folder: Path, wanted: Wanted, prsn: Path | None = None) -> NLSTCohort:
@@ -100,8 +99,7 @@ def nlst_cohort(ctab: Path, index: Path, folder: Path, wanted: Wanted, prsn: Pat
         index: ``idc_index.parquet`` of the package idc-index-data.
         folder: where the volumes will be downloaded to.
         wanted: which series fit.
-        prsn: NLST's participant table (CSV or Parquet) with pid, rndgroup, age, gender. Adds age and sex, and leaves
-            out whoever was not in the spiral CT arm.
+        prsn: NLST's participant table (CSV or Parquet) with pid, age, gender; adds age and sex.
 
     Raises:
         MissingPackageError: DuckDB is not installed.
@@ -112,22 +110,24 @@ def nlst_cohort(ctab: Path, index: Path, folder: Path, wanted: Wanted, prsn: Pat
         _read_labels(database, Path(ctab))
         _read_participants(database, prsn)
         _read_series(database, Path(index))
-        steps = _choose(database, wanted, prsn is not None)
+        steps = _choose(database, wanted)
         if not steps[-1].series:
             raise TableError(f"No series of {Path(index).name} fits; allow more kernels or slice counts.")
-        rows, urls, sizes = [], {}, {}
+        rows: list[CohortRow] = []
+        urls: dict[str, str] = {}
+        sizes: dict[str, float] = {}
         for about, label, slices, url, size in database.rows(
             "SELECT [patient, study, series, kernel, year, maker, age, sex], label, slices, url, size_gb FROM chosen "
             "LEFT JOIN participants USING (patient) ORDER BY patient, year, study"
         ):
             patient, study, series, kernel, year, maker, age, sex = (text or "" for text in about)
             # The folders that idc-index makes too, so that either program downloads to the same place.
-            volume = folder / "nlst" / patient / study / f"CT_{series}"
+            volume = folder.joinpath("nlst", patient, study, f"CT_{series}")
             extra = {"study_yr": year, "slices": str(slices), "manufacturer": maker}
             if prsn is not None:
                 extra |= {"age": age, "sex": sex}
             rows.append(CohortRow(volume, label, patient, extra=extra, study=study, series=series, kernel=kernel))
-            urls[volume], sizes[volume] = url, size
+            urls[series], sizes[series] = url, size
         return NLSTCohort(
             tuple(rows),
             steps,
@@ -155,20 +155,18 @@ def _read_labels(database: Database, ctab: Path) -> None:
 
 
 def _read_participants(database: Database, prsn: Path | None) -> None:
-    """participants: patient, age, sex, of the spiral CT arm; none without the table."""
+    """participants: patient, age, sex; none without the table."""
     if prsn is None:
         database.execute("CREATE TABLE participants (patient VARCHAR, age VARCHAR, sex VARCHAR)")
         return
     database.create(
         "participants",
         Path(prsn),
-        ("pid", "rndgroup", "age", "gender"),
+        ("pid", "age", "gender"),
         f"SELECT CAST({code('pid')} AS VARCHAR) AS patient, CAST(max({code('age')}) AS VARCHAR) AS age, "
         f"CASE max({code('gender')}) WHEN 1 THEN 'M' WHEN 2 THEN 'F' END AS sex "
-        f"FROM {{source}} WHERE {code('rndgroup')} = {SPIRAL_CT} GROUP BY 1",
+        "FROM {source} GROUP BY 1",
     )
-    if not database.number("SELECT count(*) FROM participants"):
-        raise TableError(f"{Path(prsn).name} has nobody in the spiral CT arm (rndgroup {SPIRAL_CT}).")
 
 
 def _read_series(database: Database, index: Path) -> None:
@@ -185,7 +183,7 @@ def _read_series(database: Database, index: Path) -> None:
     )
 
 
-def _choose(database: Database, wanted: Wanted, arm_known: bool) -> tuple[Step, ...]:
+def _choose(database: Database, wanted: Wanted) -> tuple[Step, ...]:
     """chosen: the series taken, with their labels. Each other one ends at the first step that it does not pass."""
     refused = [
         ("localizer", "kind LIKE '__L'"),
@@ -196,9 +194,6 @@ def _choose(database: Database, wanted: Wanted, arm_known: bool) -> tuple[Step, 
     if not wanted.any_kernel:
         kernels = ", ".join(wanted.kernels)
         refused.insert(2, (f"kernel none of {kernels}", "NOT preferred"))
-    if arm_known:
-        arm = "patient NOT IN (SELECT patient FROM participants)"
-        refused.insert(0, ("participant not in the spiral CT arm", arm))
     last = len(refused)
     ends = " ".join(f"WHEN {reason} THEN {step}" for step, (_, reason) in enumerate(refused, 1))
     # A series ends at its step; those that pass all compete within their exam, and the first of each goes on.

@@ -55,7 +55,7 @@ def split_cohort(rows: Iterable[CohortRow], seed: int = 1) -> Split:
     """
     rows = tuple(rows)
     patients: defaultdict[str, list[CohortRow]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: _order(seed, f"{row.patient}\n{row.volume.name}\n{row.series}")):
+    for row in sorted(rows, key=lambda row: (_order(seed, f"{row.patient}\n{row.volume.name}"), row.volume)):
         patients[row.patient].append(row)
     strata: dict[int, list[str]] = {0: [], 1: []}
     for patient in sorted(patients, key=lambda patient: _order(seed, patient)):
