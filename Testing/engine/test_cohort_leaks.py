@@ -100,8 +100,20 @@ def test_a_cohort_is_split_and_checked(manifest: Path, tmp_path: Path, capsys: p
     assert f"{left_out} further volumes of test patients are left out" in " ".join(capsys.readouterr().out.split())
     assert run("cohort", "check", out) == 0
     assert "No leak found." in capsys.readouterr().out
-    assert run("cohort", "split", manifest, "--out", manifest) == 2
-    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("hospital.csv", "exists already"), ("split.xlsx", "'split.csv'"), ("nowhere/split.csv", "There is no folder")],
+)
+def test_a_place_where_no_manifest_can_be_written_is_one_sentence(
+    manifest: Path, tmp_path: Path, name: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = manifest.read_bytes()
+    assert run("cohort", "split", manifest, "--out", tmp_path / name) == 2
+    assert says in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+    assert not (tmp_path / "split.xlsx").exists()
 
 
 def test_check_fails_on_a_missing_volume_and_on_a_copy_in_another_manifest(

@@ -125,6 +125,8 @@ def _show(markdown: str) -> None:
 
 
 def _check_new(path: Path) -> None:
+    if path.suffix.lower() != ".csv":
+        raise ManifestError(f"A manifest is a CSV file; name it '{path.stem}.csv'.")
     if path.exists():
         raise ManifestError(f"'{path}' exists already; name a new file.")
     if not path.absolute().parent.is_dir():
