@@ -192,7 +192,7 @@ def test_the_papers_rows_stand_below_their_architectures_and_its_contradictions_
 ) -> None:
     table = tables(comparison)[0]
     assert [row[0] for row in table.rows] == [
-        "conv_lstm | random \N{MIDDLE DOT} Conv-LSTM",
+        "conv_lstm | random",
         "published, on NLST",
         "cnn3d | random \N{MIDDLE DOT} 3D CNN",
         "published, on NLST",

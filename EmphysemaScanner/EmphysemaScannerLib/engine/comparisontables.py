@@ -89,8 +89,8 @@ def _table_1(comparison: Comparison) -> Table:
     wilson = "bootstrap over patients" if clustered else "Wilson"
     delong = "DeLong, patients with several volumes by Obuchowski 1997" if clustered else "DeLong"
     notes = [
-        f"In brackets: 95 % intervals (AUC: {delong}; sensitivity and specificity: {wilson}; the others: bootstrap "
-        "over patients). Each model is measured at the operating point in its own card."
+        f"With 95 % intervals (AUC: {delong}; sensitivity and specificity: {wilson}; the others: bootstrap over "
+        "patients). Each model is measured at the operating point in its own card."
     ]
     return Table(
         "Table 1, in the paper's layout",
@@ -181,9 +181,14 @@ def titles(comparison: Comparison) -> list[str]:
     """The models' names, with the architecture where the name doesn't say it."""
     architectures = [ARCHITECTURE_TITLES.get(m.card.architecture, m.card.architecture) for m in comparison.models]
     return [
-        name if title.lower() in name.lower() else f"{name} · {title}"
+        name if _letters(title).startswith(_letters(name)) or _letters(title) in _letters(name) else f"{name} · {title}"
         for name, title in zip(comparison.names(), architectures, strict=True)
     ]
+
+
+def _letters(text: str) -> str:
+    """What is left of "conv_lstm" and "Conv-LSTM", which are the same to a reader."""
+    return "".join(character for character in text.lower() if character.isalnum())
 
 
 def markdown(comparison: Comparison, pictures: Sequence[tuple[str, str]] = ()) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
 
 from ..core import modelfile
 from ..core.modelcard import Metric
 from .compare import Comparison, compare, labelled_rows
-from .comparisontables import interval
+from .comparisontables import interval, statement, tables
 from .device import Device
 from .evaluation import column
 from .outputfolder import check_output_folder, whole_or_nothing
@@ -69,7 +71,18 @@ def compare_models(
 ) -> None:
     """Measure models on the same split, print the tables, and write page, tables and plots into a folder if named."""
     comparison = _measured(models, manifest, split, data, out, predictions, device, batch_size)
-    console.print(Markdown(comparison.to_markdown()))
+    for sentence in statement(comparison):
+        console.print(sentence, markup=False, highlight=False)
+    for part in tables(comparison):
+        shown = Table(title=part.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for number, name in enumerate(part.columns):
+            left = part.words or number == 0
+            shown.add_column(name, justify="left" if left else "right", overflow="fold")
+        for row in part.rows:
+            shown.add_row(*(escape(cell if part.words else _narrow(cell)) for cell in row))
+        console.print(shown)
+        for note in part.notes:
+            console.print(note, markup=False, highlight=False)
     _said(console, out)
 
 
@@ -100,6 +113,11 @@ def _measured(
         with whole_or_nothing(out) as folder:
             comparison.write(folder)
     return comparison
+
+
+def _narrow(cell: str) -> str:
+    """A figure with its interval below it."""
+    return re.sub(r"^(\S+) \((\S+) to (\S+)\)$", r"\1\n\2-\3", cell)
 
 
 def _said(console: Console, out: Path | None) -> None:
