@@ -6,22 +6,55 @@ inferior to superior (ascending); a descending unit reads them backwards and put
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-OnSlice = Callable[[], None]
+from . import slicewise
+from .recurrence import OnSlice, Recurrence, channels_last
 
 BATCH_NORM_EPS = 1e-3  # Keras' default, which the published network was built with
 
 
 def _nothing() -> None:
     pass
+
+
+def _call_next(calls: Iterator[OnSlice]) -> None:
+    next(calls, _nothing)()
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm layers in training leave their moving statistics alone."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
+
+
+def _first_and_again(unit: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What a checkpointed unit is calculated under, the first time and on the way back."""
+    return nullcontext(), _statistics_kept(unit)
+
+
+def convolution_type(x: Tensor) -> torch.dtype:
+    """The type in which convolutions of x are calculated here: autocast's where it is on, else that of x."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class Direction(Enum):
@@ -67,23 +100,22 @@ class ConvLSTM(nn.Module):
         with torch.no_grad():  # Keras' unit_forget_bias
             self.input_conv.bias[filters : 2 * filters] = 1.0  # type: ignore[index]
 
+    def order(self, steps: int) -> range:
+        """The slices' numbers, counted from the lowest, in the order in which they are read."""
+        return range(steps) if self.direction is Direction.ASCENDING else range(steps - 1, -1, -1)
+
     def forward(self, x: Tensor, on_slice: OnSlice = _nothing) -> Tensor:
         """(B, T, C, H, W) -> hidden states (B, T, filters, H, W), both inferior to superior."""
-        batch, steps = x.shape[:2]
-        gates_x = self.input_conv(x.flatten(0, 1)).unflatten(0, (batch, steps)).unbind(1)  # T x (B, 4F, H, W)
-        order = range(steps) if self.direction is Direction.ASCENDING else range(steps - 1, -1, -1)
-        states: list[Tensor] = [x] * steps
-        hidden: Tensor | None = None
-        cell: Tensor | None = None
-        for t in order:
-            on_slice()
-            gates = gates_x[t] if hidden is None else gates_x[t] + self.state_conv(hidden)
-            i, f, g, o = gates.chunk(4, dim=1)  # (B, F, H, W) each
-            new = torch.sigmoid(i) * torch.tanh(g)
-            cell = new if cell is None else torch.sigmoid(f) * cell + new
-            hidden = torch.sigmoid(o) * torch.tanh(cell)
-            states[t] = hidden
-        return torch.stack(states, dim=1)
+        states: Tensor = Recurrence.apply(  # type: ignore[no-untyped-call]
+            x.transpose(0, 1),
+            self.input_conv.weight,
+            self.input_conv.bias,
+            self.state_conv.weight,
+            self.order(x.shape[1]),
+            on_slice,
+            convolution_type(x),
+        )
+        return states.transpose(0, 1)
 
 
 class Unit(nn.Module):
@@ -106,17 +138,23 @@ class Unit(nn.Module):
         self.recurrence = ConvLSTM(filters, filters, direction)
         self.state_norm = nn.BatchNorm2d(filters, eps=BATCH_NORM_EPS)
 
+    def convolution(self, number: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """The first (0) or second (1) convolution of the slice layers, and its norm."""
+        layers = self.slice_layers
+        return cast(nn.Conv2d, layers[3 * number]), cast(nn.BatchNorm2d, layers[3 * number + 1])
+
     def hidden_states(self, x: Tensor, on_slice: OnSlice = _nothing) -> Tensor:
         """(B, T, C, H, W) -> hidden states (B, T, filters, H/2, W/2), before ``state_norm``."""
-        batch, steps = x.shape[:2]
-        features = self.slice_layers(x.flatten(0, 1))  # (B*T, F, H/2, W/2)
-        states: Tensor = self.recurrence(features.unflatten(0, (batch, steps)), on_slice)
+        by_slice = x.transpose(0, 1)  # the slices of one step lie together in memory, from here on
+        features = self.slice_layers(channels_last(by_slice.flatten(0, 1)))  # (T*B, F, H/2, W/2)
+        states: Tensor = self.recurrence(features.unflatten(0, by_slice.shape[:2]).transpose(0, 1), on_slice)
         return states
 
     def normalised(self, states: Tensor) -> Tensor:
         """``state_norm`` applied to the hidden state of every slice; same shape."""
-        out: Tensor = self.state_norm(states.flatten(0, 1)).unflatten(0, states.shape[:2])
-        return out
+        by_slice = states.transpose(0, 1)
+        out: Tensor = self.state_norm(by_slice.flatten(0, 1)).unflatten(0, by_slice.shape[:2])
+        return out.transpose(0, 1)
 
 
 class ConvLSTMNetwork(nn.Module):
@@ -125,6 +163,10 @@ class ConvLSTMNetwork(nn.Module):
     Args:
         width: filters of the first two units; the last two have twice as many. The published network has 32.
         image_size: rows and columns of a slice, a multiple of 16. The published network has 128.
+
+    Attributes:
+        checkpointing: in training, keep only each unit's hidden states and calculate the rest again on the way back:
+            far less memory, about a third more time.
     """
 
     architecture = "conv_lstm"
@@ -135,6 +177,7 @@ class ConvLSTMNetwork(nn.Module):
         if width < 1 or image_size < 16 or image_size % 16:
             raise ValueError(f"width must be positive and image_size a multiple of 16, not {width} and {image_size}")
         self.width, self.image_size = width, image_size
+        self.checkpointing = False
         up, down = Direction.ASCENDING, Direction.DESCENDING
         self.units = nn.ModuleList(
             [
@@ -172,14 +215,30 @@ class ConvLSTMNetwork(nn.Module):
         return logit
 
     def read(self, x: Tensor, on_slice: OnSlice = _nothing) -> tuple[Tensor, ...]:
-        """The hidden states of the four units for volumes (B, T, 1, H, W)."""
+        """The hidden states of the four units for volumes (B, T, 1, H, W).
+
+        In evaluation mode and without gradients, slice by slice; otherwise so that all of it can be learned from.
+        Under ``torch.autocast`` the convolutions have its type, the cells never less than 32 bits.
+        """
+        units = self.reading_units
+        if not self.training and not torch.is_grad_enabled():
+            return slicewise.read(units, x, on_slice, convolution_type(x))
         hidden: list[Tensor] = []
-        previous: Unit | None = None
-        for unit in self.reading_units:
+        for previous, unit in zip((None, *units), units, strict=False):
             if previous is not None:
                 x = previous.normalised(hidden[-1])
-            hidden.append(unit.hidden_states(x, on_slice))
-            previous = unit
+            if self.checkpointing and torch.is_grad_enabled():
+                calls = iter([on_slice] * x.shape[1])  # the first time only
+                x = checkpoint(
+                    unit.hidden_states,
+                    x,
+                    partial(_call_next, calls),
+                    use_reentrant=False,
+                    context_fn=partial(_first_and_again, unit),
+                )
+            else:
+                x = unit.hidden_states(x, on_slice)
+            hidden.append(x)
         return tuple(hidden)
 
     def evidence(self, states: Tensor) -> Tensor:

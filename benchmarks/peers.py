@@ -1,0 +1,101 @@
+"""The same network as other people write it: the peers that ours is measured against.
+
+Each peer takes our network and has its weights; it reads (B, T, 1, H, W) and gives the logit, shape (B,).
+"""
+
+from __future__ import annotations
+
+import torch
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
+from torch import Tensor, nn
+
+
+class NaiveCell(nn.Module):
+    """One step: the slice and the hidden state are concatenated and convolved together."""
+
+    def __init__(self, layer: ConvLSTM) -> None:
+        super().__init__()
+        self.filters = layer.filters
+        self.conv = nn.Conv2d(layer.input_conv.in_channels + layer.filters, 4 * layer.filters, 3, padding=1)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.cat([layer.input_conv.weight, layer.state_conv.weight], 1))
+            self.conv.bias.copy_(layer.input_conv.bias)
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = torch.split(self.conv(torch.cat([x, hidden], dim=1)), self.filters, dim=1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+class NaiveLayer(nn.Module):
+    """A cell that is stepped through the slices, as most published PyTorch ConvLSTMs do."""
+
+    def __init__(self, layer: ConvLSTM) -> None:
+        super().__init__()
+        self.cell = NaiveCell(layer)
+        self.descending = layer.direction is Direction.DESCENDING
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.descending:
+            x = x.flip(1)
+        hidden = cell = x.new_zeros(x.shape[0], self.cell.filters, *x.shape[3:])
+        states = []
+        for t in range(x.shape[1]):
+            hidden, cell = self.cell(x[:, t], hidden, cell)
+            states.append(hidden)
+        out = torch.stack(states, dim=1)
+        return out.flip(1) if self.descending else out
+
+
+class HoistedLayer(nn.Module):
+    """The convolution of the input is done for all slices at once, before the loop."""
+
+    def __init__(self, layer: ConvLSTM) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, steps = x.shape[:2]
+        gates_x = self.layer.input_conv(x.flatten(0, 1)).unflatten(0, (batch, steps)).unbind(1)
+        order = range(steps) if self.layer.direction is Direction.ASCENDING else range(steps - 1, -1, -1)
+        states: list[Tensor] = [x] * steps
+        hidden: Tensor | None = None
+        cell: Tensor | None = None
+        for t in order:
+            gates = gates_x[t] if hidden is None else gates_x[t] + self.layer.state_conv(hidden)
+            i, f, g, o = gates.chunk(4, dim=1)
+            new = torch.sigmoid(i) * torch.tanh(g)
+            cell = new if cell is None else torch.sigmoid(f) * cell + new
+            hidden = torch.sigmoid(o) * torch.tanh(cell)
+            states[t] = hidden
+        return torch.stack(states, dim=1)
+
+
+class TorchPeer(nn.Module):
+    """The network in eager PyTorch around one kind of ConvLSTM layer; nothing folded, default memory layout."""
+
+    def __init__(self, network: ConvLSTMNetwork, layer: type[NaiveLayer] | type[HoistedLayer]) -> None:
+        super().__init__()
+        self.slice_layers = nn.ModuleList([unit.slice_layers for unit in network.reading_units])
+        self.recurrences = nn.ModuleList([layer(unit.recurrence) for unit in network.reading_units])
+        self.norms = nn.ModuleList([unit.state_norm for unit in network.reading_units])
+        self.dense = network.dense
+        self.last = network.last_read_slice
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = x
+        for number, (slices, recurrence) in enumerate(zip(self.slice_layers, self.recurrences, strict=True)):
+            if number:
+                x = self.norms[number - 1](states.flatten(0, 1)).unflatten(0, states.shape[:2])
+            states = recurrence(slices(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return self.dense(self.norms[-1](states[:, self.last]).flatten(1)).squeeze(1)
+
+
+def naive(network: ConvLSTMNetwork) -> TorchPeer:
+    """Concatenation of slice and state, one convolution a step (the ndrplz way)."""
+    return TorchPeer(network, NaiveLayer)
+
+
+def hoisted(network: ConvLSTMNetwork) -> TorchPeer:
+    """The input's convolution hoisted out of the loop, and nothing else."""
+    return TorchPeer(network, HoistedLayer)
