@@ -41,8 +41,13 @@ def network_for(architecture: str = "conv_lstm", width: int = 2) -> nn.Module:
     torch.manual_seed(7)
     network = networks.build(architecture, width, SHAPE[1], SHAPE[0])
     with torch.no_grad():  # moving statistics that are not the initial ones, as after training
-        network(torch.rand(2, SHAPE[0], 1, *SHAPE[1:]))
+        network(input_for(architecture))
     return network.eval()
+
+
+def input_for(architecture: str) -> Tensor:
+    densitometry = networks.ARCHITECTURES[architecture].reads_densitometry
+    return torch.rand(3, 2) if densitometry else torch.rand(3, SHAPE[0], 1, *SHAPE[1:])
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_a_saved_model_comes_back_with_the_same_card_and_exactly_the_same_logits
     path = tmp_path / "new folder" / "model.safetensors"
     modelfile.save(path, network, card)
     loaded = modelfile.load(path)
-    x = torch.rand(3, SHAPE[0], 1, *SHAPE[1:])
+    x = input_for(architecture)
     assert loaded.card == card
     assert modelheader.read_card(path) == card
     assert not loaded.network.training

@@ -1,18 +1,26 @@
 """The Conv-LSTM and the baselines: sizes as published, directions, pooling."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from EmphysemaScannerLib.core.baselines import MILNetwork, Pooling, pool
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
 from EmphysemaScannerLib.core.errors import ModelFileError
-from EmphysemaScannerLib.core.networks import ARCHITECTURES, build, keras_parameter_count
+from EmphysemaScannerLib.core.modelcard import ARCHITECTURE_TITLES
+from EmphysemaScannerLib.core.modelheader import read_card
+from EmphysemaScannerLib.core.networks import ARCHITECTURES, build, keras_parameter_count, logits
+from EmphysemaScannerLib.core.shippedmodel import default_model_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 NAMES = sorted(ARCHITECTURES)
+IMAGE_NAMES = [name for name in NAMES if not ARCHITECTURES[name].reads_densitometry]
 SLICES = 17
 LOGITS = st.lists(st.floats(-40, 40), min_size=1, max_size=12)
 
@@ -24,11 +32,19 @@ def small(name: str) -> nn.Module:
         if isinstance(module, _BatchNorm):
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.2, 0.8)
+    if ARCHITECTURES[name].reads_densitometry:
+        nn.init.constant_(network.weight, 0.1)
+        nn.init.constant_(network.bias, -1)
     return network.eval()
 
 
 def volumes(count: int = 2) -> torch.Tensor:
     return torch.rand((count, SLICES, 1, 32, 32), generator=torch.Generator().manual_seed(2))
+
+
+def inputs(name: str, count: int) -> torch.Tensor:
+    densities = torch.tensor([[2.0, -910.0], [12.0, -940.0], [30.0, -965.0]])
+    return densities[:count] if ARCHITECTURES[name].reads_densitometry else volumes(count)
 
 
 @pytest.mark.parametrize(
@@ -46,16 +62,88 @@ def test_each_network_has_exactly_the_published_number_of_parameters(name: str, 
     assert ARCHITECTURES[name].published_parameters == published
 
 
-def test_the_registry_holds_the_five_networks_of_the_table_under_their_own_names() -> None:
-    assert set(ARCHITECTURES) == {"conv_lstm", "mil_max", "mil_mean", "mil_product", "cnn3d"}
+def test_the_registry_holds_every_architecture_that_cards_know_under_its_own_name() -> None:
+    assert set(ARCHITECTURES) == set(ARCHITECTURE_TITLES)
     assert all(architecture.name == name for name, architecture in ARCHITECTURES.items())
+
+
+def test_the_attention_network_is_about_as_large_as_the_others_of_its_kind() -> None:
+    assert keras_parameter_count(build("mil_attention")) == 1_011_618
+    assert ARCHITECTURES["mil_attention"].published_parameters is None
+
+
+def test_attention_weighs_the_slices_own_logits() -> None:
+    network, x = small("mil_attention"), volumes()
+    out = network(x)
+    torch.testing.assert_close(out.slice_weights.sum(1), torch.ones(2))
+    torch.testing.assert_close((out.slice_weights * out.slice_logits).sum(1), out.logit)
+    alone = torch.cat([network(x[:, t : t + 1]).logit[:, None] for t in range(SLICES)], 1)
+    torch.testing.assert_close(alone, out.slice_logits, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_gives_more_weight_to_slices_of_larger_gated_features() -> None:
+    network = small("mil_attention")
+    features = torch.zeros(1, 3, 8, 2, 2)
+    features[0, 1] = 1.0
+    with torch.no_grad():
+        network.attention_value.weight.fill_(1)
+        network.attention_gate.weight.fill_(1)
+        network.attention.weight.fill_(1)
+        weights = network.answer(features).slice_weights[0]
+    assert weights[1] > weights[0]
+    torch.testing.assert_close(weights[0], weights[2])
+
+
+def test_the_terms_by_place_sum_to_the_logits_that_they_explain() -> None:
+    x = volumes()
+    for name in ("mil_mean", "mil_attention", "cnn3d"):
+        network = small(name)
+        flat = x.transpose(1, 2) if name == "cnn3d" else x.flatten(0, 1)
+        features = network.units(flat)
+        if name != "cnn3d":
+            features = features.unflatten(0, x.shape[:2])
+        terms, out = network.evidence(features), network(x)
+        if name == "mil_mean":
+            torch.testing.assert_close(terms.sum((2, 3)) + network.dense.bias, out.slice_logits)
+        else:
+            torch.testing.assert_close(terms.sum((1, 2, 3)) + network.dense.bias, out.logit)
+
+
+@pytest.mark.parametrize(("name", "column"), [("laa950_logistic", 0), ("perc15_logistic", 1)])
+def test_a_densitometry_model_learns_what_scikit_learn_does(name: str, column: int) -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 2, 80)
+    densities = np.stack([generator.gamma(2, 2 + 2 * labels), generator.normal(-910 - 20 * labels, 20)], 1)
+    network = build(name)
+    network.fit(torch.tensor(densities), torch.tensor(labels))
+    figure = densities[:, column : column + 1]
+    expected = LogisticRegression(tol=1e-10).fit(StandardScaler().fit_transform(figure), labels)
+    with torch.no_grad():
+        answer = network(torch.tensor(densities, dtype=torch.float32)).logit.numpy()
+    np.testing.assert_allclose(answer, expected.decision_function(StandardScaler().fit_transform(figure)), atol=1e-3)
+
+
+def test_a_densitometry_model_stays_finite_where_its_figure_separates_the_classes() -> None:
+    network = build("laa950_logistic")
+    network.fit(
+        torch.tensor([[1.0, -900.0], [2.0, -900.0], [20.0, -950.0], [30.0, -960.0]]), torch.tensor([0, 0, 1, 1])
+    )
+    assert 0 < network.weight.item() < 10
+    assert keras_parameter_count(network) == 2
+
+
+def test_the_temperature_divides_the_answer_of_every_model() -> None:
+    card = dataclasses.replace(read_card(default_model_path()), temperature=2.0)
+    for name in NAMES:
+        network, x = small(name), inputs(name, 2)
+        torch.testing.assert_close(logits(network, card, x), network(x).logit.double() / 2)
 
 
 def test_keras_counts_four_numbers_per_channel_of_a_batch_norm() -> None:
     assert keras_parameter_count(nn.BatchNorm2d(3)) == 12
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_every_batch_norm_has_keras_epsilon(name: str) -> None:
     epsilons = {module.eps for module in build(name, width=1).modules() if isinstance(module, _BatchNorm)}
     assert epsilons == {1e-3}
@@ -63,7 +151,7 @@ def test_every_batch_norm_has_keras_epsilon(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_answers_with_one_logit_per_volume(name: str) -> None:
-    assert small(name)(volumes(3)).logit.shape == (3,)
+    assert small(name)(inputs(name, 3)).logit.shape == (3,)
 
 
 def test_the_conv_lstm_gives_the_hidden_states_of_every_unit_and_slice() -> None:
@@ -78,12 +166,12 @@ def test_the_conv_lstm_gives_the_hidden_states_of_every_unit_and_slice() -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_volume_gets_the_same_logit_alone_as_among_others(name: str) -> None:
-    network, x = small(name), volumes(3)
+    network, x = small(name), inputs(name, 3)
     alone = torch.cat([network(x[i : i + 1]).logit for i in range(3)])
     torch.testing.assert_close(alone, network(x).logit, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"mil_max"}))
+@pytest.mark.parametrize("name", sorted(set(IMAGE_NAMES) - {"mil_max"}))
 def test_the_logit_depends_on_every_slice(name: str) -> None:
     x = volumes(1).requires_grad_()
     small(name)(x).logit.sum().backward()
@@ -97,7 +185,7 @@ def test_max_pooling_learns_from_the_most_suspicious_slice_only() -> None:
     assert x.grad.abs().sum((0, 2, 3, 4)).nonzero().ravel().tolist() == [int(output.slice_logits.argmax())]
 
 
-@pytest.mark.parametrize("name", ["mil_max", "mil_mean", "mil_product"])
+@pytest.mark.parametrize("name", ["mil_max", "mil_mean", "mil_product", "mil_attention"])
 def test_mil_reads_slices_one_by_one_in_any_order(name: str) -> None:
     network, x = small(name), volumes()
     forward, backward = network(x), network(x.flip(1))

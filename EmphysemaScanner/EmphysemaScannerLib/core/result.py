@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .grid import Grid
 from .modelcard import ModelCard
+
+
+class SliceStory(Enum):
+    """What a model can honestly tell of a single slice.
+
+    EVIDENCE: what reading it added to the logit, given the slices read before; all sum to the logit (Conv-LSTM).
+    PROBABILITY: the probability of this slice by itself; all are pooled (MIL).
+    WEIGHT: how much its features count in the mean that is answered from, which is not evidence (attention).
+    NONE: nothing (3D CNN, densitometry).
+    """
+
+    EVIDENCE = "evidence"
+    PROBABILITY = "probability"
+    WEIGHT = "weight"
+    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -68,16 +68,25 @@ def print_card(console: Console, card: ModelCard) -> None:
 
 def print_architectures(console: Console, counted: dict[str, int]) -> None:
     """A table of the architectures, each with its parameters as counted and as published."""
-    table = Table(title="Architectures, at the published size (35 x 128 x 128)", title_justify="left")
-    table.add_column("In model cards")
+    title = "Architectures, at the published size (35 x 128 x 128); parameters as Keras counts them"
+    table = Table(title=title, title_justify="left")
+    table.add_column("In model cards", no_wrap=True)
     table.add_column("Name")
-    for column in ("First kernels", "Parameters (Keras count)", "Published"):
+    table.add_column("Each slice", no_wrap=True)
+    for column in ("Kernels", "Parameters", "Published"):
         table.add_column(column, justify="right")
     for name, count in counted.items():
         known = ARCHITECTURES[name]
-        style = "" if count == known.published_parameters else "bold red"
+        published = known.published_parameters
+        style = "" if published in (count, None) else "bold red"
+        width = "" if known.reads_densitometry else str(known.published_width)
         table.add_row(
-            name, known.title, str(known.published_width), Text(f"{count:,}", style), f"{known.published_parameters:,}"
+            name,
+            known.title,
+            known.story.value,
+            width,
+            Text(f"{count:,}", style),
+            "" if published is None else f"{published:,}",
         )
     console.print(table)
 
