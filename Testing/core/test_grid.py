@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.core.grid import Grid, area_average, canonical
+from EmphysemaScannerLib.core.grid import Grid, area_average, canonical, canonical_view
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -260,3 +260,20 @@ def _one_box(array: np.ndarray, shape: tuple[int, int, int], index: tuple[int, i
         total += np.prod(parts) * float(array[voxel])
         weight += np.prod(parts)
     return total / weight
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_the_canonical_view_has_the_voxels_and_the_grid_of_the_canonical_image(name: str) -> None:
+    for variant in stored_in_every_axis_order(chest(DIRECTIONS[name])):
+        voxels, grid = canonical_view(variant)
+        expected = canonical(variant)
+        assert np.array_equal(voxels, sitk.GetArrayViewFromImage(expected))
+        _assert_same_place(grid, Grid.of_image(expected))
+
+
+def test_turned_arrays_are_averaged_like_their_copies() -> None:
+    array = np.random.default_rng(6).integers(-2000, 500, (7, 11, 13), dtype=np.int16)
+    for turns in itertools.product((1, -1), repeat=3):
+        turned = array[:: turns[0], :: turns[1], :: turns[2]]
+        expected = area_average(np.maximum(turned, -1024), (3, 4, 17))
+        assert np.array_equal(area_average(turned, (3, 4, 17), at_least=-1024), expected)

@@ -15,6 +15,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .parallel import in_threads, pieces
+
 # Left, posterior and superior as columns, turned by a third of a degree about no axis in particular: an image that lies
 # at exactly 45 degrees then isn't a tie that the rounding noise of its direction cosines decides.
 _TILTED_LPS = np.array([[1.0, -0.0049, -0.0037], [0.0049, 1.0, -0.0023], [0.0037, 0.0023, 1.0]])
@@ -100,14 +102,45 @@ def canonical(image: sitk.Image) -> sitk.Image:
     Args:
         image: 3D, orthogonal axes, right- or left-handed.
     """
-    direction = np.array(image.GetDirection()).reshape(3, 3)  # columns: the image's axes in LPS
-    cosines = _TILTED_LPS.T @ direction  # (patient axis, image axis)
-    axes = max(itertools.permutations(range(3)), key=lambda order: float(np.abs(cosines[range(3), order]).sum()))
-    flips = [bool(cosine < 0) for cosine in cosines[range(3), axes]]
+    axes, flips = _to_canonical(image)
     return sitk.Flip(sitk.PermuteAxes(image, axes), flips, False)
 
 
-def area_average(array: NDArray[np.generic], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+def canonical_view(image: sitk.Image) -> tuple[NDArray[np.generic], Grid]:
+    """The voxels and the grid of ``canonical(image)``, copied only where axes change places.
+
+    Args:
+        image: as for ``canonical``.
+
+    Returns:
+        A read-only array (slices, rows, columns), which is valid only as long as the image lives and isn't changed; and
+        where its voxels lie.
+    """
+    axes, flips = _to_canonical(image)
+    order, turned = [2 - axis for axis in axes[::-1]], flips[::-1]  # of array axes
+    array = sitk.GetArrayViewFromImage(image)
+    if order != [0, 1, 2]:
+        array = np.ascontiguousarray(array.transpose(order))  # reading slices across the memory would take far longer
+    stored = Grid.of_image(image)
+    shape, spacing = (np.array(values)[order] for values in (stored.shape, stored.spacing_mm))
+    direction = np.array(stored.direction_lps)[:, order]
+    origin = np.array(stored.origin_lps) + direction @ (turned * spacing * (shape - 1))
+    direction = direction * np.where(turned, -1, 1)
+    grid = Grid(_triple_int(shape), _triple(spacing), _triple(origin), tuple(_triple(row) for row in direction))
+    return array[tuple(slice(None, None, -1 if turn else None) for turn in turned)], grid
+
+
+def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
+    """Which image axes become column, row and slice, and which of these are then to be flipped."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)  # columns: the image's axes in LPS
+    cosines = _TILTED_LPS.T @ direction  # (patient axis, image axis)
+    axes = max(itertools.permutations(range(3)), key=lambda order: float(np.abs(cosines[range(3), order]).sum()))
+    return axes, [bool(cosine < 0) for cosine in cosines[range(3), axes]]
+
+
+def area_average(
+    array: NDArray[np.generic], shape: tuple[int, int, int], at_least: float | None = None
+) -> NDArray[np.float32]:
     """Resize by averaging: each output voxel is the mean of the input over the box that it covers.
 
     Exact for the piecewise constant image (input voxels cut by a box edge count by the part inside), along all axes,
@@ -116,15 +149,30 @@ def area_average(array: NDArray[np.generic], shape: tuple[int, int, int]) -> NDA
     Args:
         array: (slices, rows, columns), any number type.
         shape: output (slices, rows, columns).
+        at_least: values below it are raised to it before averaging.
     """
     slices, rows, columns = (_box_weights(n, m) for n, m in zip(array.shape, shape, strict=True))
+    for axis, weights in ((1, rows), (2, columns)):
+        if array.strides[axis] < 0:  # memory is read forwards, which is faster, and its weights are turned instead
+            array = np.flip(array, axis)
+            weights.indices = array.shape[axis] - 1 - weights.indices
+    raised = at_least is not None and array.min() < at_least
     out = np.empty(shape, np.float32)
-    for k in range(shape[0]):
-        share = slices[[k]]
-        mean = np.zeros(array.shape[1:], np.float32)
-        for weight, index in zip(share.data, share.indices, strict=True):
-            mean += weight * array[index].astype(np.float32)
-        out[k] = (columns @ (rows @ mean).T).T
+
+    def average(numbers: range) -> None:
+        mean, plane = np.empty((2, *array.shape[1:]), np.float32)
+        for k in numbers:
+            share = slices[[k]]
+            mean.fill(0)
+            for weight, index in zip(share.data, share.indices, strict=True):
+                np.copyto(plane, array[index], casting="unsafe")
+                if raised:
+                    np.maximum(plane, np.float32(at_least), out=plane)
+                plane *= weight
+                mean += plane
+            out[k] = (columns @ (rows @ mean).T).T
+
+    in_threads(average, pieces(shape[0]))
     return out
 
 

@@ -8,7 +8,6 @@ patient right to left.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .errors import LungsNotFoundError
-from .grid import area_average
+from .grid import area_average, canonical_view
+from .morphology import Mask, Radius, box, dilated, eroded
+from .parallel import in_threads, pieces
 
 RIGHT, LEFT = 1, 2
+_NO_LUNG = 3
 
 _PADDING_HU = -1024
 _AIR_BELOW_HU = -400  # half-way between lung at about -850 and soft tissue at about +50
@@ -40,10 +42,10 @@ _BOWEL_GAS_HU = -985  # the median of lungs stays above it even in severe emphys
 _SECOND_LUNG_SHARE = 0.1  # of the larger lung; a lung may be collapsed
 _TRACHEA_AREA_MM2 = (40.0, 900.0)
 _TRACHEA_OFF_CENTRE_MM = 60.0
+_AIRWAY_WITHIN_MM = 130.0  # of the middle; a space that reaches so far out is wider than a trachea
 _LARGEST_AIRWAY_ML = 130.0  # a wide trachea with main and lobar bronchi; what is larger has leaked into a lung
 _WITHIN_SLICE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3])
 
-Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 Hu = NDArray[np.float32]
 
@@ -64,29 +66,30 @@ class _Coarse:
     def voxel_ml(self) -> float:
         return float(np.prod(self.spacing_mm)) / 1000
 
-    def radius(self, mm: float) -> list[int]:
-        """A distance in whole voxels along (column, row, slice), SimpleITK's order."""
-        return [round(mm / s) for s in self.spacing_mm[::-1]]
+    def radius(self, mm: float) -> Radius:
+        """A distance in whole voxels along (slices, rows, columns)."""
+        dz, dy, dx = self.spacing_mm
+        return round(mm / dz), round(mm / dy), round(mm / dx)
 
 
-def segment_lungs(oriented: sitk.Image) -> Labels:
+def segment_lungs(image: sitk.Image) -> Labels:
     """Find the two lungs of a chest CT.
 
     Vessels and bronchi inside the lungs belong to them; trachea and main bronchi do not.
 
     Args:
-        oriented: a CT in HU in canonical axial order (``grid.canonical``).
+        image: a CT in HU, any orientation.
 
     Returns:
-        Labels (slices, rows, columns): 0 outside, 1 the patient's right lung, 2 the left lung.
+        Labels in canonical axial order (slices, rows, columns): 0 outside, 1 the patient's right lung, 2 the left lung.
 
     Raises:
         LungsNotFoundError: less than 0.6 litres or 120 mm of lung were found, or nothing but gas in the bowel.
     """
-    hu = sitk.GetArrayViewFromImage(oriented)
-    coarse = _averaged(hu, oriented.GetSpacing()[::-1])
+    hu, grid = canonical_view(image)
+    coarse = _averaged(hu, grid.spacing_mm)
     air = _air_inside_body(coarse)
-    airways = _dilated(_airways(air, coarse), coarse.radius(_WORKING_MM))  # with their wall
+    airways = dilated(_airways(air, coarse), coarse.radius(_WORKING_MM))  # with their wall
     lungs = _two_lungs(air & ~airways, coarse)
     _refuse_what_is_no_chest(lungs, coarse)
     filled = np.zeros_like(lungs)
@@ -97,8 +100,7 @@ def segment_lungs(oriented: sitk.Image) -> Labels:
 
 def _averaged(hu: NDArray[np.generic], spacing: tuple[float, ...]) -> _Coarse:
     slices, rows, columns = (max(1, min(n, round(n * s / _WORKING_MM))) for n, s in zip(hu.shape, spacing, strict=True))
-    raised = np.maximum(hu, np.asarray(_PADDING_HU, hu.dtype)) if hu.min() < _PADDING_HU else hu
-    averaged = area_average(raised, (slices, rows, columns))
+    averaged = area_average(hu, (slices, rows, columns), at_least=_PADDING_HU)
     dz, dy, dx = (s * n / m for s, n, m in zip(spacing, hu.shape, averaged.shape, strict=True))
     return _Coarse(averaged, (dz, dy, dx))
 
@@ -106,12 +108,16 @@ def _averaged(hu: NDArray[np.generic], spacing: tuple[float, ...]) -> _Coarse:
 def _air_inside_body(coarse: _Coarse) -> Mask:
     """Air that the body encloses in each axial slice; the table and what lies around the patient are left out."""
     tissue = coarse.hu >= _AIR_BELOW_HU
-    body = _largest_piece(_boxed(sitk.BinaryMorphologicalOpening, tissue, coarse.radius(_WORKING_MM)))
-    around, count = ndimage.label(~body, _WITHIN_SLICE)
+    rim = coarse.radius(_WORKING_MM)
+    body = _largest_piece(dilated(eroded(tissue, rim), rim))
+    where = box(body, (1, 1, 1))
+    around, count = ndimage.label(~body[where], _WITHIN_SLICE)
     enclosed = np.ones(count + 1, bool)
     enclosed[np.concatenate([around[:, [0, -1]].ravel(), around[:, :, [0, -1]].ravel()])] = False
     enclosed[0] = True  # the body's own rim, which the opening may have rounded over some air
-    return np.asarray(enclosed[around] & ~tissue)
+    air = np.zeros_like(tissue)
+    air[where] = enclosed[around] & ~tissue[where]
+    return air
 
 
 def _airways(air: Mask, coarse: _Coarse) -> Mask:
@@ -133,74 +139,79 @@ def _airways(air: Mask, coarse: _Coarse) -> Mask:
 
 def _trachea(air: Mask, coarse: _Coarse) -> Mask:
     """The tallest stack of round air spaces of a trachea's size near the middle of the upper two thirds."""
-    pieces, count = ndimage.label(air, _WITHIN_SLICE)
     _, dy, dx = coarse.spacing_mm
-    areas = np.bincount(pieces.ravel(), minlength=count + 1) * dy * dx
     middle = coarse.hu.shape[2] / 2
+    near = round(_AIRWAY_WITHIN_MM / dx)
+    where = (slice(len(air) // 3, None), slice(None), slice(max(int(middle) - near, 0), int(middle) + near))
+    pieces, count = ndimage.label(air[where], _WITHIN_SLICE)
+    areas = np.bincount(pieces[air[where]], minlength=count + 1) * dy * dx
+    middle -= where[2].start
     alike = np.zeros(count + 1, bool)
-    for number, (levels, rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
+    for number, (_, rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
         height, width = (rows.stop - rows.start) * dy, (columns.stop - columns.start) * dx
         alike[number] = (
-            levels.start >= len(air) // 3
-            and _TRACHEA_AREA_MM2[0] <= areas[number] <= _TRACHEA_AREA_MM2[1]
+            _TRACHEA_AREA_MM2[0] <= areas[number] <= _TRACHEA_AREA_MM2[1]
             and max(height, width) < 2.2 * min(height, width)
             and areas[number] > 0.5 * height * width
             and abs((columns.start + columns.stop) / 2 - middle) * dx < _TRACHEA_OFF_CENTRE_MM
         )
     stacks, count = ndimage.label(alike[pieces])
-    if count == 0:
-        return np.zeros_like(air)
-    heights = [box[0].stop - box[0].start for box in ndimage.find_objects(stacks)]
-    return np.asarray(stacks == 1 + int(np.argmax(heights)))
+    trachea = np.zeros_like(air)
+    if count:
+        heights = [part[0].stop - part[0].start for part in ndimage.find_objects(stacks)]
+        trachea[where] = stacks == 1 + int(np.argmax(heights))
+    return trachea
 
 
 def _two_lungs(air: Mask, coarse: _Coarse) -> Labels:
     """Label the right and the left lung; where they touch, part them along the ridge of density between them."""
+    # Erosion takes what lies beyond the array for air; the margin keeps that to where the CT itself ends.
+    dz, dy, dx = coarse.radius(_PARTING_MM[-1])
+    where = box(air, (dz + 1, dy + 1, dx + 1))
+    inside, hu = air[where], coarse.hu[where]
+    out = np.zeros(air.shape, np.uint8)
     for mm, threshold in itertools.product(_PARTING_MM, _PARTING_HU):
-        seed = air & (coarse.hu < threshold)
+        seed = inside & (hu < threshold)
         if mm > 0:
-            seed = _boxed(sitk.BinaryErode, seed, coarse.radius(mm))
+            seed = eroded(seed, coarse.radius(mm))
         pair = _pair(seed)
         if pair is not None:
             untouched = mm == 0 and threshold == _AIR_BELOW_HU
-            return pair if untouched else _flooded(pair, air, coarse)
+            out[where] = pair if untouched else _flooded(pair, inside, hu)
+            return out
     return _by_midline(_largest_piece(air), coarse)
 
 
 def _pair(air: Mask) -> Labels | None:
     """The largest piece of air and the largest one beside it that may be the other lung; None without a second."""
-    pieces, count = ndimage.label(air)
-    if count < 2:
+    pieces, sizes = _pieces(air)
+    if len(sizes) < 3:
         return None
-    sizes = np.bincount(pieces.ravel())[1:]
-    boxes = ndimage.find_objects(pieces)
     first, *others = np.argsort(sizes)[::-1][:6]
-    levels, _, columns = boxes[first]
+    levels, _, columns = box(pieces == first)
     for second in others:
         if sizes[second] < _SECOND_LUNG_SHARE * sizes[first]:
             break
         # Bowel gas lies below the middle of the lungs and under one of them; the other lung lies beside the first.
-        top, beside = boxes[second][0].stop, boxes[second][2]
+        height, _, beside = box(pieces == second)
         overlap = min(columns.stop, beside.stop) - max(columns.start, beside.start)
-        if top > (levels.start + levels.stop) / 2 and overlap < 0.5 * (beside.stop - beside.start):
+        if height.stop > (levels.start + levels.stop) / 2 and overlap < 0.5 * (beside.stop - beside.start):
             right, left = (first, second) if columns.start < beside.start else (second, first)
-            return np.asarray(RIGHT * (pieces == right + 1) + LEFT * (pieces == left + 1), np.uint8)
+            return np.asarray(RIGHT * (pieces == right) + LEFT * (pieces == left), np.uint8)
     return None
 
 
-def _flooded(markers: Labels, air: Mask, coarse: _Coarse) -> Labels:
+def _flooded(markers: Labels, air: Mask, hu: Hu) -> Labels:
     """Grow the two markers over the air that is connected with them, lowest density first, until they meet."""
-    pieces, count = ndimage.label(air)
-    reached = np.zeros(count + 1, bool)
-    reached[np.unique(pieces[markers > 0])] = True
-    lungs = reached[pieces] & air
-    box = ndimage.find_objects(lungs.astype(np.uint8))[0]
-    hu = sitk.GetImageFromArray(np.where(lungs[box], coarse.hu[box], 1000).astype(np.int16))
-    grown = sitk.MorphologicalWatershedFromMarkers(hu, sitk.GetImageFromArray(markers[box]), markWatershedLine=False)
-    out = np.zeros_like(markers)
-    out[box] = sitk.GetArrayViewFromImage(grown)
-    out[~lungs] = 0
-    return out
+    pieces, sizes = _pieces(air)
+    reached = np.zeros(len(sizes), bool)
+    reached[pieces[markers > 0]] = True
+    lungs = reached[pieces]
+    density = sitk.GetImageFromArray(np.where(lungs, hu, 1000).astype(np.int16))
+    # A marker of its own keeps the flood out of what is no lung anyhow.
+    seeds = sitk.GetImageFromArray(np.where(lungs, markers, np.uint8(_NO_LUNG)))
+    grown = sitk.MorphologicalWatershedFromMarkers(density, seeds, markWatershedLine=False)
+    return np.asarray(sitk.GetArrayViewFromImage(grown) * lungs)
 
 
 def _by_midline(lung: Mask, coarse: _Coarse) -> Labels:
@@ -230,63 +241,71 @@ def _refuse_what_is_no_chest(lungs: Labels, coarse: _Coarse) -> None:
         )
 
 
-def _filled(lung: Mask, radius: list[int]) -> Mask:
+def _filled(lung: Mask, radius: Radius) -> Mask:
     """The lung with vessels, bronchi and nodules that it surrounds."""
-    margin = [(r + 1, r + 1) for r in radius[::-1]]
+    margin = [(r + 1, r + 1) for r in radius]
     inner = tuple(slice(low, -high) for low, high in margin)
-    box = _box(lung, radius)
-    extended = np.pad(lung[box], margin, mode="edge")  # as if the lung went on where the CT ends
-    closed = sitk.BinaryMorphologicalClosing(_as_image(extended), radius)
+    where = box(lung, radius)
+    extended = np.pad(lung[where], margin, mode="edge")  # as if the lung went on where the CT ends
+    closed = eroded(dilated(np.pad(extended, margin), radius), radius)[inner]
     out = np.zeros_like(lung)
-    out[box] = _as_mask(sitk.BinaryFillhole(closed))[inner]
+    out[where] = _without_holes(closed)[inner]
     return out
 
 
 def _on_voxels(hu: NDArray[np.generic], lungs: Labels, airways: Mask) -> Labels:
     """Draw the border of the coarse labels where the CT's own voxels pass from air to tissue."""
-    one = [1, 1, 1]
-    core = lungs * _boxed(sitk.BinaryErode, lungs > 0, one)
-    shell = lungs.copy()
-    free = ~_dilated(airways, one)
+    one = (1, 1, 1)
+    core = lungs * eroded(lungs > 0, one)
+    shell = lungs - core  # where the CT's own voxels decide
+    free = ~dilated(airways, one)
     for side in (RIGHT, LEFT):
-        shell[_dilated(lungs == side, one) & (shell == 0) & free] = side
-    k, r, c = ((np.arange(n) * m + m // 2) // n for n, m in zip(hu.shape, lungs.shape, strict=True))
-    out = np.empty(hu.shape, np.uint8)
-    for i, plane in enumerate(hu):
-        out[i] = np.where(plane < _BORDER_HU, shell[k[i]][np.ix_(r, c)], core[k[i]][np.ix_(r, c)])
+        shell[dilated(lungs == side, one) & (lungs == 0) & (shell == 0) & free] = side
+    indices = [(np.arange(n) * m + m // 2) // n for n, m in zip(hu.shape, lungs.shape, strict=True)]
+    used = [
+        slice(*np.searchsorted(index, (part.start, part.stop)))
+        for index, part in zip(indices, box((core | shell) > 0), strict=True)
+    ]
+    k, r, c = (index[part] for index, part in zip(indices, used, strict=True))
+    out = np.zeros(hu.shape, np.uint8)
+    inside, planes = out[tuple(used)], hu[tuple(used)]
+
+    def draw(numbers: range) -> None:
+        last = -1
+        for i in numbers:
+            if k[i] != last:
+                last = k[i]
+                surely, perhaps = (part[last].take(c, 1).take(r, 0) for part in (core, shell))
+            np.multiply(perhaps, planes[i] < _BORDER_HU, out=inside[i])
+            inside[i] |= surely
+
+    in_threads(draw, pieces(len(inside)))
     return out
+
+
+def _without_holes(mask: Mask) -> Mask:
+    """The mask with what it encloses on all sides."""
+    around, sizes = _pieces(~mask)
+    enclosed = np.ones(len(sizes), bool)
+    for axis in range(3):
+        enclosed[around.take([0, -1], axis)] = False
+    enclosed[0] = True
+    return np.asarray(enclosed[around])
 
 
 def _largest_piece(mask: Mask) -> Mask:
-    pieces, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    return np.asarray(pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))
+    pieces, sizes = _pieces(mask)
+    return np.asarray(pieces == np.argmax(sizes)) if len(sizes) > 1 else mask
 
 
-def _dilated(mask: Mask, radius: list[int]) -> Mask:
-    return _boxed(sitk.BinaryDilate, mask, radius)
-
-
-def _boxed(morphology: Callable[[sitk.Image, list[int]], sitk.Image], mask: Mask, radius: list[int]) -> Mask:
-    """A morphological filter applied only around the mask, which is many times faster than on the whole array."""
-    out = np.zeros_like(mask)
-    if mask.any():
-        box = _box(mask, radius)
-        out[box] = _as_mask(morphology(_as_image(mask[box]), radius))
-    return out
-
-
-def _box(mask: Mask, radius: list[int]) -> tuple[slice, ...]:
-    """The box around the mask with a margin of the radius and one voxel, inside the array."""
-    if not mask.any():
-        return tuple(slice(0, 1) for _ in mask.shape)
-    around = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(s.start - r - 1, 0), s.stop + r + 1) for s, r in zip(around, radius[::-1], strict=True))
+def _pieces(mask: Mask) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The connected pieces, numbered from 1, and how many voxels each has; 0 is what lies between and counts none."""
+    pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(_as_image(mask)))
+    return pieces, np.bincount(pieces[mask], minlength=1)
 
 
 def _as_image(mask: Mask) -> sitk.Image:
-    return sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
 
 
 def _as_mask(image: sitk.Image) -> Mask:

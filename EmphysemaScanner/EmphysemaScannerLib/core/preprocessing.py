@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from .grid import Grid, area_average, canonical
+from .grid import Grid, area_average, canonical_view
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ class Preprocessing:
 
     def average(self, array_hu: NDArray[np.generic]) -> NDArray[np.float32]:
         """A canonical array in HU (slices, rows, columns) averaged onto the network's grid, still in HU."""
-        if array_hu.min() < self.padding_hu:
-            array_hu = np.maximum(array_hu, np.asarray(self.padding_hu, array_hu.dtype))
-        return area_average(array_hu, self.shape)
+        return area_average(array_hu, self.shape, at_least=self.padding_hu)
 
     def normalise(self, grid_hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """HU to the network's input range [0, 1] through the window."""
@@ -50,6 +48,5 @@ class Preprocessing:
         Returns:
             The input, shape ``self.shape``, range [0, 1], inferior to superior; and the grid that it lies on.
         """
-        oriented = canonical(image)
-        array = sitk.GetArrayViewFromImage(oriented)
-        return self.normalise(self.average(array)), Grid.of_image(oriented).resized(self.shape)
+        array, grid = canonical_view(image)
+        return self.normalise(self.average(array)), grid.resized(self.shape)

@@ -1,0 +1,76 @@
+"""Dilation and erosion of masks by a ball, 64 voxels at a time.
+
+A mask is kept as bits, 64 columns to a word: a whole row is shifted or combined in a few machine words. The ball is
+SimpleITK's (``sitk.sitkBall``), an ellipsoid of half-axes radius + 1/2, and so are the answers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Radius = tuple[int, int, int]
+_Words = NDArray[np.uint64]
+
+
+def dilated(mask: Mask, radius: Radius) -> Mask:
+    """The mask grown by a ball.
+
+    Args:
+        mask: (slices, rows, columns).
+        radius: of the ball, in voxels along (slices, rows, columns).
+    """
+    deep, high, wide = (r + 0.5 for r in radius)
+    runs = _widened(_packed(mask), radius[2])
+    out = np.zeros_like(runs[0])
+    for dz, dy in itertools.product(*(range(-r, r + 1) for r in radius[:2])):
+        left = 1 - (dz / deep) ** 2 - (dy / high) ** 2
+        if left >= 0:
+            to_z, from_z = _shifted(dz)
+            to_y, from_y = _shifted(dy)
+            out[to_z, to_y] |= runs[int(wide * math.sqrt(left))][from_z, from_y]
+    grown = np.unpackbits(out.view(np.uint8), axis=2, count=mask.shape[2], bitorder="little")
+    return grown.view(np.bool_)
+
+
+def eroded(mask: Mask, radius: Radius) -> Mask:
+    """The mask shrunk by a ball; what lies beyond the array counts as part of it. Arguments as for ``dilated``."""
+    return ~dilated(~mask, radius)
+
+
+def box(mask: Mask, margin: Radius = (0, 0, 0)) -> tuple[slice, ...]:
+    """The box around a mask with a margin in voxels, inside the array; one voxel for an empty mask."""
+    flat = np.bitwise_or.reduce(mask, axis=0)
+    found = []
+    for used, extra in zip((mask.any((1, 2)), flat.any(1), flat.any(0)), margin, strict=True):
+        at = np.flatnonzero(used)
+        found.append(slice(max(int(at[0]) - extra, 0), int(at[-1]) + 1 + extra) if at.size else slice(0, 1))
+    return tuple(found)
+
+
+def _packed(mask: Mask) -> _Words:
+    """(slices, rows, words): bit i of word j is column 64 j + i."""
+    bits = np.packbits(mask, axis=2, bitorder="little")
+    return np.pad(bits, ((0, 0), (0, 0), (0, -bits.shape[2] % 8))).view("<u8")
+
+
+def _widened(words: _Words, most: int) -> list[_Words]:
+    """The mask, and the mask grown along its rows by 1, 2, ... columns to either side."""
+    out = [words]
+    one, last = np.uint64(1), np.uint64(63)
+    for _ in range(most):
+        words = out[-1] | out[-1] << one | out[-1] >> one
+        words[..., 1:] |= out[-1][..., :-1] >> last
+        words[..., :-1] |= out[-1][..., 1:] << last
+        out.append(words)
+    return out
+
+
+def _shifted(by: int) -> tuple[slice, slice]:
+    """Where to and where from."""
+    ahead, behind = slice(abs(by), None), slice(None, -abs(by) or None)
+    return (ahead, behind) if by > 0 else (behind, ahead)
