@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.core.densitometry import measure, measure_regions
+from EmphysemaScannerLib.core.densitometry import measure, measure_lungs, measure_regions
 from EmphysemaScannerLib.core.grid import canonical
 from EmphysemaScannerLib.core.result import Densitometry
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 CIP_COLUMNS = {
     "laa_950_percent": "%Below-950",
@@ -111,3 +112,41 @@ def test_thirds_have_equal_volume_and_are_counted_from_the_base() -> None:
 def test_a_mask_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         measure_regions(np.zeros((2, 2, 2)), np.zeros((2, 2, 3), np.uint8), (1.0, 1.0, 1.0))
+
+
+def plainly(hu: np.ndarray) -> tuple[float, ...]:
+    """LAA%-950, -910, -856, Perc15, mean and standard deviation, value by value."""
+    if not hu.size:
+        return (math.nan,) * 6
+    values = np.sort(hu.astype(np.float64).ravel())
+    shares = [100 * float((values < limit).sum()) / values.size for limit in (-950, -910, -856)]
+    perc15 = math.ceil(values[int(0.15 * values.size)]) - 1
+    return (*shares, perc15, float(values.mean()), float(values.std()))
+
+
+SHAPES = st.tuples(st.integers(1, 7), st.integers(1, 5), st.integers(1, 5))
+
+
+@settings(deadline=None)
+@given(st.data(), SHAPES, st.sampled_from(["int16", "int32", "uint16", "float32", "float64"]), st.booleans())
+def test_every_region_is_measured_as_value_by_value(data, shape, kind: str, fractions: bool) -> None:
+    low = 0 if kind == "uint16" else -1100
+    hu = data.draw(hnp.arrays(kind, shape, elements=st.integers(low, 40_000 if kind != "int16" else 3071)))
+    if fractions and kind.startswith("float"):
+        hu = hu + data.draw(hnp.arrays(kind, shape, elements=st.sampled_from([0, 0.25, 0.5])))
+    labels = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 2)))
+    measured = measure_lungs(hu, labels, (1.0, 2.0, 3.0))
+
+    below = np.cumsum([(plane > 0).sum() for plane in labels]) - [(plane > 0).sum() / 2 for plane in labels]
+    third = np.minimum(below * 3 // max((labels > 0).sum(), 1), 2)
+    parts = {"whole": labels > 0, "right": labels == 1, "left": labels == 2}
+    for number, name in enumerate(("lower", "middle", "upper")):
+        parts[name] = (labels > 0) & (third == number)[:, None, None]
+    for name, part in parts.items():
+        found = measured.regions[name]
+        figures = [getattr(found, field) for field in ("laa_950_percent", "laa_910_percent", "laa_856_percent")]
+        figures += [found.perc15_hu, found.mean_hu, found.sd_hu]
+        np.testing.assert_allclose(figures, plainly(hu[part]), rtol=1e-12, atol=1e-9)
+        assert found.volume_l == pytest.approx(part.sum() * 6 / 1e6)
+    assert measured.voxels_by_slice.tolist() == (labels > 0).sum((1, 2)).tolist()
+    assert measured.below_950_by_slice.tolist() == ((hu < -950) & (labels > 0)).sum((1, 2)).tolist()

@@ -137,3 +137,10 @@ def test_inflated_bowel_is_not_taken_for_lungs() -> None:
 def test_a_body_without_air_is_refused() -> None:
     with pytest.raises(LungsNotFoundError, match="whole chest"):
         segment_lungs(body([]))
+
+
+def test_the_same_body_stored_in_another_order_has_the_same_lungs() -> None:
+    upright = body([((50, 50, 30), (35, 30, 20), -850), ((50, 50, 85), (35, 30, 24), -850)])
+    stored = sitk.Flip(sitk.PermuteAxes(upright, [2, 0, 1]), [True, False, True])
+    assert np.array_equal(segment_lungs(stored), segment_lungs(upright))
+    assert np.array_equal(segment_lungs(stored), segment_lungs(canonical(stored)))

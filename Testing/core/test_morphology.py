@@ -47,5 +47,3 @@ def test_the_box_holds_the_mask_and_its_margin(mask: np.ndarray, margin: tuple[i
         high = np.minimum(where.max(0) + 1 + np.array(margin), mask.shape)
         ends = [part.indices(n)[:2] for part, n in zip(found, mask.shape, strict=True)]
         assert ends == list(zip(low, high, strict=True))
-            *zip(low, high, strict=True)
-        ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from .errors import GeometryError, NotAChestCTError
+from .grid import Grid, canonical_view
+from .parallel import in_threads, pieces
 
 _FEWEST_SLICES = 20
 _SHORTEST_MM = 120.0  # adult lungs are 180 to 300 mm high
@@ -42,23 +45,55 @@ def check_image(image: sitk.Image) -> None:
     _check_values(image)
 
 
-def doubts(oriented: sitk.Image, labels: NDArray[np.uint8]) -> tuple[str, ...]:
+def doubts(image: sitk.Image, labels: NDArray[np.uint8]) -> tuple[str, ...]:
     """What makes the answer on this CT doubtful, as sentences with the number that was measured, gravest first.
 
     Args:
-        oriented: the CT in canonical axial order, HU.
+        image: the CT in HU, any orientation.
         labels: its lung mask as from ``lungs.segment_lungs``, (slices, rows, columns).
     """
-    hu = sitk.GetArrayViewFromImage(oriented)
+    hu, grid = canonical_view(image)
+    shadow = _Shadow.of(labels)
     return (
-        *_cut_lungs(labels),
-        *_cut_sides(labels, oriented.GetSpacing()),
-        *_lung_volumes(labels, math.prod(oriented.GetSpacing())),
+        *_cut_lungs(shadow),
+        *_cut_sides(shadow, grid),
+        *_lung_volumes(shadow, math.prod(grid.spacing_mm)),
         *_air_calibration(hu),
-        *_noise(hu, labels),
-        *_contrast(hu, labels),
-        *_sampling(oriented),
+        *_noise(hu, labels, shadow),
+        *_contrast(hu, labels, shadow),
+        *_sampling(grid),
     )
+
+
+@dataclass(frozen=True)
+class _Shadow:
+    """Where the lungs lie along each axis of the CT.
+
+    Attributes:
+        by_slice: (2, slices), voxels of the right and of the left lung.
+        slices, rows, columns: those with lung in them, ascending.
+        shape: of the CT.
+    """
+
+    by_slice: NDArray[np.int64]
+    slices: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.uint8]) -> _Shadow:
+        by_slice = np.zeros((2, len(labels)), np.int64)
+
+        def project(numbers: range) -> NDArray[np.uint8]:
+            for k in numbers:
+                by_slice[0, k] = np.count_nonzero(labels[k] == 1)
+                by_slice[1, k] = np.count_nonzero(labels[k]) - by_slice[0, k]
+            return np.asarray(np.bitwise_or.reduce(labels[numbers.start : numbers.stop], axis=0))
+
+        flat = np.bitwise_or.reduce(in_threads(project, pieces(len(labels))), axis=0)
+        slices, rows, columns = (np.flatnonzero(used) for used in (by_slice.any(0), flat.any(1), flat.any(0)))
+        return cls(by_slice, slices, rows, columns, labels.shape)
 
 
 def _check_kind(image: sitk.Image) -> None:
@@ -127,8 +162,8 @@ def _check_values(image: sitk.Image) -> None:
         )
 
 
-def _cut_lungs(labels: NDArray[np.uint8]) -> list[str]:
-    areas = np.count_nonzero(labels, axis=(1, 2))
+def _cut_lungs(shadow: _Shadow) -> list[str]:
+    areas = shadow.by_slice.sum(0)
     ends = (("top", areas[-1], "apices"), ("bottom", areas[0], "bases"))
     return [
         f"The lungs reach the CT's {end} slice with {100 * area / areas.max():.0f} % of their largest area: the {part} "
@@ -138,12 +173,11 @@ def _cut_lungs(labels: NDArray[np.uint8]) -> list[str]:
     ]
 
 
-def _cut_sides(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> list[str]:
+def _cut_sides(shadow: _Shadow, grid: Grid) -> list[str]:
     """A lung that the field of view cuts is lost to the mask there, but beside the cut it comes close to the edge."""
     margins = []
-    for axis, mm in ((1, spacing[1]), (2, spacing[0])):
-        used = np.flatnonzero((labels > 0).any((0, 3 - axis)))
-        margins += [used[0] * mm, (labels.shape[axis] - 1 - used[-1]) * mm]
+    for used, size, mm in zip((shadow.rows, shadow.columns), shadow.shape[1:], grid.spacing_mm[1:], strict=True):
+        margins += [used[0] * mm, (size - 1 - used[-1]) * mm]
     if min(margins) >= _CHEST_WALL_MM:
         return []
     return [
@@ -152,8 +186,8 @@ def _cut_sides(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -
     ]
 
 
-def _lung_volumes(labels: NDArray[np.uint8], voxel_mm3: float) -> list[str]:
-    right, left = (np.count_nonzero(labels == side) * voxel_mm3 / 1e6 for side in (1, 2))
+def _lung_volumes(shadow: _Shadow, voxel_mm3: float) -> list[str]:
+    right, left = (voxels * voxel_mm3 / 1e6 for voxels in shadow.by_slice.sum(1).tolist())
     smallest, largest = _LUNGS_L
     found = []
     if right + left < smallest:
@@ -186,16 +220,19 @@ def _air_calibration(hu: NDArray[np.generic]) -> list[str]:
     return [f"Air around the patient measures {median:.0f} HU instead of -1000: the scanner's calibration is doubtful."]
 
 
-def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8]) -> list[str]:
+def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) -> list[str]:
     """Noise from what a difference of Laplacians leaves inside the lung (Immerkaer 1996), robust against vessels."""
-    left: list[Array] = []
-    for k in np.flatnonzero((labels > 0).any((1, 2)))[:: _sample(len(hu)).step]:
-        plane = np.asarray(hu[k], np.float32)
+    where = tuple(slice(used[0], used[-1] + 1) for used in (shadow.rows, shadow.columns))
+
+    def residual_in_lung(k: int) -> Array:
+        plane = np.asarray(hu[k][where], np.float32)
         across = 2 * plane[1:-1] - plane[:-2] - plane[2:]
         residual = (2 * across[:, 1:-1] - across[:, :-2] - across[:, 2:]) / 6
-        lung = (labels[k] > 0) & (plane < -700)
+        lung = (labels[k][where] > 0) & (plane < -700)
         inside = lung[1:-1] & lung[:-2] & lung[2:]
-        left.append(residual[inside[:, 1:-1] & inside[:, :-2] & inside[:, 2:]])
+        return np.asarray(residual[inside[:, 1:-1] & inside[:, :-2] & inside[:, 2:]])
+
+    left = in_threads(residual_in_lung, shadow.slices[:: _sample(len(hu)).step].tolist())
     values = np.concatenate(left) if left else np.empty(0, np.float32)
     noise = 1.4826 * float(np.median(np.abs(values))) if values.size else 0.0
     if noise <= _NOISE_HU:
@@ -206,17 +243,20 @@ def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8]) -> list[str]:
     ]
 
 
-def _contrast(hu: NDArray[np.generic], labels: NDArray[np.uint8]) -> list[str]:
+def _contrast(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) -> list[str]:
     """Median density of heart and great vessels: between the lungs, in the middle third, before the spine."""
-    slices, rows = np.flatnonzero((labels > 0).any((1, 2))), np.flatnonzero((labels > 0).any((0, 2)))
-    n, m = len(slices), len(rows)
-    block = np.ix_(slices[n // 3 : 2 * n // 3 : 2], rows[m // 4 : m * 11 // 20])
-    side = labels[block]
-    right, left = side == 1, side == 2
-    after_right = np.cumsum(right[..., ::-1], axis=-1)[..., ::-1] == 0
-    before_left = np.cumsum(left, axis=-1) == 0
-    between = after_right & before_left & right.any(-1, keepdims=True) & left.any(-1, keepdims=True)
-    soft = hu[block][between]
+    n, m = len(shadow.slices), len(shadow.rows)
+    rows = shadow.rows[m // 4 : m * 11 // 20]
+
+    def between_lungs(k: int) -> NDArray[np.generic]:
+        right, left = (labels[k][rows] == side for side in (1, 2))
+        after_right = ~np.logical_or.accumulate(right[:, ::-1], axis=1)[:, ::-1]
+        before_left = ~np.logical_or.accumulate(left, axis=1)
+        both = right.any(1, keepdims=True) & left.any(1, keepdims=True)
+        return np.asarray(hu[k][rows][after_right & before_left & both])
+
+    found = in_threads(between_lungs, shadow.slices[n // 3 : 2 * n // 3 : 2].tolist())
+    soft = np.concatenate(found) if found else np.empty(0)
     soft = soft[(soft > 0) & (soft < 600)]
     if not soft.size or (density := float(np.median(soft.astype(np.float32)))) <= _CONTRAST_HU:
         return []
@@ -226,8 +266,8 @@ def _contrast(hu: NDArray[np.generic], labels: NDArray[np.uint8]) -> list[str]:
     ]
 
 
-def _sampling(oriented: sitk.Image) -> list[str]:
-    dx, dy, dz = oriented.GetSpacing()
+def _sampling(grid: Grid) -> list[str]:
+    dz, dy, dx = grid.spacing_mm
     found = []
     if dz > _THICK_MM:
         found.append(f"The slices are {dz:.1f} mm apart (above {_THICK_MM:g} mm): small lesions are averaged away.")
@@ -235,7 +275,7 @@ def _sampling(oriented: sitk.Image) -> list[str]:
         found.append(
             f"The pixels are {max(dx, dy):.1f} mm wide (above {_COARSE_MM:g} mm): small lesions are averaged away."
         )
-    tilt = math.degrees(math.acos(min(1.0, abs(oriented.GetDirection()[8]))))
+    tilt = math.degrees(math.acos(min(1.0, abs(grid.direction_lps[2][0]))))
     if tilt > _TILT_DEGREES:
         found.append(f"The slices are tilted {tilt:.0f} degrees from axial; the model learned from axial slices.")
     return found
