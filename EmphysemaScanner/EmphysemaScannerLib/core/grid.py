@@ -139,7 +139,10 @@ def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
 
 
 def area_average(
-    array: NDArray[np.generic], shape: tuple[int, int, int], at_least: float | None = None
+    array: NDArray[np.generic],
+    shape: tuple[int, int, int],
+    at_least: float | None = None,
+    at_most: float | None = None,
 ) -> NDArray[np.float32]:
     """Resize by averaging: each output voxel is the mean of the input over the box that it covers.
 
@@ -149,7 +152,7 @@ def area_average(
     Args:
         array: (slices, rows, columns), any number type.
         shape: output (slices, rows, columns).
-        at_least: values below it are raised to it before averaging.
+        at_least, at_most: values beyond are set to these before averaging.
     """
     slices, rows, columns = (_box_weights(n, m) for n, m in zip(array.shape, shape, strict=True))
     for axis, weights in ((1, rows), (2, columns)):
@@ -168,6 +171,8 @@ def area_average(
                 np.copyto(plane, array[index], casting="unsafe")
                 if raised:
                     np.maximum(plane, np.float32(at_least), out=plane)
+                if at_most is not None:
+                    np.minimum(plane, np.float32(at_most), out=plane)
                 plane *= weight
                 mean += plane
             out[k] = (columns @ (rows @ mean).T).T
