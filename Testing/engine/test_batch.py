@@ -309,3 +309,31 @@ def test_the_window_can_import_it_without_torch_or_matplotlib() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_file_is_read_once_and_several_processes_write_the_same_rows(
+    cts: list[Path], model_path: Path, tmp_path: Path, processes: int
+) -> None:
+    """The files of this test are no CTs, which each process finds out by itself."""
+    counts: list[str] = []
+    out = tmp_path / "out.csv"
+    summary = run_batch(cts, out, model_path, processes=processes, progress=lambda _, said: counts.append(said))
+    assert (summary.done, summary.refused) == (0, len(cts))
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["source"] for row in rows) == sorted(map(str, cts))
+    assert all("damaged" in row["problem"] for row in rows)
+    assert counts
+    assert run_batch(cts, out, model_path, processes=processes).kept == len(cts)
+
+
+def test_a_cancelled_batch_of_processes_ends_and_goes_on_later(
+    cts: list[Path], model_path: Path, tmp_path: Path
+) -> None:
+    def cancel(fraction: float, stage: str) -> None:
+        raise ScanCancelled
+
+    with pytest.raises(ScanCancelled):
+        run_batch(cts, tmp_path / "out.csv", model_path, processes=2, progress=cancel)
+    assert run_batch(cts, tmp_path / "out.csv", model_path).refused == len(cts)

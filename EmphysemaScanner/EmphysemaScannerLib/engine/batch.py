@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from .outputfolder import FILE_LIST
 from .rowfile import RowFile
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
     import torch
 
     from ..core.modelfile import Model
@@ -50,7 +53,7 @@ class BatchRow:
         warnings: doubts about the CT, separated by " | ".
         problem: why it was refused.
         model: SHA-256 of the model, as its file states it.
-        seconds: reading and scanning.
+        seconds: waiting for the file and scanning.
     """
 
     source: str
@@ -161,10 +164,11 @@ def run_batch(
     device: Device = Device.AUTO,
     precision: Precision = Precision.AUTO,
     *,
+    processes: int = 1,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
-    """Scan CTs one after the other; what cannot be scanned gets a row that says why, and the batch goes on.
+    """Scan CTs, each while the next one is read; what cannot be scanned gets a row that says why, and it goes on.
 
     Args:
         sources: as ``find_cts`` gives them.
@@ -173,8 +177,9 @@ def run_batch(
         model_path: the model file.
         device: where the network runs.
         precision: with how many bits.
-        progress: told the share done and the CT and its stage, at every slice; what it raises ends the batch, and only
-            the CT that is being scanned is lost.
+        processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
+        progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
+            done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
 
     Raises:
@@ -193,16 +198,19 @@ def run_batch(
     for row in kept:
         on_row(row)
     rows, remaining = list(kept), [source for source in sources if str(source) not in earlier]
-    with out.open() as file:
-        for k, source in enumerate(remaining):
-            number = len(kept) + k
+    if processes == 1:
+        coming = _rows_here(remaining, len(kept), len(sources), (model, checksum, chosen, precision), progress)
+    else:
+        from .batchpool import rows_from_processes
 
-            def report(fraction: float, stage: str, number: int = number, source: Path = source) -> None:
-                where = _("CT {number} of {count}, {name}: {stage}")
-                said = where.format(number=number + 1, count=len(sources), name=source.name, stage=stage)
-                progress((number + fraction) / len(sources), said)
+        def still_wanted(count: int) -> None:
+            finished = len(kept) + count
+            said = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
+            progress(finished / len(sources), said)
 
-            row = _row(source, model, checksum, chosen, precision, report)
+        coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, still_wanted)
+    with out.open() as file, contextlib.closing(coming):
+        for row in coming:
             out.write(file, [dataclasses.astuple(row)])
             rows.append(row)
             on_row(row)
@@ -211,15 +219,46 @@ def run_batch(
     return BatchSummary(len(done), len(rows) - len(done), positive, len(kept), out_csv)
 
 
-def _row(
-    source: Path, model: Model, checksum: str, device: torch.device, precision: Precision, report: Progress
+def _rows_here(
+    sources: Sequence[Path],
+    before: int,
+    count: int,
+    scanning: tuple[Model, str, torch.device, Precision],
+    progress: Progress,
+) -> Generator[BatchRow, None, None]:
+    """The rows of CTs one after the other; the next one is read while one is scanned."""
+    reader = ThreadPoolExecutor(1)
+    try:
+        following = [reader.submit(read_ct, source) for source in sources[:1]]
+        for k, source in enumerate(sources):
+            this = following.pop()
+            following = [reader.submit(read_ct, after) for after in sources[k + 1 : k + 2]]
+
+            def report(fraction: float, stage: str, number: int = before + k, source: Path = source) -> None:
+                where = _("CT {number} of {count}, {name}: {stage}")
+                said = where.format(number=number + 1, count=count, name=source.name, stage=stage)
+                progress((number + fraction) / count, said)
+
+            yield row_of(source, this.result, *scanning, report)
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)
+
+
+def row_of(
+    source: Path,
+    image: Callable[[], sitk.Image],
+    model: Model,
+    checksum: str,
+    device: torch.device,
+    precision: Precision,
+    report: Progress = silent,
 ) -> BatchRow:
-    """The row of one CT."""
+    """The row of one CT, which ``image`` reads or has read."""
     start = time.perf_counter()
     point = model.card.operating_point.probability
     try:
         report(0.0, _("Reading the file"))
-        result = scan_on(device, read_ct(source), model, report, source.name, precision=precision)
+        result = scan_on(device, image(), model, report, source.name, precision=precision)
     except (ScanCancelled, ModelFileError):
         raise
     except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:

@@ -11,7 +11,9 @@ from .device import Device, Precision
 from .scancommand import progress_bar
 
 
-def batch_scan(path: Path, out: Path, model: Path | None, device: Device, precision: Precision) -> None:
+def batch_scan(
+    path: Path, out: Path, model: Path | None, device: Device, precision: Precision, processes: int = 1
+) -> None:
     """Scan the CTs at a path, print a line for each, and write the CSV.
 
     Raises:
@@ -20,7 +22,14 @@ def batch_scan(path: Path, out: Path, model: Path | None, device: Device, precis
     sources = find_cts(path)
     with progress_bar() as progress:
         summary = run_batch(
-            sources, out, model or default_model_path(), device, precision, progress=progress, on_row=_say
+            sources,
+            out,
+            model or default_model_path(),
+            device,
+            precision,
+            processes=processes,
+            progress=progress,
+            on_row=_say,
         )
     print(summary)
     print(wording.RESEARCH_USE)

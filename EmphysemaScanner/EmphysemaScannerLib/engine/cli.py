@@ -98,11 +98,12 @@ def batch(
     model: Annotated[Path | None, typer.Option(help="A .safetensors model file; the shipped one if not given.")] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
+    processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
 ) -> None:
     """Scan many CTs into one CSV, a row a CT as they finish."""
     from .batchcommand import batch_scan
 
-    batch_scan(path, out, model, device, precision)
+    batch_scan(path, out, model, device, precision, processes)
 
 
 @app.command()
