@@ -9,10 +9,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
-from EmphysemaScannerLib.core.errors import ModelFileError, NotAChestCTError, ScanCancelled
+from EmphysemaScannerLib.core.errors import NotAChestCTError, ScanCancelled
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
-from EmphysemaScannerLib.core.networks import build
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.core.scan import scan
@@ -123,11 +122,6 @@ def test_what_is_not_a_chest_ct_is_refused(model: Model) -> None:
     noise.SetSpacing((5, 5, 5))
     with pytest.raises(NotAChestCTError):
         scan(noise, model)
-
-
-def test_a_model_without_hidden_states_is_refused(model: Model) -> None:
-    with pytest.raises(ModelFileError, match="conv_lstm"):
-        scan(phantom_image(), Model(build("mil_max", 4), model.card))
 
 
 def test_the_real_abdomen_and_lung_base_are_refused_or_flagged(model: Model, shared_data) -> None:

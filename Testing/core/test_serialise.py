@@ -104,6 +104,16 @@ def test_a_record_of_a_record_is_the_same_record(result: ScanResult, record: str
     assert record_to_json(result_from_json(record, result.lung_mask)) == record
 
 
+def test_a_record_of_an_earlier_version_which_knew_no_stories_is_read(result: ScanResult, record: str) -> None:
+    def earlier(values: dict[str, Any]) -> None:
+        for name in ("story", "slice_probability", "slice_weight"):
+            del values[name]
+        del values["maps"]["grid"]
+
+    back = result_from_json(changed(record, earlier), result.lung_mask)
+    assert record_to_json(dataclasses.replace(back, lung_fraction=result.lung_fraction)) == record
+
+
 def test_a_record_stays_small_enough_for_a_scene(record: str) -> None:
     assert len(record.encode()) < 500_000
 
@@ -122,6 +132,7 @@ def test_a_record_cut_off_anywhere_is_refused(result: ScanResult, record: str) -
 
 def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, record: str) -> None:
     derived = {"running_probability", "reading_order", "operating_point"}
+    derived |= {"story", "slice_probability", "slice_weight"}  # earlier versions had none of them
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(changed(record, lambda values, name=name: values.pop(name)), result.lung_mask)

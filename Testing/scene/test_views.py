@@ -76,7 +76,7 @@ def test_a_layout_makes_the_views_and_is_known_after_switching_back_and_forth(sc
 
 def test_evidence_is_at_the_left_and_the_chosen_chart_at_the_right(scene, nodes, layout):
     views.use_layout(layout, False)
-    for chart in Chart:
+    for chart in nodes.charts:
         views.show_charts(nodes, chart)
         assert chart_ids(scene) == [nodes.charts[Chart.EVIDENCE].GetID(), nodes.charts[chart].GetID()]
 

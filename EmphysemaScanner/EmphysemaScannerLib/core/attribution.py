@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from .checks import check_image
 from .conv_lstm import ConvLSTMNetwork
-from .errors import MissingPackageError
+from .errors import MissingPackageError, ModelFileError
 from .grid import Grid, area_average, canonical
 from .lungs import segment_lungs
 from .modelfile import Model
+from .networks import ARCHITECTURES
 from .progress import Progress, silent
 from .result import OverlayMap
 
@@ -50,14 +51,20 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
 
     Args:
         image: a CT in HU, any orientation, as for ``scan.scan``.
-        model: as ``modelfile.load`` gives it, of any architecture; it runs on the device where its weights are.
+        model: as ``modelfile.load`` gives it, of any architecture that reads volumes; it runs where its
+            weights are.
         progress: told of each stage and step; whatever it raises ends the attribution.
         steps: how many passes, forward and back, the integral is calculated with.
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
         MissingPackageError: Captum is not installed.
+        ModelFileError: the model reads densitometry and no volume.
     """
+    if ARCHITECTURES[model.card.architecture].reads_densitometry:
+        raise ModelFileError(
+            "This model reads one figure of densitometry and no voxels; there is nothing to attribute."
+        )
     try:
         from captum.attr import IntegratedGradients
     except ImportError as error:
@@ -82,7 +89,7 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
         torch.from_numpy(preprocessing.normalise(grid_hu)).to(device)[None, :, None]  # (1, T, 1, H, W)
         for grid_hu in (averaged, raised)
     )
-    passes = _Passes(model.network, steps, progress)
+    passes = _Passes(model.network, model.card.temperature, steps, progress)
     with _frozen(model.network):
         values = IntegratedGradients(passes).attribute(
             x, baseline, n_steps=steps, method="gausslegendre", internal_batch_size=1
@@ -100,8 +107,9 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
 class _Passes:
     """The network from its input to the logit, (B, T, 1, H, W) -> (B,); counts its passes for progress."""
 
-    def __init__(self, network: nn.Module, steps: int, progress: Progress) -> None:
-        self.network, self.steps, self.progress, self.done = network, steps, progress, 0
+    def __init__(self, network: nn.Module, temperature: float, steps: int, progress: Progress) -> None:
+        self.network, self.temperature = network, temperature
+        self.steps, self.progress, self.done = steps, progress, 0
 
     def __call__(self, x: Tensor) -> Tensor:
         in_all = self.steps + 2  # and once each for the CT and the baseline
@@ -111,9 +119,9 @@ class _Passes:
         self.progress(fraction, stage)
         if not isinstance(self.network, ConvLSTMNetwork):
             logit: Tensor = self.network(x).logit
-            return logit
-        # Told at each slice that nothing is new, so that a pass can be cancelled in its middle.
-        return self.network(x, lambda: self.progress(fraction, stage)).logit  # type: ignore[no-any-return]
+        else:  # told at each slice that nothing is new, so that a pass can be cancelled in its middle
+            logit = self.network(x, lambda: self.progress(fraction, stage)).logit
+        return logit / self.temperature
 
 
 @contextmanager

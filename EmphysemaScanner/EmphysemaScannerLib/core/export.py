@@ -10,9 +10,9 @@ from .result import ScanResult
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
-    """Write ``evidence.nrrd`` and ``activation_<unit>.nrrd`` for every unit, as the network made them.
+    """Write ``evidence.nrrd`` and ``activation_<unit>.nrrd`` for every unit, as far as the model has them.
 
-    The maps are neither interpolated nor cut to the lungs: the sum over ``evidence.nrrd`` and the bias is the logit.
+    The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
 
     Args:
         result: the answer of a scan.
@@ -21,7 +21,8 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
     Returns:
         The files, evidence first.
     """
-    maps = {"evidence": result.evidence, **{f"activation_{name}": m for name, m in result.activations.items()}}
+    evidence = {} if result.evidence is None else {"evidence": result.evidence}
+    maps = {**evidence, **{f"activation_{name}": m for name, m in result.activations.items()}}
     written = []
     for name, overlay in maps.items():
         path = folder / f"{name}.nrrd"

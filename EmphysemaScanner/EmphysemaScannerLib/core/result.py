@@ -66,20 +66,31 @@ class Densitometry:
 class ScanResult:
     """The answer of one model on one CT.
 
-    Sequences over slices are in **reading order** of the network's last unit (superior to inferior), so
-    ``bias + cumsum(slice_evidence) == running_logit`` and ``running_logit[-1] == logit``. Maps are in space
-    (inferior to superior). ``slice_positions_mm`` and ``slice_indices`` say where each element of a sequence lies.
+    Sequences over slices are in **reading order**, superior to inferior. Maps are in space (inferior to superior).
+    ``slice_positions_mm`` and ``slice_indices`` say where each element of a sequence lies. What there is of slices
+    depends on the ``story``; what there isn't is None:
+
+    - EVIDENCE: ``bias + cumsum(slice_evidence) == running_logit`` and ``running_logit[-1] == logit``.
+    - PROBABILITY: ``slice_probability``; pooled, and its logit divided by the temperature, it gives the logit.
+    - WEIGHT: ``slice_weight`` and ``slice_probability``: the weighted mean of the logits of the latter, divided by the
+      temperature, is the logit.
+    - NONE: neither.
+
+    The temperature was learned from whole volumes, for which there are labels. A slice's own probability is therefore
+    what the network says of it, without temperature.
 
     Attributes:
         probability: of emphysema, 0 to 1, sigmoid of the logit.
-        logit: the network's output before the sigmoid.
-        bias: the running logit before the first slice is read.
+        logit: the network's output before the sigmoid, divided by the card's temperature.
+        bias: what the network's sum starts from: the running logit before the first slice is read.
         running_logit: (slices,) the logit if the scan had stopped after this slice.
         slice_evidence: (slices,) what this slice added to the logit, given the slices read before it.
         slice_positions_mm: (slices,) RAS S coordinate of the slice's centre, mm.
         slice_indices: (slices,) index of the slice along the maps' first axis.
-        evidence: what each slice added to the logit at each place of the fourth unit's grid, (slices, 8, 8):
-            ``evidence.values[k].sum()`` is that slice's ``slice_evidence``; the map and ``bias`` sum to the logit.
+        evidence: the terms of the network's last layer by place, on slices of its input, (slices, 8, 8): map and
+            ``bias`` sum to the logit, with ``evidence.values[k].sum()`` that slice's ``slice_evidence`` where there is
+            one. Where the story is PROBABILITY, the terms of a slice and ``bias`` sum to the logit of its own
+            probability. None for a model that reads no volume.
         activations: root mean square of the hidden state over channels, by unit: "asc1", "desc1", "asc2", "desc2".
         lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
@@ -89,16 +100,19 @@ class ScanResult:
         model: the card of the model that answered.
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
+        story: what the model can tell of a slice.
+        slice_probability: (slices,) 0 to 1, of this slice by itself.
+        slice_weight: (slices,) attention weights, positive, of sum 1.
     """
 
     probability: float
     logit: float
     bias: float
-    running_logit: NDArray[np.float64]
-    slice_evidence: NDArray[np.float64]
+    running_logit: NDArray[np.float64] | None
+    slice_evidence: NDArray[np.float64] | None
     slice_positions_mm: NDArray[np.float64]
     slice_indices: NDArray[np.int64]
-    evidence: OverlayMap
+    evidence: OverlayMap | None
     activations: dict[str, OverlayMap]
     lung_mask: OverlayMap
     lung_fraction: OverlayMap
@@ -108,11 +122,24 @@ class ScanResult:
     model: ModelCard
     timings_s: dict[str, float] = field(default_factory=dict)
     source: str = ""
+    story: SliceStory = SliceStory.EVIDENCE
+    slice_probability: NDArray[np.float64] | None = None
+    slice_weight: NDArray[np.float64] | None = None
 
     @property
-    def running_probability(self) -> NDArray[np.float64]:
+    def running_probability(self) -> NDArray[np.float64] | None:
         """(slices,) sigmoid of the running logit, in reading order."""
-        return 1 / (1 + np.exp(-self.running_logit))
+        return None if self.running_logit is None else 1 / (1 + np.exp(-self.running_logit))
+
+    @property
+    def slice_story(self) -> NDArray[np.float64] | None:
+        """(slices,) what the model tells of each slice: evidence, probability or weight; None if it tells nothing."""
+        return {
+            SliceStory.EVIDENCE: self.slice_evidence,
+            SliceStory.PROBABILITY: self.slice_probability,
+            SliceStory.WEIGHT: self.slice_weight,
+            SliceStory.NONE: None,
+        }[self.story]
 
     @property
     def positive(self) -> bool:
@@ -120,10 +147,13 @@ class ScanResult:
         return self.probability >= self.model.operating_point.probability
 
     def telling_slices(self, count: int) -> list[int]:
-        """The slices that moved the answer most: places in the sequences, the largest |slice_evidence| first.
+        """Places in the sequences, the most telling first: the largest |evidence|, probability or weight.
+
+        Where the model tells nothing of a slice, the largest LAA%-950, which is measured without it.
 
         Args:
             count: how many; fewer are given where the scan has fewer.
         """
-        order = np.argsort(-np.abs(self.slice_evidence), kind="stable")  # of equals, the one read first
+        told = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
+        order = np.argsort(-np.abs(told), kind="stable")  # of equals, the one read first
         return [int(k) for k in order[: max(count, 0)]]

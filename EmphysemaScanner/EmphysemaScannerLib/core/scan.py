@@ -10,17 +10,16 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from .answers import Answer, answer
 from .checks import check_image, doubts
-from .conv_lstm import ConvLSTMNetwork, Direction
 from .densitometry import measure_regions
-from .errors import ModelFileError
 from .grid import Grid, area_average, canonical
 from .lungs import segment_lungs
 from .modelfile import Model
+from .networks import ARCHITECTURES
 from .progress import Progress, silent
-from .result import OverlayMap, ScanResult
+from .result import OverlayMap, ScanResult, SliceStory
 
 
 def scan(
@@ -42,11 +41,7 @@ def scan(
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
-        ModelFileError: the model's architecture has no slice-by-slice reading.
     """
-    network = model.network
-    if not isinstance(network, ConvLSTMNetwork):
-        raise ModelFileError(f"Scanning needs a conv_lstm model; this one is a {model.card.architecture}.")
     timings: dict[str, float] = {}
 
     progress(0.0, "Checking the image")
@@ -66,93 +61,59 @@ def scan(
         warnings = doubts(oriented, labels)
 
     progress(0.5, "Averaging onto the network's grid")
+    card, network = model.card, model.network
+    preprocessing, known = card.preprocessing, ARCHITECTURES[card.architecture]
+    device = next(network.parameters()).device
     with _timed(timings, "resampling"):
-        preprocessing = model.card.preprocessing
         grid = ct_grid.resized(preprocessing.shape)
-        network_input = preprocessing.normalise(preprocessing.average(hu))
         lung_fraction = area_average(labels > 0, preprocessing.shape)
         laa_by_slice = _laa_by_slice(hu, labels, preprocessing.shape[0])
+        if not known.reads_densitometry:
+            network_input = preprocessing.normalise(preprocessing.average(hu))
 
     with _timed(timings, "network"):
-        reading = _Reading(progress, len(network.reading_units), preprocessing.shape[0])
-        device = next(network.parameters()).device
-        with torch.inference_mode():
+        if known.reads_densitometry:
+            whole = densitometry["whole"]
+            with torch.inference_mode():
+                x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32, device=device)
+                logit = float(network(x).logit[0])
+            said = Answer(logit, logit, None, np.arange(preprocessing.shape[0])[::-1].copy())
+        else:
             x = torch.from_numpy(network_input).to(device)[None, :, None]  # (1, T, 1, H, W)
-            with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-                hidden = network.read(x, reading.next_slice)
-            activations = {
-                name: states[0].float().square().mean(1).sqrt().cpu().numpy()
-                for name, states in zip(network.unit_names, hidden, strict=True)
-            }
-            last = hidden[-1].float()
-            terms, bias = _running_terms(network, last[0])
-            logit = float(network.answer(last)[0])
+            said = answer(network, x, lambda share, stage: progress(0.6 + 0.4 * share, stage), dtype)
     timings["total"] = sum(timings.values())
 
-    order = _reading_order(network, preprocessing.shape[0])
-    slice_evidence = terms.sum((1, 2))[order]
+    order, logit, bias = said.order, said.logit / card.temperature, said.bias / card.temperature
+    # What slices say by themselves is pooled before the temperature divides; their terms are left as they are, too.
+    pooled = known.story is SliceStory.PROBABILITY
+    terms = None if said.terms is None else said.terms / (1.0 if pooled else card.temperature)
+    slice_evidence = terms.sum((1, 2))[order] if terms is not None and said.accumulates else None
     return ScanResult(
         probability=float(1 / (1 + np.exp(-logit))),
         logit=logit,
-        bias=bias,
-        running_logit=bias + np.cumsum(slice_evidence),
+        bias=said.bias if pooled else bias,
+        running_logit=None if slice_evidence is None else bias + np.cumsum(slice_evidence),
         slice_evidence=slice_evidence,
         slice_positions_mm=grid.slice_positions_mm()[order],
         slice_indices=order,
-        evidence=_overlay(terms, grid),
-        activations={name: _overlay(values, grid) for name, values in activations.items()},
+        evidence=None if terms is None else _overlay(terms, grid),
+        activations={name: _overlay(values, grid) for name, values in said.activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
         lung_fraction=OverlayMap(lung_fraction, grid),
         densitometry=densitometry,
         laa_950_by_slice_percent=laa_by_slice[order],
         warnings=warnings,
-        model=model.card,
+        model=card,
         timings_s=timings,
         source=source,
+        story=known.story,
+        slice_probability=None if said.slice_logits is None else 1 / (1 + np.exp(-said.slice_logits[order])),
+        slice_weight=None if said.slice_weights is None else said.slice_weights[order],
     )
 
 
-class _Reading:
-    """Counts the slices that all units read, for progress."""
-
-    def __init__(self, progress: Progress, units: int, slices: int) -> None:
-        self.progress, self.units, self.slices, self.done = progress, units, slices, 0
-
-    def next_slice(self) -> None:
-        unit, number = divmod(self.done, self.slices)
-        stage = f"Reading: unit {unit + 1} of {self.units}, slice {number + 1} of {self.slices}"
-        self.progress(0.6 + 0.4 * self.done / (self.units * self.slices), stage)
-        self.done += 1
-
-
-def _reading_order(network: ConvLSTMNetwork, slices: int) -> NDArray[np.int64]:
-    """Slice indices (inferior to superior) in the order in which the last unit reads them."""
-    order = np.arange(slices)
-    return order if network.reading_units[-1].recurrence.direction is Direction.ASCENDING else order[::-1].copy()
-
-
-def _running_terms(network: ConvLSTMNetwork, states: Tensor) -> tuple[NDArray[np.float64], float]:
-    """What each slice added to the logit at each place, and the logit before any slice was read.
-
-    The dense layer applied to the state after slice t gives the running logit. What slice t added are its terms by
-    place less those of the state before, which is zero before the first slice.
-
-    Args:
-        states: hidden states of the fourth unit, (T, C, 8, 8), inferior to superior.
-
-    Returns:
-        (T, 8, 8) inferior to superior, and the bias.
-    """
-    with_start = torch.cat([torch.zeros_like(states[:1]), states[_reading_order(network, len(states)).tolist()]])
-    maps = network.evidence(with_start).double().cpu().numpy()  # (1 + T, 8, 8) in reading order
-    added = np.diff(maps, axis=0)
-    in_space = np.empty_like(added)
-    in_space[_reading_order(network, len(states))] = added
-    return in_space, float(network.dense.bias.item() + maps[0].sum())
-
-
 def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
-    """A map of a unit, on the input grid coarsened by the unit's pooling."""
+    """A map of a unit, on the network's input grid coarsened by the unit's pooling."""
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 

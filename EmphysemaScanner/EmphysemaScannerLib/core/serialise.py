@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .errors import ModelFileError, RecordError
 from .grid import Grid, area_average
 from .modelcard import ModelCard
-from .result import Densitometry, OverlayMap, ScanResult
+from .result import Densitometry, OverlayMap, ScanResult, SliceStory
 
 SCHEMA = 1
 ENCODING = "shuffle+zlib+base64"
@@ -29,7 +29,8 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     Keys, with units: probability, running_probability (0 to 1); logit, bias, running_logit, slice_evidence (logit);
     slice_positions_mm (RAS S); slice_indices; reading_order; operating_point; densitometry (per cent, HU, litres,
     grams; the whole lungs, and every region under "regions"); laa_950_by_slice_percent; warnings; model (its card);
-    timings_s (seconds); source; schema.
+    timings_s (seconds); source; schema; story; slice_probability (0 to 1, of each slice by itself) and slice_weight.
+    What the model doesn't tell is None.
     """
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
     positions = result.slice_positions_mm
@@ -39,9 +40,12 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
+        "story": result.story.value,
         "running_logit": _list(result.running_logit),
         "running_probability": _list(result.running_probability),
         "slice_evidence": _list(result.slice_evidence),
+        "slice_probability": _list(result.slice_probability),
+        "slice_weight": _list(result.slice_weight),
         "slice_positions_mm": _list(positions),
         "slice_indices": _list(result.slice_indices),
         "reading_order": "superior to inferior" if positions[0] > positions[-1] else "inferior to superior",
@@ -61,8 +65,8 @@ def result_to_json(result: ScanResult) -> str:
     return json.dumps(result_to_dict(result), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _list(values: NDArray[np.generic]) -> list[Any]:
-    return list(values.tolist())
+def _list(values: NDArray[np.generic] | None) -> list[Any] | None:
+    return None if values is None else list(values.tolist())
 
 
 def _finite(value: Any) -> Any:
@@ -81,10 +85,12 @@ def record_to_json(result: ScanResult) -> str:
 
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
-    sums to the logit; activations are float16, which is exact to 0.05 %. The lung mask is not in it.
+    sums to the logit; activations are float16, which is exact to 0.05 %. The lung mask is not in it. "grid" is that of
+    the network's input.
     """
     maps = {
-        "evidence": _map_to_dict(result.evidence, "float32"),
+        "grid": dataclasses.asdict(result.lung_fraction.grid),
+        "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
     return json.dumps({**result_to_dict(result), "maps": maps}, ensure_ascii=False, allow_nan=False)
@@ -114,19 +120,33 @@ def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
 
 def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResult:
     model = ModelCard.from_json(json.dumps(values["model"]))
-    evidence = _map_from_dict(values["maps"]["evidence"])
-    slices = evidence.grid.shape[0]
-    grid = evidence.grid.resized(model.preprocessing.shape)
+    maps = values["maps"]
+    evidence = None if maps["evidence"] is None else _map_from_dict(maps["evidence"])
+    if "grid" in maps:
+        grid = grid_from_dict(maps["grid"])
+    elif evidence is not None:  # an earlier version, which only knew results with evidence
+        grid = evidence.grid.resized(model.preprocessing.shape)
+    else:
+        raise ValueError("its place in space is missing")
+    slices = grid.shape[0]
+    if math.prod(grid.shape) > _MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
+        raise ValueError("the maps don't fit one another")
+    story = SliceStory(values.get("story", SliceStory.EVIDENCE.value))
+
+    def told(name: str, *stories: SliceStory) -> NDArray[np.float64] | None:
+        """What a story has of each slice must be there."""
+        return _numbers(values[name], slices) if story in stories else None
+
     result = ScanResult(
         probability=_number(values["probability"]),
         logit=_number(values["logit"]),
         bias=_number(values["bias"]),
-        running_logit=_numbers(values["running_logit"], slices),
-        slice_evidence=_numbers(values["slice_evidence"], slices),
+        running_logit=told("running_logit", SliceStory.EVIDENCE),
+        slice_evidence=told("slice_evidence", SliceStory.EVIDENCE),
         slice_positions_mm=_numbers(values["slice_positions_mm"], slices),
         slice_indices=_numbers(values["slice_indices"], slices).astype(np.int64),
         evidence=evidence,
-        activations={str(name): _map_from_dict(raw) for name, raw in values["maps"]["activations"].items()},
+        activations={str(name): _map_from_dict(raw) for name, raw in maps["activations"].items()},
         lung_mask=lung_mask,
         lung_fraction=OverlayMap(area_average(lung_mask.values > 0, grid.shape), grid),
         densitometry={
@@ -138,6 +158,9 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         model=model,
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=str(values["source"]),
+        story=story,
+        slice_probability=told("slice_probability", SliceStory.PROBABILITY, SliceStory.WEIGHT),
+        slice_weight=told("slice_weight", SliceStory.WEIGHT),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -156,7 +179,7 @@ def _map_to_dict(overlay: OverlayMap, dtype: str) -> dict[str, Any]:
 
 
 def _map_from_dict(raw: dict[str, Any]) -> OverlayMap:
-    grid = _grid_from_dict(raw["grid"])
+    grid = grid_from_dict(raw["grid"])
     size = math.prod(grid.shape)
     if raw["encoding"] != ENCODING or raw["dtype"] not in _MAP_TYPES or not 0 < size <= _MOST_VOXELS:
         raise ValueError("a map is not of a known kind")
@@ -170,7 +193,12 @@ def _map_from_dict(raw: dict[str, Any]) -> OverlayMap:
     return OverlayMap(values.reshape(grid.shape).astype(np.float32), grid)
 
 
-def _grid_from_dict(raw: dict[str, Any]) -> Grid:
+def grid_from_dict(raw: dict[str, Any]) -> Grid:
+    """A grid from its fields as JSON has them.
+
+    Raises:
+        LookupError, TypeError, ValueError: they are not a grid's.
+    """
     shape, direction = raw["shape"], _numbers(raw["direction_lps"], 3, 3)
     if len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
         raise ValueError("a map's shape is not three positive numbers")

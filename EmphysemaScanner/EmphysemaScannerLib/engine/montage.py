@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from ..core.grid import area_average, canonical
 from ..core.result import ScanResult
+from . import slicewords
 from .case import Case
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
@@ -36,7 +37,8 @@ class Plane:
 
     Attributes:
         hu: the CT.
-        evidence: what was added to the logit, per cell of the evidence map; NaN outside the lungs.
+        evidence: what was added to the logit, per cell of the evidence map; NaN outside the lungs, and everywhere where
+            the model has no such map.
         lesions: true lesions, or None.
         pixel_mm: (height, width).
     """
@@ -85,6 +87,8 @@ class Volume:
 
     def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
         """The evidence map interpolated at CT voxels. Both grids cover the same box, edge to edge."""
+        if self.result.evidence is None:
+            return np.full([part.stop - part.start for part in where], np.nan, np.float32)
         values = self.result.evidence.values
         axes = [
             (np.arange(part.start, part.stop) + 0.5) * coarse / fine - 0.5
@@ -106,10 +110,10 @@ def overlay_montage(case: Case) -> Figure:
 
     cell = WIDTH_INCHES / COLUMNS
     axial_height, coronal_height = cell * _aspect(axial[0]) + 0.02, cell * _aspect(coronal[0]) + 0.02
-    bar_height = 0.5
+    bar_height = 0.5 if case.result.evidence is not None else 0.0
     total = AXIAL_ROWS * axial_height + coronal_height + bar_height
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
-    strongest = int(np.argmax(np.abs(case.result.slice_evidence)))
+    strongest = case.result.telling_slices(1)[0]
     top = total
     for number, plane in enumerate([*axial, *coronal]):
         row, column = divmod(number, COLUMNS)
@@ -120,9 +124,9 @@ def overlay_montage(case: Case) -> Figure:
         draw_plane(axes, plane, scale)
         if row < AXIAL_ROWS:
             step = steps[number]
-            mark = "  strongest" if step == strongest else ""
+            mark = f"  {slicewords.most(case.result)}" if step == strongest else ""
             _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
-            _label(axes, f"{case.result.slice_evidence[step]:+.2g}", "right", "top")
+            _label(axes, slicewords.short(case.result, step), "right", "top")
         elif column == 0:
             _label(axes, "coronal, anterior", "left", "top")
         elif column == COLUMNS - 1:
@@ -130,7 +134,8 @@ def overlay_montage(case: Case) -> Figure:
         if column == 0:
             _label(axes, "R", "left", "bottom")
             _label(axes, "L", "right", "bottom")
-    _colour_bar(figure, scale, bar_height / total)
+    if case.result.evidence is not None:
+        _colour_bar(figure, scale, bar_height / total)
     return figure
 
 
@@ -156,17 +161,19 @@ def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
 
 def evidence_scale(result: ScanResult) -> float:
     """The evidence per cell at which the colours are full: the 99th percentile of its size."""
+    if result.evidence is None:
+        return 1.0
     return max(float(np.percentile(np.abs(result.evidence.values), 99)), 1e-9)
 
 
 def axial_choice(result: ScanResult, number: int) -> list[int]:
-    """Steps of the reading, in reading order, evenly through the lungs; the nearest one gives way to the strongest."""
+    """Steps of the reading, in reading order, evenly through the lungs, the most telling one among them."""
     slice_has_lung = result.lung_fraction.values.max((1, 2)) > 0.05
     steps = np.flatnonzero(slice_has_lung[result.slice_indices])
     if not steps.size:
         steps = np.arange(len(result.slice_indices))
     chosen = [int(steps[i]) for i in np.linspace(0, len(steps) - 1, number + 2).round().astype(int)[1:-1]]
-    strongest = int(np.argmax(np.abs(result.slice_evidence)))
+    strongest = result.telling_slices(1)[0]
     if strongest in steps:
         chosen[int(np.argmin(np.abs(np.array(chosen) - strongest)))] = strongest
     return sorted(chosen)
@@ -174,13 +181,15 @@ def axial_choice(result: ScanResult, number: int) -> list[int]:
 
 def undrawn_share(result: ScanResult) -> float:
     """Share (0 to 1) of the evidence's size in cells that hold no lung and are therefore in no picture."""
+    if result.evidence is None:
+        return 0.0
     size = np.abs(result.evidence.values).astype(float)
     lung = area_average(result.lung_fraction.values, result.evidence.grid.shape)
     return float(size[lung == 0].sum() / size.sum()) if size.sum() > 0 else 0.0
 
 
 def _ct_slice(volume: Volume, grid_slice: int) -> int:
-    slices = volume.result.evidence.values.shape[0]
+    slices = len(volume.result.slice_indices)
     return min(int((grid_slice + 0.5) * volume.shape[0] / slices), volume.shape[0] - 1)
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from ..core.result import ScanResult
 from ..i18n import tr as _
-from . import wording
+from . import slicewords, wording
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
 
@@ -36,6 +36,11 @@ def probability(result: ScanResult, now: float | None = None) -> str:
     large = f'<span style="font-size:24pt; font-weight:600">{wording.percent(value)}</span>'
     sentence = _("{percent} probability of emphysema").format(percent=large)
     return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
+
+
+def verdict(result: ScanResult) -> str:
+    """On which side of the operating point the probability lies, and what the model can tell of single slices."""
+    return "<br>".join(escape(line) for line in (wording.verdict(result), slicewords.story(result)) if line)
 
 
 def warnings(result: ScanResult, most: int | None = None) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from .. import __version__
 from ..core.modelcard import ModelCard
 from ..core.result import ScanResult
-from . import wording
+from . import slicewords, wording
 from .case import Case
 from .chart import slice_chart
 from .montage import overlay_montage, undrawn_share
@@ -38,24 +38,16 @@ def render_pdf(case: Case) -> bytes:
     if case.note:
         pages.box("About this CT", [case.note], NOTE, NOTE_BACK)
     _headline(pages, result)
-    pages.heading("Where the evidence lies", needed=120)
-    undrawn = wording.percent(undrawn_share(result))
-    pages.picture(
-        overlay_montage(case),
-        "CT in a lung window, the patient's right at the left. Orange moved the model towards emphysema, blue away "
-        f"from it; colours are drawn inside the lungs only ({undrawn} of the evidence by size lies in cells that hold "
-        "no lung, and is not shown). Upper right of each axial picture: what the slice added to the logit."
-        + (" Green outline: true lesions." if case.lesions is not None else ""),
-    )
-    pages.heading("The reading, slice by slice", needed=70)
-    pages.picture(
-        slice_chart(case),
-        "Each bar lies at its level of the chest; the arrow shows the order in which the slices are read. LAA%-950 is "
-        "measured without the model.",
-    )
+    has_map = result.evidence is not None
+    pages.heading("Where the evidence lies" if has_map else "The CT", needed=120)
+    lesions = " Green outline: true lesions." if case.lesions is not None else ""
+    pages.picture(overlay_montage(case), slicewords.map_caption(result, undrawn_share(result)) + lesions)
+    told = result.slice_story is not None
+    pages.heading("The reading, slice by slice" if told else "Density, slice by slice", needed=70)
+    pages.picture(slice_chart(case), slicewords.chart_caption(result))
     _how_to_read(pages, result)
     _densitometry(pages, result)
-    _model(pages, result.model)
+    _model(pages, result)
     pages.y += 2
     if case.credit:
         pages.paragraph(f"CT: {case.credit}", 8, color=QUIET)
@@ -131,24 +123,8 @@ def _gauge(pages: Pages, probability: float, point: float) -> None:
 
 
 def _how_to_read(pages: Pages, result: ScanResult) -> None:
-    told = ", ".join(
-        f"S {result.slice_positions_mm[k]:.0f} mm ({result.slice_evidence[k]:+.2g})" for k in result.telling_slices(3)
-    )
-    cell = result.evidence.grid.spacing_mm
-    pages.heading("How to read the evidence", needed=42)
-    for number, text in enumerate(
-        (
-            f"The model reads {len(result.slice_evidence)} slices, {wording.reading_order(result)} in its last unit. A "
-            "bar is what a slice added to the model's logit, given the slices read before it.",
-            f"Nothing is left out: the bias ({result.bias:+.2f}) and all bars sum to the logit ({result.logit:+.2f}), "
-            f"whose sigmoid is the probability, {wording.percent(result.probability)}. The running probability is what "
-            "the model would have said had the reading stopped there.",
-            f"The slices that moved it most: {told}.",
-            f"The coloured cells are coarse ({wording.number(cell[2], 0)} x {wording.number(cell[1], 0)} mm, smoothed "
-            "for display). They say when and roughly where the model changed its mind, and do not outline disease.",
-        ),
-        start=1,
-    ):
+    pages.heading("How to read the evidence" if result.evidence is not None else "How to read the answer", needed=42)
+    for number, text in enumerate(slicewords.how_to_read(result), start=1):
         pages.line(f"{number}.", LEFT, pages.y, 9)
         pages.paragraph(text, 9, x=LEFT + 6, width=CONTENT - 6, gap=0.6)
 
@@ -182,14 +158,13 @@ def _densitometry(pages: Pages, result: ScanResult) -> None:
     )
 
 
-def _model(pages: Pages, card: ModelCard) -> None:
-    shape, low, high = card.preprocessing.shape, card.preprocessing.window_low_hu, card.preprocessing.window_high_hu
+def _model(pages: Pages, result: ScanResult) -> None:
+    card = result.model
     pages.heading("The model", needed=40)
     pages.entry("Name", card.name)
     pages.entry(
         "Architecture",
-        f"{wording.architecture(card)}, {card.parameters:,} parameters, reads {' x '.join(map(str, shape))} voxels, "
-        f"window {wording.number(low, 0)} to {wording.number(high, 0)} HU",
+        f"{wording.architecture(card)}, {card.parameters:,} parameters, reads {slicewords.reads(result)}",
     )
     pages.entry("Trained on", f"{card.training_data} ({card.trained_on})")
     pages.entry("Intended use", card.intended_use)

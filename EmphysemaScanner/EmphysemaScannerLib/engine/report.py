@@ -11,8 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from .. import __version__
-from ..core.result import ScanResult
-from . import wording
+from . import slicewords, wording
 from .case import Case
 from .chart import slice_chart
 from .montage import overlay_montage, undrawn_share
@@ -42,22 +41,17 @@ def render_report(case: Case) -> str:
         caution=wording.caution(result.model),
         architecture=wording.architecture(result.model),
         research_use=wording.RESEARCH_USE,
-        reading_order=wording.reading_order(result),
+        reads=slicewords.reads(result),
+        map_caption=slicewords.map_caption(result, undrawn_share(result)),
+        chart_caption=slicewords.chart_caption(result),
+        how_to_read=slicewords.how_to_read(result),
         region_names=wording.REGION_NAMES,
         regions=[name for name in REGIONS if name in result.densitometry],
-        strongest=_strongest(result),
-        undrawn=undrawn_share(result),
         montage=_data_uri(overlay_montage(case), "png"),
         chart=_data_uri(slice_chart(case), "svg"),
         version=__version__,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def _strongest(result: ScanResult) -> list[tuple[float, float]]:
-    """(position in mm, evidence) of the three slices that moved the logit most, strongest first."""
-    order = abs(result.slice_evidence).argsort()[::-1][:3]
-    return [(float(result.slice_positions_mm[i]), float(result.slice_evidence[i])) for i in order]
 
 
 def _data_uri(figure: Figure, kind: str) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 from ..core.modelcard import ModelCard
 from ..core.networks import ARCHITECTURES
 from ..core.result import ScanResult
-from . import wording
+from . import slicewords, wording
 
 GAUGE_CELLS = 50
 
@@ -26,6 +26,7 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
         Text.assemble("Probability of emphysema  ", (wording.percent(result.probability), f"bold {colour}")),
         _gauge(result.probability, card.operating_point.probability, colour),
         Text(wording.verdict(result)),
+        *([Text(slicewords.story(result), style="dim")] if slicewords.story(result) else []),
         Text(),
     ]
     parts += [Text.assemble(("Doubt: ", "bold yellow"), warning) for warning in result.warnings]
@@ -47,10 +48,13 @@ def print_card(console: Console, card: ModelCard) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     low, high = card.preprocessing.window_low_hu, card.preprocessing.window_high_hu
+    reads = f"{' x '.join(map(str, card.preprocessing.shape))} voxels, window {low:.0f} to {high:.0f} HU"
+    if ARCHITECTURES[card.architecture].reads_densitometry:
+        reads = "densitometry of both lungs"
     rows = [
         ("Name", card.name),
         ("Architecture", f"{wording.architecture(card)}, width {card.width}, {card.parameters:,} parameters"),
-        ("Reads", f"{' x '.join(map(str, card.preprocessing.shape))} voxels, window {low:.0f} to {high:.0f} HU"),
+        ("Reads", reads),
         ("Operating point", f"{card.operating_point.probability:.3f}: {card.operating_point.source}"),
         ("Trained on", f"{card.training_data} ({card.trained_on})"),
         ("Intended use", card.intended_use),

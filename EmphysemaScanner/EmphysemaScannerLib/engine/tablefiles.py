@@ -14,23 +14,27 @@ SLICES_FILE, DENSITOMETRY_FILE = "slices.csv", "densitometry.csv"
 
 
 def slices_csv(result: ScanResult) -> str:
-    """A line for each slice, in the order in which the network's last unit read them.
+    """A line for each slice, in reading order.
 
-    Columns: read (1 is read first), slice (index from inferior to superior, from 0), position_mm (RAS S), evidence and
-    running_logit (logit), running_probability (0 to 1), laa_950_percent (empty where the slice holds no lung).
+    Columns: read (1 is read first), slice (index from inferior to superior, from 0), position_mm (RAS S); as far as the
+    model tells them: evidence and running_logit (logit), running_probability (0 to 1), attention_weight (of sum 1),
+    slice_probability (0 to 1, of the slice by itself); laa_950_percent (empty where the slice holds no lung).
     """
-    rows = zip(
-        range(1, len(result.slice_indices) + 1),
-        result.slice_indices.tolist(),
-        result.slice_positions_mm.tolist(),
-        result.slice_evidence.tolist(),
-        result.running_logit.tolist(),
-        result.running_probability.tolist(),
-        result.laa_950_by_slice_percent.tolist(),
-        strict=True,
-    )
-    titles = ("read", "slice", "position_mm", "evidence", "running_logit", "running_probability", "laa_950_percent")
-    return _csv(titles, rows)
+    told = {
+        "evidence": result.slice_evidence,
+        "running_logit": result.running_logit,
+        "running_probability": result.running_probability,
+        "attention_weight": result.slice_weight,
+        "slice_probability": result.slice_probability,
+    }
+    columns = {
+        "slice": result.slice_indices,
+        "position_mm": result.slice_positions_mm,
+        **{title: values for title, values in told.items() if values is not None},
+        "laa_950_percent": result.laa_950_by_slice_percent,
+    }
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return _csv(("read", *columns), ((number, *row) for number, row in enumerate(rows, start=1)))
 
 
 def densitometry_csv(result: ScanResult) -> str:

@@ -1,4 +1,4 @@
-"""The charts of a scan by slice: evidence, running probability, density, and how active the network's units were.
+"""The charts of a scan by slice: what the model tells, density, and how active the network's units were.
 
 All share one axis, the slices' positions, and each has fixed ranges, so that nothing jumps while the marker of the
 slice that is shown moves through them.
@@ -18,9 +18,10 @@ from ..core.grid import area_average
 from ..core.result import ScanResult
 from ..i18n import tr as _
 from . import tables
-from .tables import EVIDENCE, LAA, OPERATING_POINT, POSITION, PROBABILITY
+from .tables import EVIDENCE, LAA, OPERATING_POINT, POSITION, PROBABILITY, SLICE_PROBABILITY, WEIGHT
 
 ORANGE, BLUE, GREY, GREEN = (0.90, 0.42, 0.05), (0.10, 0.35, 0.70), (0.45, 0.45, 0.45), (0.20, 0.55, 0.35)
+PURPLE = (0.51, 0.31, 0.66)
 UNITS = {  # of the network, first to last; apart in all common colour blindness
     "asc1": (0.90, 0.60, 0.00),
     "desc1": (0.35, 0.70, 0.90),
@@ -34,9 +35,11 @@ LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs
 
 
 class Chart(Enum):
-    """What is drawn by slice."""
+    """What is drawn by slice, as far as a result has it; of those that it has, the first is what the model tells."""
 
     EVIDENCE = "evidence"
+    WEIGHT = "weight"
+    SLICE_PROBABILITY = "slice_probability"
     PROBABILITY = "probability"
     LAA = "laa"
     ACTIVATION = "activation"
@@ -45,10 +48,23 @@ class Chart(Enum):
         """Its name in the window."""
         return {
             Chart.EVIDENCE: _("Evidence"),
+            Chart.WEIGHT: _("Attention weight (not evidence)"),
+            Chart.SLICE_PROBABILITY: _("Probability of each slice by itself"),
             Chart.PROBABILITY: _("Running probability"),
             Chart.LAA: _("Low attenuation area (LAA%-950)"),
             Chart.ACTIVATION: _("Activation of the units"),
         }[self]
+
+    @property
+    def column(self) -> str | None:
+        """The column of the slice table that it draws; None for activation, which isn't in it."""
+        return {
+            Chart.EVIDENCE: EVIDENCE,
+            Chart.WEIGHT: WEIGHT,
+            Chart.SLICE_PROBABILITY: SLICE_PROBABILITY,
+            Chart.PROBABILITY: PROBABILITY,
+            Chart.LAA: LAA,
+        }.get(self)
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class ChartNodes:
         chart_table: what is drawn, one row for each slice in reading order; ``slice_table`` is for people.
         marker_table: two rows: the ends of the line that marks a slice, in each chart.
         series: by name; those named ``marker_...`` are the marker.
-        charts: one for each ``Chart``.
+        charts: those that the result has, in the order of ``Chart``.
     """
 
     chart_table: slicer.vtkMRMLTableNode
@@ -69,27 +85,30 @@ class ChartNodes:
 
 
 def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> ChartNodes:
-    """Tables, series and charts of a result; the marker is at the slice with the most evidence.
+    """Tables, series and charts of a result; the marker is at the most telling slice.
 
     Args:
         name: of the CT; tables and charts begin with it.
     """
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
     activation = activation_by_slice(result)
-    ranges = {
-        Chart.EVIDENCE: _range_of(result.slice_evidence),
-        Chart.PROBABILITY: (0.0, 1.0),
-        Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN))),
-        Chart.ACTIVATION: (0.0, 1.0 + MARGIN),
-    }
+    ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
+    if result.slice_evidence is not None:
+        ranges[Chart.EVIDENCE] = _range_of(result.slice_evidence)
+    if result.slice_weight is not None:
+        ranges[Chart.WEIGHT] = _range_of(result.slice_weight)
+    if result.slice_probability is not None:
+        ranges[Chart.SLICE_PROBABILITY] = (0.0, 1.0)
+    if result.running_logit is not None:
+        ranges[Chart.PROBABILITY] = (0.0, 1.0)
+    if activation:
+        ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
     table = tables.add_table(
         scene,
         f"{name} chart",
         {
             POSITION: result.slice_positions_mm,
-            EVIDENCE: result.slice_evidence,
-            PROBABILITY: result.running_probability,
-            OPERATING_POINT: np.full(len(laa), result.model.operating_point.probability),
+            **tables.told(result, {EVIDENCE: result.slice_evidence}),
             LAA: laa,
             **activation,
         },
@@ -101,24 +120,26 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
     )
     bars = {
-        "evidence": _add_bars(scene, table, EVIDENCE, _("Evidence"), ORANGE),
-        "laa": _add_bars(scene, table, LAA, LAA, GREEN),
+        chart.value: _add_bars(scene, table, column, _bar_name(chart), colour)
+        for chart, (column, colour) in _BARS.items()
+        if chart in ranges
     }
-    running = _add_line(scene, table, PROBABILITY, _("Running probability"), BLUE, width=2)
-    running.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
-    running.SetMarkerSize(5)
-    point = _add_line(scene, table, OPERATING_POINT, _("Operating point"), GREY)
-    point.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
-    lines = {"probability": running, "operating_point": point}
-    lines |= {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
+    lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
+    if Chart.PROBABILITY in ranges:
+        running = _add_line(scene, table, PROBABILITY, _("Running probability"), BLUE, width=2)
+        running.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+        running.SetMarkerSize(5)
+        point = _add_line(scene, table, OPERATING_POINT, _("Operating point"), GREY)
+        point.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
+        lines |= {"probability": running, "operating_point": point}
     markers = {
         f"marker_{chart.value}": _add_line(scene, marker_table, chart.value, _("Shown slice"), MARKER_COLOUR, width=1.5)
-        for chart in Chart
+        for chart in ranges
     }
     series = {**bars, **lines, **markers}
     positions = _positions_range(result.slice_positions_mm)
     charts = {}
-    for chart in Chart:
+    for chart in (chart for chart in Chart if chart in ranges):
         in_chart = series_in(chart, series)
         node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _y_title(chart))
         node.XAxisRangeAutoOff()
@@ -136,11 +157,9 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
 def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) -> list[slicer.vtkMRMLPlotSeriesNode]:
     """Those of a result's series that a chart draws, the marker last."""
     names = {
-        Chart.EVIDENCE: ["evidence"],
         Chart.PROBABILITY: ["probability", "operating_point"],
-        Chart.LAA: ["laa"],
         Chart.ACTIVATION: [name for name in series if name in UNITS],
-    }[chart]
+    }.get(chart, [chart.value])
     return [series[name] for name in (*names, f"marker_{chart.value}") if name in series]
 
 
@@ -161,6 +180,18 @@ def activation_by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
     return shares
 
 
+_BARS = {
+    Chart.EVIDENCE: (EVIDENCE, ORANGE),
+    Chart.WEIGHT: (WEIGHT, PURPLE),
+    Chart.SLICE_PROBABILITY: (SLICE_PROBABILITY, BLUE),
+    Chart.LAA: (LAA, GREEN),
+}
+
+
+def _bar_name(chart: Chart) -> str:
+    return LAA if chart is Chart.LAA else chart.label()
+
+
 def _range_of(values: NDArray[np.float64]) -> tuple[float, float]:
     """What a chart of bars shows: all of them and zero, with a margin."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
@@ -178,6 +209,8 @@ def _positions_range(positions: NDArray[np.float64]) -> tuple[float, float]:
 def _title(chart: Chart) -> str:
     return {
         Chart.EVIDENCE: _("Evidence by slice"),
+        Chart.WEIGHT: _("Attention weight by slice (not evidence)"),
+        Chart.SLICE_PROBABILITY: _("Probability of each slice by itself"),
         Chart.PROBABILITY: _("Running probability (dashed: operating point)"),
         Chart.LAA: _("Low attenuation area by slice"),
         Chart.ACTIVATION: _("Activation by slice, each unit divided by its largest"),
@@ -187,6 +220,8 @@ def _title(chart: Chart) -> str:
 def _y_title(chart: Chart) -> str:
     return {
         Chart.EVIDENCE: _("Evidence (logit)"),
+        Chart.WEIGHT: _("Weight (sum 1)"),
+        Chart.SLICE_PROBABILITY: _("Probability"),
         Chart.PROBABILITY: _("Probability"),
         Chart.LAA: _("LAA%-950 (% of lung)"),
         Chart.ACTIVATION: _("Share of the largest"),

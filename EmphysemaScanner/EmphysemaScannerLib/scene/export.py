@@ -121,7 +121,7 @@ def arrange_views(nodes: ResultNodes, overlay: Overlay = Overlay.EVIDENCE) -> No
         node.SetFieldOfView(largest, largest, 1.0)
         node.JumpSliceByCentering(*(float(v) for v in point))
         logic.SetMRMLScene(None)
-    set_overlay(nodes, overlay)
+    set_overlay(nodes, overlay if overlay in nodes.overlays else None)
     show_charts(nodes)
     layout_logic.SetMRMLScene(None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
+from .charts import Chart
 from .result import ResultNodes
 from .tables import POSITION, PROBABILITY
 
@@ -24,9 +25,13 @@ def set_marker(nodes: ResultNodes, position_mm: float) -> None:
 def read_up_to(nodes: ResultNodes, count: int | None) -> None:
     """Let the chart of the running probability show the first slices only, as if the scan were still being read.
 
+    A result without a running probability stays as it is.
+
     Args:
         count: how many slices, in reading order; None for all.
     """
+    if Chart.PROBABILITY not in nodes.charts:
+        return
     whole = slicer.util.arrayFromTableColumn(nodes.slice_table, PROBABILITY)
     shown = slicer.util.arrayFromTableColumn(nodes.chart_table, PROBABILITY)
     read = np.arange(len(whole)) < (len(whole) if count is None else count)

@@ -73,8 +73,9 @@ class DisplayMap:
 
 
 def maps_of(result: ScanResult) -> dict[Overlay, OverlayMap]:
-    """The result's maps by what they show."""
-    return {Overlay.EVIDENCE: result.evidence, **{Overlay(name): m for name, m in result.activations.items()}}
+    """The result's maps by what they show; none for a model that reads no volume."""
+    evidence = {} if result.evidence is None else {Overlay.EVIDENCE: result.evidence}
+    return {**evidence, **{Overlay(name): m for name, m in result.activations.items()}}
 
 
 def display_grid(result: ScanResult) -> Grid:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import slicer
 import vtk
 
+from ..core.errors import RecordError
+from ..core.grid import Grid
 from ..core.result import OverlayMap, ScanResult
-from ..core.serialise import record_to_json, result_from_json
+from ..core.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, add_charts, series_in
 from .colours import COLOURS_ATTRIBUTE
 from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, lung_labels
-from .volumes import local_grid
+from .volumes import grid_of, local_grid, parent_to_world
 
 if TYPE_CHECKING:
     from ..core.attribution import Attribution  # needs PyTorch
 
 RECORD_ATTRIBUTE = "EmphysemaScanner.Record"
 RECORD_VERSION = "2"  # "1" had no maps and other charts
+PARTS_ATTRIBUTE = "EmphysemaScanner.Parts"  # names of those that every such result has
+GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the CT, canonical, in its own coordinates
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
 CT_ROLE = "EmphysemaScannerCT"
 PART_ROLE = "EmphysemaScannerPart_"  # followed by the part's name; kept in saved scenes
@@ -38,11 +44,11 @@ class ResultNodes:
     Attributes:
         ct: the CT that was scanned.
         record: text: the whole result as JSON; its attributes say probability, operating point and model.
-        overlays: volumes to lay over the CT; GRADIENT is there once it was computed.
+        overlays: volumes to lay over the CT, as far as the model has them; GRADIENT is there once it was computed.
         lungs: the lung mask, outlined, hidden at first.
         slice_table, densitometry_table: the numbers by slice and by region.
         chart_table, marker_table: what the charts draw.
-        charts: one for each ``Chart``, for they don't share an axis.
+        charts: those that the result has, in the order of ``Chart``, for they don't share an axis.
         series: what the charts are made of, by name.
     """
 
@@ -68,6 +74,10 @@ class ResultNodes:
 
 
 _SINGLE_PARTS = ("lungs", "slice_table", "densitometry_table", "chart_table", "marker_table")
+_PARTS_BEFORE_THEY_WERE_LISTED = (
+    OVERLAY + Overlay.EVIDENCE.value,
+    *(CHART + chart.value for chart in (Chart.EVIDENCE, Chart.PROBABILITY, Chart.LAA, Chart.ACTIVATION)),
+)
 
 
 def show_result(
@@ -106,11 +116,22 @@ def result_of(nodes: ResultNodes) -> ScanResult:
     Raises:
         RecordError: the record was damaged; says what to do.
     """
-    labels = lung_labels(nodes.lungs, nodes.ct, nodes.overlays[Overlay.EVIDENCE])
-    local = local_grid(nodes.overlays[Overlay.EVIDENCE]).resized(labels.shape)
-    result = result_from_json(nodes.record.GetText(), OverlayMap(labels, local))
+    coarse = _canonical_grid(nodes)
+    labels = lung_labels(nodes.lungs, nodes.ct, coarse)
+    result = result_from_json(nodes.record.GetText(), OverlayMap(labels, coarse.resized(labels.shape)))
     # Where the mask lay when the CT was scanned: both may have been moved by a transform since.
-    return dataclasses.replace(result, lung_mask=OverlayMap(labels, result.evidence.grid.resized(labels.shape)))
+    return dataclasses.replace(result, lung_mask=OverlayMap(labels, result.lung_fraction.grid.resized(labels.shape)))
+
+
+def _canonical_grid(nodes: ResultNodes) -> Grid:
+    """The box of the CT in its own coordinates, along the canonical axes."""
+    overlay = next(iter(nodes.overlays.values()), None)
+    if overlay is not None:
+        return local_grid(overlay)
+    try:
+        return grid_from_dict(json.loads(nodes.record.GetAttribute(GRID_ATTRIBUTE) or ""))
+    except (LookupError, TypeError, ValueError) as error:
+        raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
 
 
 def add_attribution(nodes: ResultNodes, attribution: Attribution) -> ResultNodes:
@@ -248,10 +269,18 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
         series=charts.series,
     )
     nodes.record.SetNodeReferenceID(CT_ROLE, ct.GetID())
+    nodes.record.SetAttribute(PARTS_ATTRIBUTE, " ".join(nodes.parts()))
+    nodes.record.SetAttribute(GRID_ATTRIBUTE, json.dumps(dataclasses.asdict(_local_canonical(result, ct))))
     for part, node in nodes.parts().items():
         nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
     _put_in_folder(scene, nodes, f"{name} emphysema scan")
     return nodes
+
+
+def _local_canonical(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> Grid:
+    """The grid of the lung mask in the CT's own coordinates: without its parent transform."""
+    matrix = np.linalg.inv(parent_to_world(ct)) @ result.lung_mask.grid.ijk_to_ras()
+    return grid_of(matrix, result.lung_mask.grid.shape, ct.GetName())
 
 
 def _add_record(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTextNode:
@@ -276,7 +305,9 @@ def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeN
     parts = parts_of(record)
     overlays = {overlay: parts[OVERLAY + overlay.value] for overlay in Overlay if OVERLAY + overlay.value in parts}
     charts = {chart: parts[CHART + chart.value] for chart in Chart if CHART + chart.value in parts}
-    if not parts.keys() >= set(_SINGLE_PARTS) or Overlay.EVIDENCE not in overlays or len(charts) < len(Chart):
+    listed = record.GetAttribute(PARTS_ATTRIBUTE)
+    expected = set(_PARTS_BEFORE_THEY_WERE_LISTED if listed is None else listed.split())
+    if not parts.keys() >= expected | set(_SINGLE_PARTS):
         return None
     series = {name[len(SERIES) :]: node for name, node in parts.items() if name.startswith(SERIES)}
     for chart, node in charts.items():

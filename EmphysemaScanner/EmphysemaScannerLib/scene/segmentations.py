@@ -30,16 +30,13 @@ def add_lungs(
 
 
 def lung_labels(
-    lungs: slicer.vtkMRMLSegmentationNode,
-    ct: slicer.vtkMRMLScalarVolumeNode,
-    overlay: slicer.vtkMRMLScalarVolumeNode,
+    lungs: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode, coarse: Grid
 ) -> NDArray[np.uint8]:
     """The lung mask that is in the scene, as a scan has it: 1 right, 2 left, on the CT's canonical grid.
 
     Args:
-        overlay: any overlay of the CT; its axes are the canonical ones.
+        coarse: covers the CT's box, in the CT's own coordinates, along the canonical axes.
     """
-    coarse = local_grid(overlay)
     ct_grid = local_grid(ct)
     cosines = np.abs(np.array(coarse.direction_lps).T @ np.array(ct_grid.direction_lps))
     slices, rows, columns = (ct_grid.shape[int(axis)] for axis in cosines.argmax(axis=1))

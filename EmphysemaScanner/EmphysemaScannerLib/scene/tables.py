@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import slicer
@@ -14,23 +14,41 @@ from ..core.result import ScanResult
 
 POSITION, EVIDENCE, PROBABILITY = "Position S (mm)", "Evidence (logit)", "Running probability"
 OPERATING_POINT, LAA = "Operating point", "LAA%-950"
+WEIGHT, SLICE_PROBABILITY = "Attention weight (not evidence)", "Probability of this slice by itself"
 
 
 def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
-    """One row for each slice, in the order in which the network's last unit read them."""
+    """One row for each slice, in reading order; columns as far as the model tells them."""
     return add_table(
         scene,
         name,
         {
             "Slice": result.slice_indices.astype(np.int32),  # 64 bit integers don't survive Slicer's table files
             POSITION: result.slice_positions_mm,
-            EVIDENCE: result.slice_evidence,
-            "Running logit": result.running_logit,
-            PROBABILITY: result.running_probability,
-            OPERATING_POINT: np.full(len(result.slice_indices), result.model.operating_point.probability),
+            **told(result, {EVIDENCE: result.slice_evidence, "Running logit": result.running_logit}),
             LAA: result.laa_950_by_slice_percent,
         },
     )
+
+
+def told(
+    result: ScanResult, first: Mapping[str, NDArray[np.float64] | None]
+) -> dict[str, NDArray[np.generic] | Sequence[str]]:
+    """Columns of what the model tells of each slice; those that it doesn't tell are left out.
+
+    Args:
+        first: columns that come before.
+    """
+    running = result.running_probability
+    point = None if running is None else np.full(len(running), result.model.operating_point.probability)
+    columns = {
+        **first,
+        PROBABILITY: running,
+        OPERATING_POINT: point,
+        WEIGHT: result.slice_weight,
+        SLICE_PROBABILITY: result.slice_probability,
+    }
+    return {title: values for title, values in columns.items() if values is not None}
 
 
 def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:

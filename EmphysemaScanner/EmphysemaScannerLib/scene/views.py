@@ -14,7 +14,7 @@ from .colours import ColourMap
 from .overlays import Overlay
 from .rendering import hide_all_in_3d
 from .result import ResultNodes, is_part_of_a_result
-from .tables import EVIDENCE, POSITION
+from .tables import POSITION
 from .volumes import ijk_to_world_ras
 
 LUNG_WINDOW, LUNG_LEVEL = 1400.0, -500.0  # HU
@@ -140,12 +140,27 @@ def use_lung_window(ct: slicer.vtkMRMLScalarVolumeNode) -> None:
 
 
 def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
-    """Put the charts into the plot views of the reading layout, as far as there are such views: evidence at the left.
+    """Put the charts into the plot views of the reading layout, as far as there are such views.
+
+    What the model tells of each slice is at the left; LAA%-950, where it tells nothing.
 
     Args:
-        right: the chart at the right.
+        right: the chart at the right; another, where the result has no such chart.
     """
-    _put_charts(nodes.ct.GetScene(), {EVIDENCE_PLOT: nodes.charts[Chart.EVIDENCE], CHOSEN_PLOT: nodes.charts[right]})
+    left, beside = _main_chart(nodes), nodes.charts[shown_chart(nodes, right)]
+    _put_charts(nodes.ct.GetScene(), {EVIDENCE_PLOT: nodes.charts[left], CHOSEN_PLOT: beside})
+
+
+def shown_chart(nodes: ResultNodes, wanted: Chart) -> Chart:
+    """The chart at the right: the one that is wanted, or, where there is no such chart, another than at the left."""
+    if wanted in nodes.charts:
+        return wanted
+    left = _main_chart(nodes)
+    return next((chart for chart in nodes.charts if chart is not left), left)
+
+
+def _main_chart(nodes: ResultNodes) -> Chart:
+    return next(iter(nodes.charts))
 
 
 def clear_charts(scene: slicer.vtkMRMLScene) -> None:
@@ -200,11 +215,17 @@ def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompo
 
 
 def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
-    """World RAS, mm, of the place with the most evidence, in either direction, in the slice of the highest bar."""
-    node = nodes.overlays[Overlay.EVIDENCE]
+    """World RAS, mm, of the place with the most evidence, in either direction, in the slice of the highest bar.
+
+    The middle of the lungs in that slice, where there is no evidence by place.
+    """
+    positions, heights = _by_slice(nodes)
+    position = positions[int(heights.argmax())]
+    node = nodes.overlays.get(Overlay.EVIDENCE)
+    if node is None:
+        right, anterior, _superior = lung_bounds(nodes).mean(axis=0)
+        return np.array([right, anterior, position])
     values, matrix = np.abs(slicer.util.arrayFromVolume(node)), ijk_to_world_ras(node)
-    evidence = np.abs(slicer.util.arrayFromTableColumn(nodes.slice_table, EVIDENCE))
-    position = slicer.util.arrayFromTableColumn(nodes.slice_table, POSITION)[int(evidence.argmax())]
     slices, rows, columns = values.shape
     first_centre = (matrix @ [(columns - 1) / 2, (rows - 1) / 2, 0.0, 1.0])[2]
     k = int(np.abs(first_centre + matrix[2, 2] * np.arange(slices) - position).argmin())
@@ -216,18 +237,29 @@ def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
 def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
     """World S positions, mm, of the axial planes with the most evidence in the lungs, most first.
 
-    They keep at least a tenth of the scan between them.
+    They keep at least a tenth of the scan between them. Of the highest bars, where there is no evidence by place.
     """
-    node = nodes.overlays[Overlay.EVIDENCE]
-    weight = np.abs(slicer.util.arrayFromVolume(node)).sum(axis=(1, 2))
+    node = nodes.overlays.get(Overlay.EVIDENCE)
+    if node is None:
+        positions, weight = _by_slice(nodes)
+    else:
+        columns, rows, slices = node.GetImageData().GetDimensions()
+        matrix = ijk_to_world_ras(node)
+        positions = [float((matrix @ [(columns - 1) / 2, (rows - 1) / 2, k, 1.0])[2]) for k in range(slices)]
+        weight = np.abs(slicer.util.arrayFromVolume(node)).sum(axis=(1, 2))
     apart = max(1, len(weight) // 10)
     chosen: list[int] = []
     for k in np.argsort(-weight, kind="stable"):
         if len(chosen) < count and all(abs(int(k) - other) >= apart for other in chosen):
             chosen.append(int(k))
-    columns, rows, _ = node.GetImageData().GetDimensions()
-    matrix = ijk_to_world_ras(node)
-    return [float((matrix @ [(columns - 1) / 2, (rows - 1) / 2, k, 1.0])[2]) for k in chosen]
+    return [positions[k] for k in chosen]
+
+
+def _by_slice(nodes: ResultNodes) -> tuple[list[float], NDArray[np.float64]]:
+    """S positions, mm, and heights of the bars of the main chart, in reading order."""
+    table = nodes.slice_table
+    heights = np.nan_to_num(np.abs(slicer.util.arrayFromTableColumn(table, _main_chart(nodes).column)))
+    return [float(position) for position in slicer.util.arrayFromTableColumn(table, POSITION)], heights
 
 
 def lung_bounds(nodes: ResultNodes) -> NDArray[np.float64]:

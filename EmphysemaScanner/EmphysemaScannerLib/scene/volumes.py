@@ -61,11 +61,24 @@ def local_grid(node: slicer.vtkMRMLVolumeNode) -> Grid:
     """
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    spacing, direction, origin = _geometry(slicer.util.arrayFromVTKMatrix(matrix), node.GetName())
     columns, rows, slices = node.GetImageData().GetDimensions()
+    return grid_of(slicer.util.arrayFromVTKMatrix(matrix), (slices, rows, columns), node.GetName())
+
+
+def grid_of(ijk_to_ras: NDArray[np.float64], shape: tuple[int, int, int], name: str) -> Grid:
+    """A grid from its 4 x 4 matrix.
+
+    Args:
+        shape: (slices, rows, columns).
+        name: of what lies there, for the error.
+
+    Raises:
+        GeometryError: the axes have no length or are not perpendicular.
+    """
+    spacing, direction, origin = _geometry(ijk_to_ras, name)
     x, y, z = (float(mm) for mm in spacing)
     return Grid(
-        shape=(slices, rows, columns),
+        shape=shape,
         spacing_mm=(z, y, x),
         origin_lps=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction_lps=tuple((float(k), float(j), float(i)) for i, j, k in direction),

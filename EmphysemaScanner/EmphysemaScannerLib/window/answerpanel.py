@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.result import ScanResult
-from ..engine import panel, wording
+from ..engine import panel
 from ..i18n import tr as _
 
 WARNINGS_AT_FIRST = 2  # more would push the probability out of sight on a small screen
@@ -39,7 +39,7 @@ class AnswerPanel:
         ui.warningsLabel.text = panel.warnings(result, WARNINGS_AT_FIRST)
         ui.warningsLabel.visible = bool(result.warnings)
         ui.probabilityLabel.text = panel.probability(result)
-        ui.verdictLabel.text = wording.verdict(result)
+        ui.verdictLabel.text = panel.verdict(result)
         ui.provenanceLabel.text = panel.provenance(result)
         ui.densitometryLabel.text = panel.densitometry(result)
         ui.resultCollapsibleButton.visible = True
@@ -51,13 +51,13 @@ class AnswerPanel:
         if result is None:
             return
         ui = self._ui
-        if count is None:
+        if count is None or result.running_probability is None:
             ui.probabilityLabel.text = panel.probability(result)
-            ui.verdictLabel.text = wording.verdict(result)
+            ui.verdictLabel.text = panel.verdict(result)
             return
         ui.probabilityLabel.text = panel.probability(result, float(result.running_probability[count - 1]))
         ui.verdictLabel.text = _("Playing: {count} of {slices} slices read so far.").format(
-            count=count, slices=len(result.slice_evidence)
+            count=count, slices=len(result.slice_indices)
         )
 
     def _on_more_warnings(self, _link: str = "") -> None:

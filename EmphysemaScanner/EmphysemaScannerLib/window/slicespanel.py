@@ -12,7 +12,7 @@ import vtk
 from slicer.util import VTKObservationMixin
 
 from ..core.result import ScanResult
-from ..engine import wording
+from ..engine import slicewords
 from ..i18n import tr as _
 from ..scene import marker, views
 from ..scene.result import ResultNodes
@@ -46,8 +46,7 @@ class SlicesPanel(VTKObservationMixin):
         ui.playButton.connect("toggled(bool)", self._on_play)
         ui.tellingTable.connect("cellClicked(int,int)", self._on_row)
         ui.tellingTable.connect("currentCellChanged(int,int,int,int)", self._on_row)
-        titles = [_("Position S (mm)"), _("Evidence (logit)"), _("Probability after it")]
-        styles.set_up_table(ui.tellingTable, titles)
+        styles.set_up_table(ui.tellingTable, [_("Position S (mm)")])
         ui.tellingTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self.clear()
 
@@ -64,6 +63,7 @@ class SlicesPanel(VTKObservationMixin):
         self.clear()
         self._nodes, self._result = nodes, result
         self._ui.slicesCollapsibleButton.visible = True
+        self._ui.playButton.visible = result.running_logit is not None
         self._fill_table(result)
         axial = nodes.ct.GetScene().GetSingletonNode(views.AXIAL_VIEW, "vtkMRMLSliceNode")
         if axial is not None:
@@ -101,15 +101,14 @@ class SlicesPanel(VTKObservationMixin):
     def _fill_table(self, result: ScanResult) -> None:
         table = self._ui.tellingTable
         telling = result.telling_slices(TELLING_SLICES)
+        positions = [f"{position:.0f}" for position in result.slice_positions_mm]
+        columns = {_("Position S (mm)"): positions, **slicewords.columns(result)}
+        table.setColumnCount(len(columns))
+        table.setHorizontalHeaderLabels(list(columns))
         table.setRowCount(len(telling))
-        for row, k in enumerate(telling):
-            texts = (
-                f"{result.slice_positions_mm[k]:.0f}",
-                f"{result.slice_evidence[k]:+.2f}",
-                wording.percent(float(result.running_probability[k])),
-            )
-            for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
+        for column, texts in enumerate(columns.values()):
+            for row, k in enumerate(telling):
+                item = qt.QTableWidgetItem(texts[k])
                 item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
 
@@ -129,12 +128,15 @@ class SlicesPanel(VTKObservationMixin):
         self._position = position
         marker.set_marker(nodes, position)
         k = int(np.abs(result.slice_positions_mm - position).argmin())
-        sentence = _("S {position} mm: evidence {evidence}, read as slice {number} of {slices}")
+        if result.running_logit is None:
+            sentence = _("S {position} mm: {what}; slice {number} of {slices} from the top")
+        else:
+            sentence = _("S {position} mm: {what}, read as slice {number} of {slices}")
         self._ui.positionLabel.text = sentence.format(
             position=f"{position:.0f}",
-            evidence=f"{result.slice_evidence[k]:+.2f}",
+            what=slicewords.of_slice(result, k),
             number=k + 1,
-            slices=len(result.slice_evidence),
+            slices=len(result.slice_indices),
         )
 
     def _on_press(self, interactor: Any, _event: str) -> None:
@@ -171,7 +173,7 @@ class SlicesPanel(VTKObservationMixin):
 
     def _on_tick(self) -> None:
         """One slice further, in the order in which the network's last unit reads."""
-        if self._nodes is None or self._result is None or self._count == len(self._result.slice_evidence):
+        if self._nodes is None or self._result is None or self._count == len(self._result.slice_indices):
             self._ui.playButton.checked = False
             return
         self._count += 1

@@ -22,6 +22,7 @@ from ..scene.result import ResultNodes, is_part_of_a_result, result_of
 from . import packages, samples, styles
 from .answerpanel import AnswerPanel
 from .batchpanel import BatchPanel
+from .choosers import Choosers
 from .modelpanel import ModelPanel
 from .readinglayout import ReadingLayout
 from .savepanel import SavePanel
@@ -53,6 +54,7 @@ class Window(VTKObservationMixin):
         self.work = Work(logic.cancel, self.update)
         self.answer = AnswerPanel(ui)
         self.models = ModelPanel(ui, self.settings, self._on_model)
+        self.choosers = Choosers(ui)
         self.slices = SlicesPanel(ui, self.answer.show_read_so_far)
         self.layout = ReadingLayout(ui.layoutButton, self._on_layout_shown)
         self.saving = SavePanel(ui)
@@ -117,6 +119,7 @@ class Window(VTKObservationMixin):
         if not node.modelPath.is_file():
             self._choose_shipped_model()
         self.models.fill(node.modelPath)
+        self._drawn = self._choice()
         self._take_up_result()
         self._drawn = self._choice()
         self.update()
@@ -162,7 +165,8 @@ class Window(VTKObservationMixin):
         ui.inputsCollapsibleButton.enabled = not busy
         ui.settingsCollapsibleButton.enabled = not busy
         has_result = self.nodes is not None
-        for button, usable in ((ui.scanButton, chosen), (ui.attributeButton, has_result), (ui.batchButton, True)):
+        has_overlays = has_result and bool(self.nodes.overlays)
+        for button, usable in ((ui.scanButton, chosen), (ui.attributeButton, has_overlays), (ui.batchButton, True)):
             if self.work.button is not button:
                 button.enabled = usable and not torch_missing and not busy
         if not busy:
@@ -173,9 +177,7 @@ class Window(VTKObservationMixin):
         ui.saveButton.toolTip = _("Write the chosen files into the folder.") if has_result else _("Scan a CT first.")
         ui.layoutButton.enabled = has_result or self.layout.is_shown
         ui.layoutButton.checked = self.layout.is_shown  # a saved scene brings its layout
-        wants_gradient = node is not None and node.overlay is Overlay.GRADIENT
-        has_gradient = has_result and Overlay.GRADIENT in self.nodes.overlays
-        ui.attributeButton.visible = (wants_gradient and not has_gradient) or self.work.button is ui.attributeButton
+        self.choosers.update(self.nodes, node and node.overlay, self.work.button is ui.attributeButton)
         self.models.show_caution(not has_result)  # with a result, the banner stands there
         ui.trainButton.enabled = self.training.running or not torch_missing
 
@@ -241,6 +243,7 @@ class Window(VTKObservationMixin):
         self.nodes = nodes
         self.answer.show(result)
         self.slices.show(nodes, result)
+        self.choosers.offer(nodes, self.node)
 
     def _forget(self) -> None:
         self.nodes = None
@@ -280,8 +283,9 @@ class Window(VTKObservationMixin):
             self._show_in_3d()
 
     def _show_in_3d(self) -> None:
-        overlay = self.node.overlay if self.node.overlay in self.nodes.overlays else Overlay.EVIDENCE
-        self.logic.showIn3D(self.nodes, overlay)
+        if self.nodes.overlays:
+            overlay = self.node.overlay if self.node.overlay in self.nodes.overlays else Overlay.EVIDENCE
+            self.logic.showIn3D(self.nodes, overlay)
 
     def _on_layout_shown(self) -> None:
         if self.nodes is not None:

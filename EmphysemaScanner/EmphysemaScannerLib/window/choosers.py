@@ -1,0 +1,69 @@
+"""What can be chosen of a result: the overlays and charts that it has, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+
+from ..i18n import tr as _
+from ..scene import views
+from ..scene.charts import Chart
+from ..scene.overlays import Overlay
+from ..scene.result import ResultNodes
+
+_FLAGS = -1  # below qt.Qt.UserRole: where the items of a combo box keep whether they can be chosen
+_ENABLED, _DISABLED = 33, 0  # qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
+
+
+class Choosers:
+    """The lists of overlays and charts, and the button of the gradient attribution.
+
+    Args:
+        ui: the window's widgets by name.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._tip = ui.attributeButton.toolTip
+
+    def offer(self, nodes: ResultNodes, parameters: Any) -> None:
+        """Offer what a result has; what is chosen and isn't there gives way to something that is.
+
+        Args:
+            nodes: the result.
+            parameters: the scene's parameter node.
+        """
+        # Gradient attribution can be computed for every model that has evidence by place.
+        overlays = {*nodes.overlays, *([Overlay.GRADIENT] if Overlay.EVIDENCE in nodes.overlays else [])}
+        _offer(self._ui.overlayComboBox, [overlay in overlays for overlay in Overlay])
+        _offer(self._ui.chartComboBox, [chart in nodes.charts for chart in Chart])
+        if overlays and parameters.overlay not in overlays:
+            parameters.overlay = Overlay.EVIDENCE
+        parameters.chart = views.shown_chart(nodes, parameters.chart)
+
+    def update(self, nodes: ResultNodes | None, wanted: Overlay | None, attributing: bool) -> None:
+        """Enable and show what depends on the result.
+
+        Args:
+            nodes: the result, if there is one.
+            wanted: the overlay that is chosen.
+            attributing: whether the gradient attribution is being computed.
+        """
+        ui = self._ui
+        nothing_to_draw = nodes is not None and not nodes.overlays
+        missing = wanted is Overlay.GRADIENT and not (nodes is not None and Overlay.GRADIENT in nodes.overlays)
+        ui.attributeButton.visible = missing or nothing_to_draw or attributing
+        ui.attributeButton.toolTip = (
+            _("This model reads densitometry and no voxels: there is no evidence by place and nothing to attribute.")
+            if nothing_to_draw
+            else self._tip
+        )
+        for widget in (ui.overlayComboBox, ui.overlay3DCheckBox):
+            widget.enabled = not nothing_to_draw
+
+
+def _offer(combo: Any, there: Sequence[bool]) -> None:
+    for index, known in enumerate(there):
+        combo.setItemData(index, _ENABLED if known else _DISABLED, int(qt.Qt.UserRole) + _FLAGS)

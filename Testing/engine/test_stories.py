@@ -1,0 +1,124 @@
+"""Report, tables and words of what each architecture tells: each honest about what it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html import unescape
+
+import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.core.result import ScanResult, SliceStory
+from EmphysemaScannerLib.core.scan import scan
+from EmphysemaScannerLib.engine import panel, slicewords
+from EmphysemaScannerLib.engine.case import Case
+from EmphysemaScannerLib.engine.chart import slice_chart
+from EmphysemaScannerLib.engine.pdfpages import Pages
+from EmphysemaScannerLib.engine.pdfreport import render_pdf
+from EmphysemaScannerLib.engine.report import render_report
+from EmphysemaScannerLib.engine.summary import print_card, print_scan
+from EmphysemaScannerLib.engine.tablefiles import slices_csv
+from everymodel import model_of
+from rich.console import Console
+
+PANELS = {
+    "conv_lstm": ["", "Evidence of each slice", "Running probability", "LAA%-950"],
+    "mil_product": ["", "Each slice by itself", "LAA%-950"],
+    "mil_attention": ["", "Attention weight", "Each slice by itself", "LAA%-950"],
+    "cnn3d": ["", "LAA%-950"],
+    "laa950_logistic": ["", "LAA%-950"],
+}
+WORDS = {
+    "conv_lstm": "A bar is what a slice added to the model's logit",
+    "mil_product": "it was never told which slices of a CT hold disease",
+    "mil_attention": "says how much a slice counts and is not evidence",
+    "cnn3d": "reads the volume as a whole and tells nothing slice by slice",
+    "laa950_logistic": "reads no picture, only densitometry of both lungs (LAA%-950, logistic)",
+}
+COLUMNS = {
+    "conv_lstm": ["evidence", "running_logit", "running_probability"],
+    "mil_product": ["slice_probability"],
+    "mil_attention": ["attention_weight", "slice_probability"],
+    "cnn3d": [],
+    "laa950_logistic": [],
+}
+NAMES = pytest.mark.parametrize("name", sorted(PANELS))
+
+
+@pytest.fixture(scope="module")
+def results(chest: sitk.Image) -> dict[str, ScanResult]:
+    return {name: scan(chest, model_of(name), source="phantom") for name in PANELS}
+
+
+@NAMES
+def test_the_report_says_what_the_model_tells(
+    chest: sitk.Image, results: dict[str, ScanResult], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(chest, results[name])
+    lines: list[str] = []
+    draw = Pages.line
+
+    def line(self: Pages, text: str, *position: float, **style: str) -> None:
+        lines.append(text.replace("\N{NO-BREAK SPACE}", " "))
+        draw(self, text, *position, **style)
+
+    monkeypatch.setattr(Pages, "line", line)
+    assert render_pdf(case).startswith(b"%PDF-")
+    page, pdf = (" ".join(text.split()) for text in (unescape(render_report(case)), " ".join(lines)))
+    for text in (page, pdf):
+        assert WORDS[name] in text
+        assert ("coloured cells" in text) is (results[name].evidence is not None)
+        assert ("Where the evidence lies" in text) is (results[name].evidence is not None)
+        assert ("voxels, window" in text) is (name != "laa950_logistic")
+    others = [words for other, words in WORDS.items() if other != name]
+    assert not any(words in page for words in others)
+
+
+@NAMES
+def test_the_chart_has_a_panel_for_what_is_known_and_no_other(
+    chest: sitk.Image, results: dict[str, ScanResult], name: str
+) -> None:
+    figure = slice_chart(Case(chest, results[name]))
+    assert [axes.get_title() for axes in figure.axes] == PANELS[name]
+
+
+@NAMES
+def test_the_table_of_slices_has_the_columns_of_the_story(results: dict[str, ScanResult], name: str) -> None:
+    result = results[name]
+    rows = list(csv.DictReader(io.StringIO(slices_csv(result))))
+    assert list(rows[0]) == ["read", "slice", "position_mm", *COLUMNS[name], "laa_950_percent"]
+    assert len(rows) == 35
+    assert [row["read"] for row in rows] == [str(n) for n in range(1, 36)]
+    if result.slice_weight is not None:
+        assert [float(row["attention_weight"]) for row in rows] == result.slice_weight.tolist()
+    if result.slice_probability is not None:
+        assert [float(row["slice_probability"]) for row in rows] == result.slice_probability.tolist()
+
+
+@NAMES
+def test_a_slice_is_put_into_words_as_what_it_is(results: dict[str, ScanResult], name: str) -> None:
+    result = results[name]
+    said = slicewords.of_slice(result, 17)
+    expected = {
+        SliceStory.EVIDENCE: "evidence ",
+        SliceStory.PROBABILITY: "probability of this slice by itself ",
+        SliceStory.WEIGHT: "attention weight ",
+        SliceStory.NONE: "LAA%-950 ",
+    }[result.story]
+    assert said.startswith(expected)
+    assert ("(not evidence)" in said) is (result.story is SliceStory.WEIGHT)
+    assert all(len(texts) == 35 for texts in slicewords.columns(result).values())
+
+
+@NAMES
+def test_terminal_and_window_say_what_the_model_can_tell(results: dict[str, ScanResult], name: str, tmp_path) -> None:
+    result = results[name]
+    console = Console(file=io.StringIO(), width=200)
+    print_scan(console, result, tmp_path)
+    print_card(console, result.model)
+    printed = " ".join(console.file.getvalue().split())
+    story = slicewords.story(result)
+    assert bool(story) is (result.story is not SliceStory.EVIDENCE)
+    assert story in " ".join(printed.replace("│", " ").split())
+    assert ("densitometry of both lungs" in printed) is (name == "laa950_logistic")
+    assert panel.verdict(result).count("<br>") == bool(story)
