@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from .answers import Answer, answer
 from .checks import check_image, doubts
-from .densitometry import measure_regions
-from .grid import Grid, area_average, canonical
+from .densitometry import LungDensities, measure_lungs
+from .grid import Grid, area_average, canonical_view
 from .lungs import segment_lungs
 from .modelfile import Model
 from .networks import ARCHITECTURES
@@ -47,18 +47,16 @@ def scan(
     progress(0.0, "Checking the image")
     with _timed(timings, "check"):
         check_image(image)
-        oriented = canonical(image)
-        hu = sitk.GetArrayViewFromImage(oriented)  # (slices, rows, columns)
-        ct_grid = Grid.of_image(oriented)
+        hu, ct_grid = canonical_view(image)
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
-        labels = segment_lungs(oriented)
+        labels = segment_lungs(image)
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
-        densitometry = measure_regions(hu, labels, ct_grid.spacing_mm)
-        warnings = doubts(oriented, labels)
+        lungs = measure_lungs(hu, labels, ct_grid.spacing_mm)
+        densitometry, warnings = lungs.regions, doubts(image, labels)
 
     progress(0.5, "Averaging onto the network's grid")
     card, network = model.card, model.network
@@ -66,8 +64,8 @@ def scan(
     device = next(network.parameters()).device
     with _timed(timings, "resampling"):
         grid = ct_grid.resized(preprocessing.shape)
-        lung_fraction = area_average(labels > 0, preprocessing.shape)
-        laa_by_slice = _laa_by_slice(hu, labels, preprocessing.shape[0])
+        lung_fraction = area_average(labels, preprocessing.shape, at_most=1)
+        laa_by_slice = _laa_by_slice(lungs, preprocessing.shape[0])
         if not known.reads_densitometry:
             network_input = preprocessing.normalise(preprocessing.average(hu))
 
@@ -117,11 +115,9 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(hu: NDArray[np.number], labels: NDArray[np.uint8], slices: int) -> NDArray[np.float64]:
+def _laa_by_slice(lungs: LungDensities, slices: int) -> NDArray[np.float64]:
     """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior."""
-    lung = labels > 0
-    voxels = lung.sum((1, 2))
-    low = ((hu < -950) & lung).sum((1, 2))
+    voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
     owner = np.minimum((np.arange(len(voxels)) + 0.5) * slices // len(voxels), slices - 1).astype(int)
     total = np.bincount(owner, voxels, slices)
     counts = np.bincount(owner, low, slices)
