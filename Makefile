@@ -4,10 +4,11 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint screenshots setup clean
+.PHONY: help demo compare test lint screenshots setup clean
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
+	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
 	@echo "make test   style, types and tests"
 	@echo "make lint   style and types only"
 	@echo "make screenshots  pictures of the window's panel in each state, light and dark; in build/screenshots/"
@@ -18,6 +19,9 @@ demo:
 	@echo "Scanning a real chest CT (LIDC-IDRI-0001), then the same anatomy with simulated emphysema, into demo-output/ (the first call sets up .venv, a few minutes)."
 	@$(MAKE) -s --no-print-directory setup
 	@$(VENV)/bin/emphysema-scanner demo --out demo-output
+
+compare: $(READY)
+	scripts/compare build/compare
 
 test: lint
 	$(VENV)/bin/pytest
