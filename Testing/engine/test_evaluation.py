@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.engine.evaluation import Predictions
-from EmphysemaScannerLib.engine.traincommand import calibrate
 from sklearn.metrics import roc_auc_score
 
 
@@ -60,16 +58,3 @@ def test_sensitivity_and_specificity_count_and_have_wilsons_interval() -> None:
     middle, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     bounds = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
     assert (sensitivity.low, sensitivity.high) == pytest.approx(bounds, abs=1e-6)
-
-
-def test_calibration_keeps_the_order_and_makes_overconfident_probabilities_true() -> None:
-    """Logits three times too large are scaled back; the dense layer carries it."""
-    rng = np.random.default_rng(0)
-    truth = rng.normal(0, 1.5, 4000)
-    labels = (rng.random(4000) < 1 / (1 + np.exp(-truth))).astype(int)
-    network = ConvLSTMNetwork(width=1, image_size=16)
-    weight, bias = network.dense.weight.detach().clone(), network.dense.bias.item()
-    calibrate(network, Predictions(labels, 1 / (1 + np.exp(-(3 * truth + 1)))))
-    scale = (network.dense.weight / weight).mean().item()
-    assert scale == pytest.approx(1 / 3, abs=0.03)
-    assert network.dense.bias.item() == pytest.approx(scale * (bias - 1), abs=0.1)

@@ -1,88 +1,193 @@
-"""Training: it learns, resumes, keeps frozen units, and refuses what cannot be trained with."""
+"""Training: every architecture learns, a run resumes where it died, and what cannot be trained with is refused."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from EmphysemaScannerLib.core import modelfile
+from EmphysemaScannerLib.core import modelfile, networks
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
-from EmphysemaScannerLib.core.manifest import CohortRow, read_manifest
+from EmphysemaScannerLib.core.errors import EmphysemaScannerError
+from EmphysemaScannerLib.core.manifest import CohortRow, ManifestError, read_manifest
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.engine.cache import VolumeCache
+from EmphysemaScannerLib.engine.learner import Learner
+from EmphysemaScannerLib.engine.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
+from EmphysemaScannerLib.engine.statistics import fit_temperature
 from EmphysemaScannerLib.engine.traincommand import train_model
-from EmphysemaScannerLib.engine.training import Learner, Plan, TrainingError, Volumes, enlarge, give_long_memory, train
+from EmphysemaScannerLib.engine.training import enlarge, give_long_memory, train
+from EmphysemaScannerLib.engine.trainingwatch import read_training
+from EmphysemaScannerLib.engine.volumes import TrainingOrder, TuningOrder, Volumes
+from tinycohort import write_cohort
 
 SMALL = Preprocessing(shape=(6, 32, 32))
+QUICK = Plan(epochs=12, learning_rate=3e-3, patience=99)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 
-def write_cohort(folder: Path, preprocessing: Preprocessing, count: int = 8) -> Path:
-    """Dark squares in grey volumes are the disease; the manifest has both splits."""
-    rng = np.random.default_rng(0)
-    lines = ["volume,label,patient,split,lesions"]
-    for k in range(count):
-        label, split = k % 2, "tune" if k >= count // 2 else "train"
-        hu = rng.normal(-800, 10, preprocessing.shape).astype(np.int16)
-        lesions = np.zeros(preprocessing.shape, np.uint8)
-        if label:
-            lesions[:, 8:24, 8:24] = 255
-            hu[lesions > 0] = -1000
-        for name, array in ((f"{k}.nrrd", hu), (f"{k}-lesions.nrrd", lesions)):
-            sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / name))
-        lines.append(f"{k}.nrrd,{label},patient{k},{split},{k}-lesions.nrrd")
-    (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
-    return folder / "manifest.csv"
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """More would wait for each other longer than these networks take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[CohortRow, ...]:
-    return read_manifest(write_cohort(tmp_path, SMALL))
+    return read_manifest(write_cohort(tmp_path, SMALL.shape, train=4, tune=4))
 
 
-def logits(network: ConvLSTMNetwork, rows: tuple[CohortRow, ...]) -> torch.Tensor:
+def run(rows: tuple[CohortRow, ...] | list[CohortRow], plan: Plan, out: Path, **options: object) -> ConvLSTMNetwork:
+    torch.manual_seed(0)
+    network = ConvLSTMNetwork(width=2, image_size=SMALL.shape[1])
+    train(network, "conv_lstm", SMALL, rows, plan, out, progress_bar=False, **options)
+    return network
+
+
+def told_apart(network: torch.nn.Module, architecture: str, preprocessing: Preprocessing, rows: object) -> bool:
     network.eval()
-    inputs = [torch.from_numpy(SMALL.apply(sitk.ReadImage(str(row.volume)))[0])[:, None] for row in rows]
+    cache = VolumeCache()
+    inputs = torch.stack([cache.network_input(row, architecture, preprocessing) for row in rows])
     with torch.inference_mode():
-        return network(torch.stack(inputs)).logit
+        answers = network(inputs).logit
+    sick = torch.tensor([row.label == 1 for row in rows])
+    return bool(answers[sick].min() > answers[~sick].max())
 
 
 @pytest.mark.parametrize(
     "plan",
-    [
-        Plan(epochs=12, learning_rate=3e-3, patience=99),
-        Plan(epochs=12, learning_rate=3e-3, lesion_weight=1.0, long_memory=True, patience=99),
-    ],
+    [QUICK, dataclasses.replace(QUICK, lesion_weight=1.0, long_memory=True)],
     ids=["volume labels alone", "with lesion maps"],
 )
-def test_a_network_learns_to_tell_the_sick_from_the_well(
+def test_a_conv_lstm_learns_to_tell_the_sick_from_the_well(
     rows: tuple[CohortRow, ...], tmp_path: Path, plan: Plan
 ) -> None:
     torch.manual_seed(0)
     network = ConvLSTMNetwork(width=4, image_size=32)
-    train(network, SMALL, rows, plan, tmp_path / "run", progress_bar=False)
-    answers = logits(network, rows)
-    sick = torch.tensor([row.label == 1 for row in rows])
-    assert answers[sick].min() > answers[~sick].max()
+    outcome = train(network, "conv_lstm", SMALL, rows, plan, tmp_path / "run", progress_bar=False)
+    assert told_apart(network, "conv_lstm", SMALL, rows)
+    assert outcome.best_auc == 1
+    assert 1 <= outcome.best_epoch <= outcome.epochs == 12
+    assert outcome.precision == "32-true"
+
+
+@pytest.mark.parametrize("architecture", [name for name in networks.ARCHITECTURES if name != "conv_lstm"])
+def test_every_other_architecture_is_trained_by_the_same_command(tmp_path: Path, architecture: str) -> None:
+    grid = Preprocessing(shape=(16, 16, 16))  # the least that a 3D CNN can halve four times
+    manifest = write_cohort(tmp_path, grid.shape, train=8, tune=4, side=8)
+    reads_densitometry = networks.ARCHITECTURES[architecture].reads_densitometry
+    if reads_densitometry:
+        lines = manifest.read_text().splitlines()
+        figures = ["laa_950_percent,perc15_hu", *(f"{k % 2 * 20 + k},{-900 - k % 2 * 60 - k}" for k in range(12))]
+        manifest.write_text("\n".join(f"{line},{more}" for line, more in zip(lines, figures, strict=True)))
+    plan = Plan(epochs=10, learning_rate=1e-2, batch_size=8, patience=99)
+    width = None if reads_densitometry else 4
+    path = train_model([manifest], tmp_path / "run", plan, architecture=architecture, width=width, preprocessing=grid)
+    assert path is not None
+    model = modelfile.load(path)
+    assert model.card.architecture == architecture
+    curves = read_training(tmp_path / "run")
+    assert f"validation AUC {max(curves.val_auc):.3f}" in model.card.training_data
+    if reads_densitometry:
+        assert told_apart(model.network, architecture, grid, read_manifest(manifest))
+        assert curves.val_auc == (1.0,)
+    else:
+        assert curves.train_loss[-1] < 0.9 * curves.train_loss[0]
 
 
 def test_the_volumes_that_are_learned_from_are_those_in_the_files(tmp_path: Path) -> None:
-    preprocessing = Preprocessing()
-    rows = read_manifest(write_cohort(tmp_path, preprocessing, count=4))
-    volumes = Volumes(rows, preprocessing, Plan(), augment=False)
-    for row, hu, lesions in zip(rows, volumes.hu, volumes.lesions, strict=True):
+    rows = read_manifest(write_cohort(tmp_path, SMALL.shape, train=2, tune=2, step_hu=-100))
+    plan = Plan(lesion_weight=1.0)
+    volumes = Volumes(rows, SMALL, plan, augment=False, cache=VolumeCache(), in_memory=True)
+    for k, row in enumerate(rows):
+        hu, lesions = volumes.read(k)
         assert np.array_equal(hu, sitk.GetArrayFromImage(sitk.ReadImage(str(row.volume))))
         assert np.array_equal(lesions, sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions))))
+        x, label, shown, number = volumes[0, k]
+        assert torch.equal(x[:, 0], torch.from_numpy(SMALL.normalise(hu.astype(np.float32))))
+        assert (label, number) == (row.label, k)
+        assert np.array_equal(shown, lesions)
+    for row in rows:
+        row.volume.unlink()
+    assert volumes[0, 0][0].shape == (6, 1, 32, 32)
 
 
-def test_a_run_that_died_goes_on_after_its_last_whole_epoch(
+def test_what_is_shown_depends_on_seed_epoch_and_volume_alone(rows: tuple[CohortRow, ...]) -> None:
+    plan = Plan(crop=16, lesion_weight=1.0)
+    volumes = Volumes(rows, SMALL, plan, augment=True, cache=VolumeCache())
+    first = volumes[3, 1]
+    torch.manual_seed(5)
+    again = Volumes(rows, SMALL, plan, augment=True, cache=VolumeCache())[3, 1]
+    assert all(torch.equal(a, b) for a, b in zip(first[:3], again[:3], strict=True))
+    others = [volumes[4, 1], Volumes(rows, SMALL, dataclasses.replace(plan, seed=2), True, VolumeCache())[3, 1]]
+    assert not any(torch.equal(first[0], other[0]) for other in others)
+
+
+def test_the_steps_are_the_same_for_any_number_of_processes() -> None:
+    labels = [k % 3 == 0 for k in range(26)]
+    plan = Plan(batch_size=4)
+    whole = TrainingOrder(labels, plan)
+    halves = [TrainingOrder(labels, plan, rank, 2) for rank in (0, 1)]
+    for order in (whole, *halves):
+        order.set_epoch(7)
+    alone, parts = list(whole), [list(half) for half in halves]
+    assert len(alone) == len(whole) == 24
+    assert len({k for _, k in alone}) == 24
+    assert [len(part) for part in parts] == [12, 12] == [len(half) for half in halves]
+    for step in range(6):
+        together = [shown for part in parts for shown in part[2 * step : 2 * step + 2]]
+        assert sorted(together) == sorted(alone[4 * step : 4 * step + 4])
+    whole.set_epoch(8)
+    assert [k for _, k in whole] != [k for _, k in alone]
+
+
+def test_sampling_shows_both_classes_equally_often_and_every_rare_volume() -> None:
+    labels = [0] * 20 + [1] * 5
+    order = list(TrainingOrder(labels, Plan(batch_size=4, balance=Balance.SAMPLE)))
+    for step in range(6):
+        assert sorted(labels[k] for _, k in order[4 * step : 4 * step + 4]) == [0, 0, 1, 1]
+    times = Counter(k for _, k in order)
+    assert all(2 <= times[k] <= 3 for k in range(20, 25))
+    assert all(times[k] <= 1 for k in range(20))
+
+
+def test_the_parts_of_the_tuning_split_are_equally_long_and_hold_it_all() -> None:
+    for count, ranks in ((5, 2), (8, 4), (3, 4), (1, 3)):
+        parts = [[k for _, k in TuningOrder(count, rank, ranks)] for rank in range(ranks)]
+        assert len({len(part) for part in parts}) == 1
+        assert {k for part in parts for k in part} == set(range(count))
+
+
+def test_weighted_classes_count_the_same_in_the_loss() -> None:
+    class Says(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.logit = x
+            return self
+
+    learner = Learner(Says(), Plan(), 1, (4 / 6, 4 / 2))
+    label = torch.tensor([1.0, 0, 0, 0])
+    assert learner.loss((torch.zeros(4), label, label, label)) == pytest.approx(math.log(2))
+    wrong_positive = learner.loss((torch.tensor([-2.0, 0, 0, 0]), label, label, label)) - math.log(2)
+    wrong_negatives = learner.loss((torch.tensor([0, 2.0, 2, 2]), label, label, label)) - math.log(2)
+    assert wrong_positive == pytest.approx(float(wrong_negatives))
+
+
+def test_a_run_that_died_goes_on_after_its_last_whole_epoch_to_the_same_weights(
     rows: tuple[CohortRow, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(epochs=3, learning_rate=1e-3, patience=99)
+    undisturbed = run(rows, plan, tmp_path / "undisturbed").state_dict()
     begun: list[int] = []
 
     def dies_in_the_second(learner: Learner) -> None:
@@ -92,18 +197,63 @@ def test_a_run_that_died_goes_on_after_its_last_whole_epoch(
 
     monkeypatch.setattr(Learner, "on_train_epoch_start", dies_in_the_second)
     with pytest.raises(RuntimeError, match="power cut"):
-        train(ConvLSTMNetwork(2, 32), SMALL, rows, plan, tmp_path / "run", progress_bar=False)
-    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
-    resumed: list[bool] = []
-
-    def compare(learner: Learner) -> None:
-        begun.append(learner.current_epoch)
-        resumed.append(all(torch.equal(value, kept[name]) for name, value in learner.state_dict().items()))
-
-    monkeypatch.setattr(Learner, "on_train_epoch_start", compare)
-    train(ConvLSTMNetwork(2, 32), SMALL, rows, plan, tmp_path / "run", progress_bar=False)
+        run(rows, plan, tmp_path / "run")
+    torch.manual_seed(99)
+    resumed = ConvLSTMNetwork(2, 32)  # its fresh weights don't matter
+    train(resumed, "conv_lstm", SMALL, rows, plan, tmp_path / "run", progress_bar=False)
     assert begun == [0, 1, 1, 2]
-    assert resumed == [True, False]
+    assert all(torch.equal(value, undisturbed[name]) for name, value in resumed.state_dict().items())
+    assert read_training(tmp_path / "run") == read_training(tmp_path / "undisturbed")
+
+
+def test_a_run_ends_when_it_gets_no_better_and_repeating_it_trains_no_more(
+    rows: tuple[CohortRow, ...], tmp_path: Path
+) -> None:
+    plan = Plan(epochs=20, learning_rate=1e-12, patience=2)  # it learns nothing
+    first = run(rows, plan, tmp_path / "run").state_dict()
+    curves = read_training(tmp_path / "run")
+    assert curves.epoch == 1 + int(np.argmax(curves.val_auc)) + 2 < 20
+    kept = {path.name for path in (tmp_path / "run").iterdir() if path.suffix in (".pt", ".ckpt", ".part")}
+    assert kept == {"last.ckpt", f"best-{curves.epoch - 2}.pt"}
+    again = run(rows, plan, tmp_path / "run").state_dict()
+    assert read_training(tmp_path / "run") == curves
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
+def test_neither_mixed_precision_nor_ways_of_reading_stop_it_from_learning(
+    rows: tuple[CohortRow, ...], tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(QUICK, epochs=2)
+    plain = run(rows, plan, tmp_path / "plain").state_dict()
+    hardware = Hardware(workers=1, in_memory=True)
+    same = run(rows, plan, tmp_path / "workers", hardware=hardware).state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in plain.items())
+    half = run(rows, dataclasses.replace(plan, precision=MixedPrecision.BFLOAT16), tmp_path / "half").state_dict()
+    assert all(value.isfinite().all() for value in half.values())
+    assert not torch.equal(half["dense.weight"], plain["dense.weight"])
+    with pytest.raises(TrainingError, match="NVIDIA"):
+        run(rows, dataclasses.replace(plan, precision=MixedPrecision.FLOAT16), tmp_path / "gpu")
+
+
+def test_a_full_disk_leaves_the_last_whole_epoch_and_no_half_file(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    plan = Plan(epochs=2, learning_rate=1e-3, patience=99)
+    run(rows, plan, tmp_path / "undisturbed")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_disk(_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # less than a checkpoint
+
+    out = tmp_path / "run"
+    try:
+        with pytest.raises(TrainingError, match="free space there and repeat"):
+            run(rows, plan, out, on_epoch=fill_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert not [path for path in out.iterdir() if path.name.endswith(".part")]
+    run(rows, plan, out)
+    assert read_training(out) == read_training(tmp_path / "undisturbed")
 
 
 def test_an_enlarged_network_says_of_a_repeated_picture_what_the_small_one_said_of_one() -> None:
@@ -128,25 +278,88 @@ def test_long_memory_keeps_more_of_the_first_slices() -> None:
 
 def test_what_cannot_be_trained_with_is_refused(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
     healthy = [row for row in rows if not row.label]
+    out = tmp_path / "run"
     with pytest.raises(TrainingError, match="both labels"):
-        train(ConvLSTMNetwork(2, 32), SMALL, healthy, Plan(), tmp_path)
+        run(healthy, Plan(), out)
     bare = [dataclasses.replace(row, lesions=None) for row in rows]
-    with pytest.raises(TrainingError, match="lesion map"):
-        train(ConvLSTMNetwork(2, 32), SMALL, bare, Plan(lesion_weight=1), tmp_path)
+    with pytest.raises(TrainingError, match=r"line 3.*lesion map"):
+        run(bare, Plan(lesion_weight=1), out)
     for wrong in ({"crop": 17, "lesion_weight": 1.0}, {"crop": 64}):
         with pytest.raises(TrainingError):
             Plan(**wrong)
+    with pytest.raises(TrainingError, match="lesion weight and long memory"):
+        Plan(lesion_weight=1, long_memory=True).check_architecture("mil_max")
 
 
-def test_the_command_writes_a_model_that_opens_with_its_own_operating_point(tmp_path: Path) -> None:
-    manifest = write_cohort(tmp_path, Preprocessing(shape=(35, 128, 128)), count=4)
+def test_volumes_that_are_missing_or_damaged_are_named_by_line(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
+    rows[2].volume.write_bytes(b"not an image")
+    with pytest.raises(TrainingError, match=r"^manifest\.csv, line 4: .*2\.nrrd"):
+        run(rows, Plan(epochs=1), tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"^manifest\.csv, line 4: .*2\.nrrd"):
+        run(rows, Plan(epochs=1), tmp_path / "run", hardware=Hardware(workers=1))
+    rows[2].volume.unlink()
+    with pytest.raises(ManifestError, match=r"manifest\.csv, line 4"):
+        run(rows, Plan(epochs=1), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_with_another_run_is_refused(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
+    run(rows, Plan(epochs=1), tmp_path / "run")
+    for plan in (Plan(epochs=1, seed=2), Plan(epochs=1, balance=Balance.NONE)):
+        with pytest.raises(TrainingError, match="instead of"):
+            run(rows, plan, tmp_path / "run")
+    with pytest.raises(TrainingError, match="cohort"):
+        run([dataclasses.replace(row, label=1 - row.label) for row in rows], Plan(epochs=1), tmp_path / "run")
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "model.safetensors").write_bytes(b"precious")
+    with pytest.raises(TrainingError, match=r"model\.safetensors"):
+        run(rows, Plan(epochs=1), tmp_path / "strange")
+    assert (tmp_path / "strange" / "model.safetensors").read_bytes() == b"precious"
+
+
+def test_a_training_whose_loss_explodes_says_so(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="smaller learning rate"):
+        run(rows, Plan(epochs=3, learning_rate=1e30, patience=99), tmp_path / "run")
+
+
+def test_the_command_writes_a_model_that_opens_with_its_own_temperature_and_operating_point(tmp_path: Path) -> None:
+    grid = Preprocessing(shape=(4, 32, 32), window_low_hu=-1000)
+    manifest = write_cohort(tmp_path, grid.shape, train=4, tune=8)
     texts = tmp_path / "card.json"
-    texts.write_text('{"name": "squares", "citations": ["none"]}', encoding="utf-8")
-    plan = Plan(epochs=1, batch_size=2, crop=16, lesion_weight=1.0)
-    path = train_model([manifest], tmp_path / "run", plan, 2, None, texts)
+    texts.write_text('{"name": "squares", "training_data": "Squares.", "citations": ["none"]}', encoding="utf-8")
+    plan = Plan(epochs=3, batch_size=2, crop=16, lesion_weight=1.0)
+    path = train_model([manifest], tmp_path / "run", plan, width=2, texts=texts, preprocessing=grid)
+    assert path is not None
     model = modelfile.load(path)
     assert model.card.name == "squares"
     assert model.card.demonstration
-    assert "2 volumes of the tuning split" in model.card.operating_point.source
+    assert model.card.training_data.startswith("Squares. Trained from volume labels and lesion maps for 3 epochs")
+    assert "seed 1" in model.card.training_data
+    assert model.card.preprocessing == grid
+    assert "8 volumes of the tuning split" in model.card.operating_point.source
     assert isinstance(model.network, ConvLSTMNetwork)
-    assert model.network.image_size == 128
+    assert model.network.image_size == 32
+    tune = [row for row in read_manifest(manifest) if row.split == "tune"]
+    inputs = torch.stack([VolumeCache().network_input(row, "conv_lstm", grid) for row in tune])
+    with torch.inference_mode():
+        logits = model.network(inputs).logit.double().numpy()
+    assert model.card.temperature == pytest.approx(fit_temperature(logits, [row.label for row in tune]), rel=1e-3)
+
+
+def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
+    grid = Preprocessing(shape=(4, 16, 16))
+    manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4, side=8)
+    plan = Plan(epochs=1, learning_rate=1e-12)
+    first = train_model([manifest], tmp_path / "a", plan, architecture="mil_mean", width=2, preprocessing=grid)
+    second = train_model([manifest], tmp_path / "b", plan, start=first)
+    assert first is not None
+    assert second is not None
+    before, after = modelfile.load(first), modelfile.load(second)
+    assert after.card.architecture == "mil_mean"
+    assert after.card.preprocessing == grid
+    for (name, old), new in zip(before.network.named_parameters(), after.network.parameters(), strict=True):
+        assert torch.allclose(old, new, atol=1e-6), name
+    for options, why in (({"architecture": "mil_max"}, "is a mil_mean"), ({"width": 3}, "its own width")):
+        with pytest.raises(EmphysemaScannerError, match=why):
+            train_model([manifest], tmp_path / "c", plan, start=first, **options)
+    assert json.loads((tmp_path / "b" / "plan.json").read_text())["architecture"] == "mil_mean"

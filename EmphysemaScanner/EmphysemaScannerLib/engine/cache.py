@@ -8,7 +8,9 @@ processes may share a cache and any of them may be killed.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -25,16 +27,19 @@ from torch import Tensor
 
 from ..core.checks import check_image
 from ..core.densitometry import measure
-from ..core.grid import canonical
+from ..core.errors import EmphysemaScannerError, ModelFileError, UnreadableInputError
+from ..core.grid import canonical, canonical_view
 from ..core.lungs import segment_lungs
-from ..core.manifest import CohortRow
+from ..core.manifest import CohortRow, ManifestError
 from ..core.networks import ARCHITECTURES
 from ..core.preprocessing import Preprocessing
 from ..core.reading import read_ct
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
 MADE_BY = 1  # counts the changes of what volumes become; entries of another number are not found
+DENSITY_COLUMNS = ("laa_950_percent", "perc15_hu")
 _BLOCK_BYTES = 1 << 20
+_DETACHED = re.compile(rb"^data ?file *:|^ElementDataFile *= *(?!LOCAL)", re.MULTILINE | re.IGNORECASE)
 _MARK = "CACHE_OF_EMPHYSEMA_SCANNER"  # only folders that hold this file are ever cleared
 
 
@@ -73,10 +78,11 @@ class VolumeCache:
         name = f"{preprocessing.shape} {preprocessing.padding_hu}"
 
         def average() -> NDArray[np.int16]:
-            hu = sitk.GetArrayViewFromImage(image := canonical(read_ct(volume)))
-            averaged = np.rint(preprocessing.average(hu)).astype(np.int16)
-            del image  # the view needs it until here
-            return averaged
+            image = read_ct(volume)  # the view needs it
+            averaged = np.rint(preprocessing.average(canonical_view(image)[0]))
+            if not np.isfinite(averaged).all():
+                raise UnreadableInputError(f"'{volume}' has voxels that are not numbers; export it again.")
+            return averaged.clip(-(2**15), 2**15 - 1).astype(np.int16)
 
         return _unpacked(self._kept(volume, name, lambda: _packed(average())))
 
@@ -87,11 +93,18 @@ class VolumeCache:
         whose volumes are coarser than the CTs that they were measured on. Otherwise they are measured.
 
         Raises:
-            EmphysemaScannerError: (a kind of) the CT cannot be read, or has no lungs.
+            EmphysemaScannerError: (a kind of) the CT cannot be read or has no lungs, or the manifest's are no numbers.
         """
-        known = (row.extra.get("laa_950_percent", ""), row.extra.get("perc15_hu", ""))
+        known = [row.extra.get(name, "") for name in DENSITY_COLUMNS]
         if all(known):
-            return float(known[0]), float(known[1])
+            try:
+                laa, perc15 = map(float, known)
+            except ValueError:
+                laa = perc15 = math.nan
+            if not math.isfinite(laa + perc15):
+                columns = " and ".join(DENSITY_COLUMNS)
+                raise ManifestError(f"{row.where}: {columns} must be numbers, or empty to be measured.")
+            return laa, perc15
 
         def measured() -> NDArray[np.float64]:
             image = canonical(read_ct(row.volume))
@@ -104,11 +117,38 @@ class VolumeCache:
         return float(laa), float(perc15)
 
     def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> Tensor:
-        """What a network of an architecture reads of a volume: (T, 1, H, W), or (2,) LAA%-950 and Perc15."""
+        """What a network of an architecture reads of a volume: (T, 1, H, W), or (2,) LAA%-950 and Perc15.
+
+        Raises:
+            ModelFileError: the architecture's name is unknown.
+            EmphysemaScannerError: (another kind of) the CT cannot be read.
+        """
+        if architecture not in ARCHITECTURES:
+            raise ModelFileError(
+                f"'{architecture}' is not a known architecture; choose one of {', '.join(ARCHITECTURES)}."
+            )
         if ARCHITECTURES[architecture].reads_densitometry:
             return torch.tensor(self.densities(row), dtype=torch.float32)
         hu = self.grid_hu(row.volume, preprocessing).astype(np.float32)
         return torch.from_numpy(preprocessing.normalise(hu))[:, None]
+
+    def problem(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> str:
+        """Why a volume cannot be read; "" where it can, and then it is in the cache."""
+        try:
+            self.network_input(row, architecture, preprocessing)
+        except ModelFileError:
+            raise
+        except EmphysemaScannerError as error:
+            return str(error)
+        return ""
+
+    def is_writable(self) -> bool:
+        """Whether anything can be kept: the folder is ours or can become so, and can be written to."""
+        try:
+            self._claim()
+        except OSError:
+            return False
+        return self._is_ours() and os.access(self.folder, os.W_OK)
 
     def size(self) -> tuple[int, int]:
         """Number of files and bytes in the cache."""
@@ -121,6 +161,12 @@ class VolumeCache:
         if self._is_ours():
             shutil.rmtree(self.folder)
         return count
+
+    def _claim(self) -> None:
+        """Make an empty or missing folder ours."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._is_ours() and not any(self.folder.iterdir()):
+            (self.folder / _MARK).touch()
 
     def _is_ours(self) -> bool:
         return (self.folder / _MARK).is_file()
@@ -143,6 +189,11 @@ class VolumeCache:
         Remembered for files whose place, size and time have not changed, so that a cohort is hashed once.
         """
         volume = Path(volume).absolute()
+        if _is_detached(volume):
+            image = read_ct(volume)
+            geometry = (image.GetOrigin(), image.GetSpacing(), image.GetDirection(), image.GetSize())
+            voxels = sitk.GetArrayViewFromImage(image)
+            return _digest(f"{geometry} {voxels.dtype} {hashlib.sha256(np.ascontiguousarray(voxels)).hexdigest()}")
         # One file of a DICOM series stands for all of them.
         whole = volume if volume.is_dir() or not _one_of_many(volume) else volume.parent
         files = sorted(path for path in whole.rglob("*") if path.is_file()) if whole.is_dir() else [whole]
@@ -167,10 +218,9 @@ class VolumeCache:
         """Write a file whole or not at all; a cache that can't be written is only slower."""
         partial = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not self._is_ours() and any(self.folder.iterdir()):
+            self._claim()
+            if not self._is_ours():
                 return
-            (self.folder / _MARK).touch()
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix="part-", delete=False) as file:
                 partial = Path(file.name)
@@ -185,6 +235,14 @@ class VolumeCache:
 
 def _one_of_many(path: Path) -> bool:
     return not path.name.lower().endswith((".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd"))
+
+
+def _is_detached(path: Path) -> bool:
+    """Whether a volume's voxels are in another file than its header."""
+    if not path.is_file() or not path.name.lower().endswith((".mhd", ".mha", ".nhdr", ".nrrd")):
+        return False
+    with path.open("rb") as file:
+        return _DETACHED.search(file.read(1 << 12)) is not None
 
 
 def _digest(text: str) -> str:

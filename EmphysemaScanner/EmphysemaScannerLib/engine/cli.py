@@ -1,5 +1,5 @@
-"""The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | train | predict | evaluate |
-compare``.
+"""The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | cohort | cache | train |
+predict | evaluate | compare``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -16,9 +16,11 @@ from rich.console import Console
 
 from .. import __version__
 from ..core.errors import EmphysemaScannerError
-from . import wording
+from ..core.memory import keep_freed_memory
+from . import cachecommand, wording
 from .cohort import commands as cohort_commands
 from .device import Device, Precision
+from .plan import Balance, MixedPrecision
 
 FAILED = 2
 
@@ -32,6 +34,7 @@ app = typer.Typer(
 
 
 app.add_typer(cohort_commands.app, name="cohort")
+app.add_typer(cachecommand.app, name="cache")
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
@@ -43,6 +46,8 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go throu
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: what a user can cause ends with one sentence on stderr and exit code 2."""
+    if arguments is None:  # a process of our own
+        keep_freed_memory()
     try:
         app(arguments)
     except EmphysemaScannerError as error:
@@ -154,10 +159,21 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder for checkpoints and model.safetensors; a stopped run goes on there.")
     ],
+    architecture: Annotated[str | None, typer.Option(help="As listed by models; conv_lstm if not given.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="At most; the paper's 50.")] = 50,
-    batch_size: Annotated[int, typer.Option(min=1, help="Volumes a step.")] = 4,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
-    width: Annotated[int, typer.Option(min=1, help="Filters of the first unit; the paper's 32.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Volumes a step, of all processes together.")] = 4,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-4,
+    balance: Annotated[Balance, typer.Option(help="When one class is rarer.")] = Balance.WEIGHT,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Filters of the first unit; if not given, the paper's.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=16, help="Rows and columns of the grid; the paper's 128.")
+    ] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="Slices of the grid; the paper's 35.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="HU that become 0 and 1; -1024 and -624 if not given.")
+    ] = None,
     start: Annotated[Path | None, typer.Option(help="A .safetensors model to go on from.")] = None,
     crop: Annotated[
         int | None, typer.Option(help="Teach on fields of view of this many pixels; needs lesion maps.")
@@ -165,12 +181,23 @@ def train(
     lesion_weight: Annotated[float, typer.Option(min=0, help="Weight of lesion maps; 0 is volume labels alone.")] = 0.0,
     long_memory: Annotated[bool, typer.Option(help="Chrono initialisation of the last unit.")] = False,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better tuning AUC before stopping.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 1,
+    precision: Annotated[MixedPrecision, typer.Option(help="With how many bits it learns.")] = MixedPrecision.AUTO,
+    device: Annotated[Device, typer.Option(help="Where the network learns.")] = Device.AUTO,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a device.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; torchrun and srun start the processes there.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes a device that prepare volumes.")] = None,
+    in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep volumes in memory once read.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Let torch.compile write faster code.")] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Less memory, about a third more time.")
+    ] = False,
     card: Annotated[Path | None, typer.Option(help="JSON with the model card's own words.")] = None,
 ) -> None:
-    """Train a Conv-LSTM on a cohort; without options, the published way."""
+    """Train a model on a cohort; without options a Conv-LSTM, the published way. Repeat the command to go on."""
+    from ..core.preprocessing import Preprocessing
+    from .plan import Hardware, Plan, TrainingError
     from .traincommand import train_model
-    from .training import Plan
 
     plan = Plan(
         epochs=epochs,
@@ -181,8 +208,30 @@ def train(
         long_memory=long_memory,
         patience=patience,
         seed=seed,
+        balance=balance,
+        precision=precision,
     )
-    print(train_model(manifests, out, plan, width, start, card))
+    hardware = Hardware(device, devices, nodes, workers, in_memory, compile_, checkpointing)
+    preprocessing = None
+    if (image_size, slices, window) != (None, None, None):
+        size = image_size or 128
+        try:
+            preprocessing = Preprocessing((slices or 35, size, size), *(window or (-1024.0, -624.0)))
+        except ValueError as error:
+            raise TrainingError(f"A model cannot read volumes like this: {error}.") from error
+    path = train_model(
+        manifests,
+        out,
+        plan,
+        architecture=architecture,
+        width=width,
+        start=start,
+        texts=card,
+        preprocessing=preprocessing,
+        hardware=hardware,
+    )
+    if path is not None:
+        print(path)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from ..core.manifest import CohortRow
 from ..core.modelfile import Model
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, silent
-from ..core.reading import read_ct
+from .cache import VolumeCache
 from .statistics import Floats, Predictions, fit_temperature
 
 __all__ = ["InputSource", "Predictions", "column", "fit_temperature", "predict", "predict_all", "predict_logits"]
@@ -68,12 +68,7 @@ def predictions_of(rows: Sequence[CohortRow], scores: Floats) -> Predictions:
 
 def volume_cache() -> InputSource:
     """The user's cache of volumes."""
-    return _Direct()
-
-
-class _Direct:
-    def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> torch.Tensor:
-        return torch.from_numpy(preprocessing.apply(read_ct(row.volume))[0])[:, None]
+    return VolumeCache()
 
 
 def read_inputs(models: Sequence[Model], row: CohortRow, source: InputSource) -> list[torch.Tensor]:

@@ -1,10 +1,11 @@
-"""The command ``train``: training, calibration on the tuning split, and the model file with its card."""
+"""The command ``train``: training, temperature and operating point on the tuning split, model file and card."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,82 +13,187 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import Tensor, nn
 
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
+from ..core.densitybaselines import DensityLogistic
 from ..core.errors import ModelFileError
 from ..core.manifest import CohortRow, read_manifest
 from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
-from ..core.networks import keras_parameter_count
+from ..core.networks import ARCHITECTURES, build, keras_parameter_count
 from ..core.preprocessing import Preprocessing
-from .evaluation import Predictions, predict
-from .training import Plan, enlarge, stop_on_signals, train
+from . import trainingwatch
+from .cache import VolumeCache
+from .checkpoints import Stop, stop_on_signals
+from .device import choose
+from .evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
+from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from .statistics import Floats
+from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
 from .trainingwatch import TrainingCurves
 
 CARD_TEXTS = ("name", "training_data", "intended_use", "limits", "citations")
 
 
 def train_model(
-    manifests: Sequence[Path], out: Path, plan: Plan, width: int, start: Path | None, texts: Path | None
-) -> Path:
-    """Train, calibrate on the tuning split, and write ``model.safetensors`` with its card; a line is printed an epoch.
+    manifests: Sequence[Path],
+    out: Path,
+    plan: Plan,
+    *,
+    architecture: str | None = None,
+    width: int | None = None,
+    start: Path | None = None,
+    texts: Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    hardware: Hardware = ONE_PROCESS,
+    cache: VolumeCache | None = None,
+) -> Path | None:
+    """Train, choose temperature and operating point on the tuning split, and write ``model.safetensors`` with its card.
 
-    SIGTERM and Ctrl-C end it after the step it is in; the same call then goes on after the last whole epoch.
+    A line is printed an epoch. SIGTERM and Ctrl-C end it after the step it is in; then, or after the process was
+    killed, the same call goes on after the last whole epoch.
 
     Args:
         manifests: the cohort, in one file or several.
         out: folder for checkpoints and the model.
         plan: how to train.
-        width: filters of the first unit, when not started from a model.
+        architecture: a name in ``ARCHITECTURES``; None for that of ``start``, or conv_lstm.
+        width: filters of the first unit; None for the published width, or that of ``start``.
         start: a model file to go on from.
         texts: JSON with the card's own words: name, training_data, intended_use, limits, citations.
+        preprocessing: grid and window; None for the published ones, or those of ``start``.
+        hardware: where to train.
+        cache: of volumes; None for the user's.
+
+    Returns:
+        The model file; None in all processes but the first, which alone writes.
 
     Raises:
         TrainingStopped: by a signal.
-        EmphysemaScannerError: (a kind of) the cohort, the plan or a file cannot be used.
+        EmphysemaScannerError: (a kind of) the cohort, the plan, an option or a file cannot be used.
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
-    preprocessing = Preprocessing()
+    words = {} if texts is None else _card_texts(texts)
+    cache = cache or VolumeCache()
+    torch.manual_seed(plan.seed)
     if start is not None:
-        network = modelfile.load(start).network
-        if not isinstance(network, ConvLSTMNetwork):
-            raise ModelFileError(f"{start.name} is not a conv_lstm; training can only go on from one.")
-        if plan.crop is not None:
-            raise ModelFileError("A model for whole slices cannot go on with crops; leave one of the two out.")
+        network, architecture, preprocessing = _go_on_from(start, plan, architecture, width, preprocessing)
     else:
-        torch.manual_seed(plan.seed)
-        network = ConvLSTMNetwork(width, plan.crop or preprocessing.shape[1])
+        architecture, preprocessing = architecture or "conv_lstm", preprocessing or Preprocessing()
+        slices, rows_, columns = preprocessing.shape
+        if rows_ != columns:
+            raise TrainingError(f"Slices must be square, not {rows_} x {columns}.")
+        network = build(architecture, width, plan.crop or rows_, slices)
+    plan.check_architecture(architecture)
     with stop_on_signals() as stop:
-        # A bar that draws over itself belongs on a terminal, not in a log.
-        bar = sys.stderr.isatty()
-        train(network, preprocessing, rows, plan, out, progress_bar=bar, on_epoch=_print_epoch, stop=stop)
+        if isinstance(network, DensityLogistic):
+            if width is not None:
+                raise TrainingError(f"A {architecture} has no width; leave it out.")
+            if int(os.environ.get("RANK", "0")):
+                return None
+            outcome = _fit_densities(network, architecture, preprocessing, rows, plan, Path(out), cache, stop)
+        else:
+            # A bar that draws over itself belongs on a terminal, not in a log.
+            outcome = train(
+                network, architecture, preprocessing, rows, plan, out,
+                hardware=hardware, cache=cache, progress_bar=sys.stderr.isatty(), on_epoch=_print_epoch, stop=stop,
+            )  # fmt: skip
+        if not outcome.main:
+            return None
         if plan.crop is not None:
+            assert isinstance(network, ConvLSTMNetwork)
             network = enlarge(network, preprocessing.shape[1])
-        card = _card(network, preprocessing, rows, out.name, texts)
+        card = _card(network, architecture, preprocessing, rows, Path(out).name)
+        card = dataclasses.replace(card, **words)
+        card = dataclasses.replace(
+            card, training_data=f"{card.training_data} {_statement(outcome, plan, architecture)}"
+        )
         tune = [row for row in rows if row.split == "tune"]
-        model = Model(network.eval(), card)
-        calibrate(network, predict(model, tune, lambda *_: stop.check()))
-        answers = predict(model, tune, lambda *_: stop.check())
-    source = f"Youden index on the {len(tune)} volumes of the tuning split, on which the probability was calibrated too"
-    card = dataclasses.replace(card, operating_point=OperatingPoint(answers.youden_threshold(), source))
-    path = out / "model.safetensors"
-    modelfile.save(path, network, card)
+        network.eval().to(choose(hardware.device))
+        logits = _logits(Model(network, card), tune, cache, plan.batch_size, stop)
+    temperature = fit_temperature(logits, [row.label for row in tune])
+    answers = predictions_of(tune, expit(logits / temperature))
+    point = OperatingPoint(
+        answers.youden_threshold(), f"Youden index on the {len(tune)} volumes of the tuning split, as the temperature"
+    )
+    path = Path(out) / MODEL_FILE
+    modelfile.save(path, network, dataclasses.replace(card, operating_point=point, temperature=temperature))
     return path
 
 
+def _go_on_from(
+    start: Path, plan: Plan, architecture: str | None, width: int | None, preprocessing: Preprocessing | None
+) -> tuple[nn.Module, str, Preprocessing]:
+    model = modelfile.load(start)
+    card = model.card
+    if architecture not in (None, card.architecture):
+        raise ModelFileError(
+            f"{start.name} is a {card.architecture} and not a {architecture}; leave one of the two out."
+        )
+    if width not in (None, card.width) or preprocessing not in (None, card.preprocessing):
+        raise ModelFileError(f"{start.name} has its own width, grid and window; leave these options out.")
+    if plan.crop is not None:
+        raise ModelFileError("A model for whole slices cannot go on with crops; leave one of the two out.")
+    return model.network.train(), card.architecture, card.preprocessing
+
+
+def _fit_densities(
+    network: DensityLogistic,
+    architecture: str,
+    preprocessing: Preprocessing,
+    rows: Sequence[CohortRow],
+    plan: Plan,
+    out: Path,
+    cache: VolumeCache,
+    stop: Stop,
+) -> Outcome:
+    """A model that reads densitometry is fitted at once; for who watches, that is a run of one epoch."""
+    parts = split_rows(rows)
+    at_once = dataclasses.replace(plan, epochs=1, balance=Balance.NONE)
+    keep_plan(out, model_plan(network, architecture, preprocessing, rows, at_once))
+
+    def read(row: CohortRow) -> Tensor:
+        stop.check()
+        return cache.network_input(row, architecture, preprocessing)
+
+    densities = [torch.stack([read(row) for row in part]) for part in parts]
+    labels = [torch.tensor([row.label for row in part]) for part in parts]
+    network.fit(densities[0], labels[0])
+    with torch.no_grad():
+        logits = [network(x).logit.double() for x in densities]
+    losses = [float(log_loss(of, values.sigmoid())) for of, values in zip(labels, logits, strict=True)]
+    auc = float(roc_auc_score(labels[1], logits[1]))
+    trainingwatch.keep_epochs(out, 0)
+    trainingwatch.add_epoch(out, 1, losses[0], losses[1], auc)
+    _print_epoch(trainingwatch.read_training(out))
+    return Outcome(1, 1, auc, "32-true", True)
+
+
+def _logits(model: Model, rows: Sequence[CohortRow], cache: VolumeCache, batch_size: int, stop: Stop) -> Floats:
+    """The model's logits on volumes, before any temperature."""
+    logits = []
+    for first in range(0, len(rows), batch_size):
+        stop.check()
+        batch = rows[first : first + batch_size]
+        logits.append(predict_logits([model], [read_inputs([model], row, cache) for row in batch])[0])
+    return np.concatenate(logits)
+
+
 def _card(
-    network: ConvLSTMNetwork, preprocessing: Preprocessing, rows: Sequence[CohortRow], name: str, texts: Path | None
+    network: nn.Module, architecture: str, preprocessing: Preprocessing, rows: Sequence[CohortRow], name: str
 ) -> ModelCard:
     """What is known of a model before its operating point is chosen."""
     learned = [row for row in rows if row.split == "train"]
     sick = sum(row.label for row in learned)
     people = len({row.patient for row in learned})
-    card = ModelCard(
+    return ModelCard(
         name=name,
-        architecture=network.architecture,
-        width=network.width,
+        architecture=architecture,
+        width=getattr(network, "width", 1),
         parameters=keras_parameter_count(network),
         preprocessing=preprocessing,
         operating_point=OperatingPoint(0.5, "not chosen yet"),
@@ -97,7 +203,24 @@ def _card(
         limits="Not validated on patients other than those it was trained and tuned with.",
         demonstration=True,
     )
-    return card if texts is None else dataclasses.replace(card, **_card_texts(texts))
+
+
+def _statement(outcome: Outcome, plan: Plan, architecture: str) -> str:
+    """How it was trained, for the card."""
+    if ARCHITECTURES[architecture].reads_densitometry:
+        return f"Fitted at once; validation AUC {outcome.best_auc:.3f}."
+    balance = {
+        Balance.WEIGHT: "classes weighted equally",
+        Balance.SAMPLE: "classes shown equally often",
+        Balance.NONE: "classes as they are",
+    }[plan.balance]
+    lesions = " and lesion maps" if plan.lesion_weight else ""
+    return (
+        f"Trained from volume labels{lesions} for {outcome.epochs} epochs of at most {plan.epochs}; kept: epoch "
+        f"{outcome.best_epoch}, validation AUC {outcome.best_auc:.3f}. {plan.batch_size} volumes a step, peak learning "
+        f"rate {plan.learning_rate:g}, {balance if not lesions else 'classes as they are'}, seed {plan.seed}, "
+        f"precision {outcome.precision}."
+    )
 
 
 def _print_epoch(curves: TrainingCurves) -> None:
@@ -106,21 +229,6 @@ def _print_epoch(curves: TrainingCurves) -> None:
         f"validation loss {curves.val_loss[-1]:.3f}, validation AUC {curves.val_auc[-1]:.3f}",
         flush=True,
     )
-
-
-def calibrate(network: ConvLSTMNetwork, answers: Predictions) -> None:
-    """Platt scaling: the logit becomes a * logit + b, fitted on labelled volumes and folded into the dense layer.
-
-    The order of volumes, and so the AUC, stays. Where a is not positive nothing is done: the model tells nothing apart.
-    """
-    logits = np.log(answers.scores) - np.log1p(-answers.scores)
-    fit = LogisticRegression(C=np.inf).fit(logits[:, None], answers.labels)
-    scale, shift = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    if scale <= 0:
-        return
-    with torch.no_grad():
-        network.dense.weight *= scale
-        network.dense.bias.mul_(scale).add_(shift)
 
 
 def _card_texts(path: Path) -> dict[str, Any]:

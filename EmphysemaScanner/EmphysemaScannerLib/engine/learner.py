@@ -1,0 +1,119 @@
+"""The networks with their losses: volume labels alone, for all of them; for the Conv-LSTM also lesion maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..core.conv_lstm import ConvLSTMNetwork
+from .plan import Plan
+
+SURE, DOUBTFUL = 0.25, 0.05  # lesion share of a voxel from which it is disease; between the two it teaches nothing
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # as ``Volumes`` gives them, one volume after the other
+
+
+class Learner(lightning.LightningModule):
+    """A network that learns from one label a volume.
+
+    Args:
+        network: answers with ``.logit``.
+        plan: how it learns.
+        total_steps: of the learning rate's whole schedule.
+        class_weights: in the loss, of negative and of positive volumes.
+    """
+
+    def __init__(
+        self, network: nn.Module, plan: Plan, total_steps: int, class_weights: tuple[float, float] = (1.0, 1.0)
+    ) -> None:
+        super().__init__()
+        self.network, self.plan, self.total_steps = network, plan, total_steps
+        self.class_weights = class_weights
+        self._answers: list[Tensor] = []
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=1)
+        return loss
+
+    def loss(self, batch: Batch) -> Tensor:
+        x, label, _, _ = batch
+        negative, positive = self.class_weights
+        weight = torch.where(label > 0, positive, negative)
+        logit: Tensor = self.network(x).logit.float()
+        return functional.binary_cross_entropy_with_logits(logit, label, weight)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        x, label, lesions, number = batch
+        if self.plan.crop is not None:
+            label = (lesions.flatten(1).amax(1) >= SURE * 255).float()
+        self._answers.append(torch.stack([number.float(), self.network(x).logit.float(), label]))
+
+    def on_validation_epoch_end(self) -> None:
+        """AUC and loss of the whole tuning split: every process gets all answers, each volume's once."""
+        gathered = self.all_gather(torch.cat(self._answers, 1))  # (3, N), or with several processes (P, 3, N)
+        self._answers.clear()
+        assert isinstance(gathered, Tensor)
+        by_number = {int(row[0]): row[1:] for row in gathered.cpu().reshape(-1, *gathered.shape[-2:]).mT.flatten(0, 1)}
+        logit, label = torch.stack([by_number[k] for k in sorted(by_number)]).double().unbind(1)
+        both = 0 < label.sum() < len(label) and bool(logit.isfinite().all())
+        self.log("val_auc", float(roc_auc_score(label, logit)) if both else 0.5, prog_bar=True)
+        self.log("val_loss", functional.binary_cross_entropy_with_logits(logit, label).float(), prog_bar=True)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.plan.learning_rate, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.plan.learning_rate, total_steps=self.total_steps + 1, pct_start=0.05
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class LesionLearner(Learner):
+    """A Conv-LSTM that is also shown where the disease is.
+
+    The lesion heads are scaffolding: they are not part of the model that is saved. Here the last unit's norm sees the
+    states of all slices, because the answer is asked for after each.
+    """
+
+    network: ConvLSTMNetwork
+
+    def __init__(self, network: ConvLSTMNetwork, plan: Plan, total_steps: int) -> None:
+        super().__init__(network, plan, total_steps)
+        self.heads = nn.ModuleList([nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.reading_units])
+
+    def loss(self, batch: Batch) -> Tensor:
+        x, _, lesions, _ = batch
+        hidden = self.network.read(x)
+        normalised = self.network.reading_units[-1].normalised(hidden[-1])
+        running = self.network.dense(normalised.flatten(2)).squeeze(2).float()  # (B, T) logit after each slice
+        share = lesions.float() / 255
+        return self._running_loss(running, share) + self.plan.lesion_weight * self._lesion_loss(hidden, share)
+
+    def _running_loss(self, running: Tensor, share: Tensor) -> Tensor:
+        """After every slice: has disease been read so far? Doubtful amounts are left out."""
+        highest = share.flatten(2).amax(2)  # (B, T) inferior to superior
+        seen = highest.flip(1).cummax(1).values.flip(1)  # the last unit reads from the top
+        weight = ((seen >= SURE) | (seen < DOUBTFUL)).float()
+        weight[:, self.network.last_read_slice] *= running.shape[1] / 4  # the final answer matters most
+        loss = functional.binary_cross_entropy_with_logits(running, (seen >= SURE).float(), weight, reduction="sum")
+        return loss / weight.sum().clamp(min=1)
+
+    def _lesion_loss(self, hidden: Sequence[Tensor], share: Tensor) -> Tensor:
+        """At every place of every unit: is there disease here?"""
+        losses = []
+        for head, states in zip(self.heads, hidden, strict=True):
+            stride = share.shape[-1] // states.shape[-1]
+            target = (functional.max_pool2d(share, stride) / (2 * SURE)).clamp(max=1).flatten(0, 1)[:, None]
+            logits = head(states.flatten(0, 1)).float()
+            losses.append(
+                functional.binary_cross_entropy_with_logits(
+                    logits, target, pos_weight=torch.tensor(4.0, device=self.device)
+                )
+            )
+        return torch.stack(losses).sum()
