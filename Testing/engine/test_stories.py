@@ -69,6 +69,7 @@ def test_the_report_says_what_the_model_tells(
         assert WORDS[name] in text
         assert ("coloured cells" in text) is (results[name].evidence is not None)
         assert ("Where the evidence lies" in text) is (results[name].evidence is not None)
+        assert ("independent of the model" in text) is (name != "laa950_logistic")
         assert ("voxels, window" in text) is (name != "laa950_logistic")
     others = [words for other, words in WORDS.items() if other != name]
     assert not any(words in page for words in others)

@@ -90,7 +90,7 @@ def _headline(pages: Pages, result: ScanResult) -> None:
     if "whole" in result.densitometry:
         whole = result.densitometry["whole"]
         x, right, pages.y = LEFT + ANSWER_WIDTH + 10, WIDTH - LEFT, top
-        pages.paragraph("Densitometry of both lungs, independent of the model", 8, x=x, width=right - x, color=QUIET)
+        pages.paragraph(slicewords.densitometry_title(result), 8, x=x, width=right - x, color=QUIET)
         for name, figure in (
             ("Below -950 HU (LAA%-950)", f"{wording.number(whole.laa_950_percent, 1)} %"),
             ("15th percentile (Perc15)", f"{wording.number(whole.perc15_hu, 0)} HU"),

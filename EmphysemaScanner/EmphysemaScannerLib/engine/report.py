@@ -42,6 +42,7 @@ def render_report(case: Case) -> str:
         architecture=wording.architecture(result.model),
         research_use=wording.RESEARCH_USE,
         reads=slicewords.reads(result),
+        densitometry_title=slicewords.densitometry_title(result),
         map_caption=slicewords.map_caption(result, undrawn_share(result)),
         chart_caption=slicewords.chart_caption(result),
         how_to_read=slicewords.how_to_read(result),

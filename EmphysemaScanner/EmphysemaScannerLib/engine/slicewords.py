@@ -90,6 +90,13 @@ def reads(result: ScanResult) -> str:
     )
 
 
+def densitometry_title(result: ScanResult) -> str:
+    """What stands over the densitometry beside the answer."""
+    if result.evidence is None:
+        return _("Densitometry of both lungs, from which the model answers")
+    return _("Densitometry of both lungs, independent of the model")
+
+
 def map_caption(result: ScanResult, undrawn: float) -> str:
     """What the pictures of the CT show."""
     ct = _("CT in a lung window, the patient's right at the left.")
@@ -112,13 +119,13 @@ def map_caption(result: ScanResult, undrawn: float) -> str:
 def chart_caption(result: ScanResult) -> str:
     """What the chart by slice shows."""
     level = _("Each bar lies at its level of the chest.")
-    laa = _("LAA%-950 is measured without the model.")
+    laa = "" if result.slice_story is None else _("LAA%-950 is measured without the model.")
     if result.story is SliceStory.EVIDENCE:
         return _(
             "Each bar lies at its level of the chest; the arrow shows the order in which the slices are read. LAA%-950"
             " is measured without the model."
         )
-    return " ".join(part for part in (level, story(result), laa if result.slice_story is not None else "") if part)
+    return " ".join(part for part in (level, story(result), laa) if part)
 
 
 def how_to_read(result: ScanResult) -> list[str]:

@@ -27,9 +27,12 @@ class Choosers:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._tip = ui.attributeButton.toolTip
+        self._wished: Chart | None = None  # by the user, and what was given instead
+        self._given: Chart | None = None
 
     def offer(self, nodes: ResultNodes, parameters: Any) -> None:
-        """Offer what a result has; what is chosen and isn't there gives way to something that is.
+        """Offer what a result has; what is chosen and isn't there gives way to something that is,
+        a chart until there is one again.
 
         Args:
             nodes: the result.
@@ -41,7 +44,10 @@ class Choosers:
         _offer(self._ui.chartComboBox, [chart in nodes.charts for chart in Chart])
         if overlays and parameters.overlay not in overlays:
             parameters.overlay = Overlay.EVIDENCE
-        parameters.chart = views.shown_chart(nodes, parameters.chart)
+        if parameters.chart is not self._given or self._wished is None:
+            self._wished = parameters.chart
+        self._given = views.shown_chart(nodes, self._wished)
+        parameters.chart = self._given
 
     def update(self, nodes: ResultNodes | None, wanted: Overlay | None, attributing: bool) -> None:
         """Enable and show what depends on the result.

@@ -1,0 +1,138 @@
+"""A model of each kind, chosen in the window's list and scanned with; every chart and overlay that is offered works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import slicer
+from EmphysemaScannerLib.core import modelfile
+from everymodel import model_of
+from PySide6 import QtCore
+from window.harness.driver import Driver, settle
+from window.harness.pythonqt import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORIES = {
+    "mil_mean": "gives each slice a probability by itself",
+    "mil_attention": "gives each slice an attention weight",
+    "cnn3d": "tells nothing slice by slice",
+    "laa950_logistic": "tells nothing slice by slice",
+}
+CHARTS = {
+    "mil_mean": ["slice_probability", "laa"],
+    "mil_attention": ["weight", "slice_probability", "laa"],
+    "cnn3d": ["laa"],
+    "laa950_logistic": ["laa"],
+}
+COLUMNS = {
+    "mil_mean": ["Position S (mm)", "Probability by itself", "LAA%-950 (%)"],
+    "mil_attention": ["Position S (mm)", "Attention weight", "Probability by itself", "LAA%-950 (%)"],
+    "cnn3d": ["Position S (mm)", "LAA%-950 (%)"],
+    "laa950_logistic": ["Position S (mm)", "LAA%-950 (%)"],
+}
+NAMES = pytest.mark.parametrize("name", sorted(STORIES))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("models")
+    for name in STORIES:
+        model = model_of(name)
+        modelfile.save(folder / f"{name}.safetensors", model.network, model.card)
+    return folder
+
+
+def choose_model(window: Driver, folder: Path, name: str) -> None:
+    """Choose a model of the user's folder in the list."""
+    ui = window.ui
+    ui.modelFolderPathLineEdit.currentPath = str(folder)
+    settle()
+    texts = [ui.modelComboBox.itemText(index) for index in range(ui.modelComboBox.count)]
+    ui.modelComboBox.currentIndex = texts.index(f"random {name}")
+    settle()
+
+
+def offered(combo: object) -> list[int]:
+    """Places in a list that can be chosen."""
+    model = plain(combo, "model")()
+    return [k for k in range(model.rowCount()) if model.flags(model.index(k, 0)) & QtCore.Qt.ItemFlag.ItemIsEnabled]
+
+
+@NAMES
+def test_a_model_of_any_kind_answers_and_every_choice_that_is_offered_shows(
+    window: Driver, folder: Path, name: str
+) -> None:
+    ct = window.add_ct()
+    choose_model(window, folder, name)
+    window.scan()
+    ui, parameters = window.ui, window.parameters
+    assert ui.statusLabel.text == ""
+    assert f"random {name}" in ui.provenanceLabel.text
+    assert STORIES[name] in ui.verdictLabel.text
+    assert not window.shown("playButton")
+    titles = [ui.tellingTable.horizontalHeaderItem(k).text() for k in range(ui.tellingTable.columnCount)]
+    assert titles == COLUMNS[name]
+    chart, overlay = window.module("scene.charts").Chart, window.module("scene.overlays").Overlay
+    charts, overlays = list(chart), list(overlay)
+    assert [charts[k].value for k in offered(ui.chartComboBox)] == CHARTS[name]
+    nodes = window.panel.logic.find(ct)
+    scene = slicer.mrmlScene
+    assert parameters.chart in nodes.charts
+    for k in offered(ui.chartComboBox):
+        ui.chartComboBox.currentIndex = k
+        settle()
+        plots = [scene.GetSingletonNode(tag, "vtkMRMLPlotViewNode") for tag in ("PlotView1", "PlotView2")]
+        assert plots[0].GetPlotChartNode() is nodes.charts[chart(CHARTS[name][0])]
+        assert plots[1].GetPlotChartNode() is nodes.charts[charts[k]]
+    if name == "laa950_logistic":
+        assert not ui.overlayComboBox.enabled
+        assert window.shown("attributeButton")
+        assert not ui.attributeButton.enabled
+        assert "nothing to attribute" in ui.attributeButton.toolTip
+        return
+    assert [overlays[k].value for k in offered(ui.overlayComboBox)] == ["evidence", "gradient"]
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert red.GetForegroundVolumeID() == nodes.overlays[overlay.EVIDENCE].GetID()
+    ui.overlayComboBox.currentIndex = overlays.index(overlay.GRADIENT)
+    settle()
+    window.press("attributeButton")
+    assert "Gradient attribution" in ui.statusLabel.text
+    assert red.GetForegroundVolumeID() == window.panel.logic.find(ct).overlays[overlay.GRADIENT].GetID()
+
+
+def test_a_row_of_the_table_moves_the_views_and_the_sentence_says_what_the_number_is(
+    window: Driver, folder: Path
+) -> None:
+    window.add_ct()
+    choose_model(window, folder, "mil_attention")
+    window.scan()
+    window.ui.tellingTable.setCurrentCell(2, 0)
+    settle()
+    sentence = window.ui.positionLabel.text
+    assert "attention weight" in sentence
+    assert "(not evidence)" in sentence
+    assert "probability of this slice by itself" in sentence
+    assert f"S {window.ui.tellingTable.item(2, 0).text()} mm" in sentence
+
+
+def test_the_chart_and_the_play_button_come_back_with_a_model_that_reads_slice_after_slice(
+    window: Driver, folder: Path
+) -> None:
+    window.add_ct()
+    wanted = window.parameters.chart
+    for name in ("laa950_logistic", "mil_mean"):
+        choose_model(window, folder, name)
+        window.scan()
+        assert window.parameters.chart is not wanted
+    before = window.node_ids()
+    window.scan()
+    assert len(window.node_ids()) == len(before)
+    window.parameters.modelPath = window.model
+    settle()
+    window.scan()
+    assert window.shown("playButton")
+    assert window.parameters.chart is wanted
+    assert "read as slice" in window.ui.positionLabel.text
