@@ -363,3 +363,13 @@ def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
         with pytest.raises(EmphysemaScannerError, match=why):
             train_model([manifest], tmp_path / "c", plan, start=first, **options)
     assert json.loads((tmp_path / "b" / "plan.json").read_text())["architecture"] == "mil_mean"
+
+
+def test_the_curves_are_written_for_tensorboard_where_it_is_installed(
+    rows: tuple[CohortRow, ...], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboardX")
+    run(rows, Plan(epochs=1), tmp_path / "run")
+    (events,) = (tmp_path / "run" / "tensorboard").glob("events*")
+    written = events.read_bytes()
+    assert all(name in written for name in (b"train_loss", b"val_loss", b"val_auc"))

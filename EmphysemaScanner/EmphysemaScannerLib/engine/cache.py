@@ -193,7 +193,7 @@ class VolumeCache:
             image = read_ct(volume)
             geometry = (image.GetOrigin(), image.GetSpacing(), image.GetDirection(), image.GetSize())
             voxels = sitk.GetArrayViewFromImage(image)
-            return _digest(f"{geometry} {voxels.dtype} {hashlib.sha256(np.ascontiguousarray(voxels)).hexdigest()}")
+            return _digest(f"{geometry} {voxels.dtype} {hashlib.sha256(voxels.tobytes()).hexdigest()}")
         # One file of a DICOM series stands for all of them.
         whole = volume if volume.is_dir() or not _one_of_many(volume) else volume.parent
         files = sorted(path for path in whole.rglob("*") if path.is_file()) if whole.is_dir() else [whole]

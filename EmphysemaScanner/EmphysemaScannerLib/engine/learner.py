@@ -57,10 +57,14 @@ class Learner(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """AUC and loss of the whole tuning split: every process gets all answers, each volume's once."""
-        gathered = self.all_gather(torch.cat(self._answers, 1))  # (3, N), or with several processes (P, 3, N)
+        answers = torch.cat(self._answers, 1)  # (3, N)
         self._answers.clear()
-        assert isinstance(gathered, Tensor)
-        by_number = {int(row[0]): row[1:] for row in gathered.cpu().reshape(-1, *gathered.shape[-2:]).mT.flatten(0, 1)}
+        parts = [torch.empty_like(answers) for _ in range(self.trainer.world_size)]
+        if len(parts) > 1:
+            torch.distributed.all_gather(parts, answers)
+        else:
+            parts = [answers]
+        by_number = {int(row[0]): row[1:] for row in torch.cat(parts, 1).T.cpu()}
         logit, label = torch.stack([by_number[k] for k in sorted(by_number)]).double().unbind(1)
         both = 0 < label.sum() < len(label) and bool(logit.isfinite().all())
         self.log("val_auc", float(roc_auc_score(label, logit)) if both else 0.5, prog_bar=True)

@@ -179,6 +179,7 @@ def train(
     with warnings.catch_warnings():
         # Advice to programmers, of which this process takes none: workers, and moments at which nothing is logged.
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
         warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # Lightning's, of PyTorch's own functions
         try:
             resumed = str(last) if last.exists() else None
