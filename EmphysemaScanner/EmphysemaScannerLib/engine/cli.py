@@ -146,11 +146,18 @@ def simulate(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of cases, one healthy and one diseased.")] = 100,
     split: Annotated[str, typer.Option(help="train, tune or test; written into the manifest.")] = "train",
     seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 1,
+    in_plane: Annotated[
+        int, typer.Option(min=0, help="Rows and columns that larger CTs are averaged to; 0: each CT's own.")
+    ] = 256,
+    twins: Annotated[bool, typer.Option(help="Both cases of a pair differ in the disease alone.")] = False,
+    full: Annotated[bool, typer.Option(help="Also write CT and lesions at the simulated resolution.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="Pairs simulated at once.")] = 1,
 ) -> None:
-    """Make a cohort of simulated cases from real chest CTs without emphysema."""
+    """Make a cohort of simulated cases from chest CTs without emphysema (files or DICOM folders)."""
+    from .simulate import Plan
     from .simulatecommand import simulate_cases
 
-    simulate_cases(cts, out, split, pairs, seed)
+    simulate_cases(cts, out, split, pairs, Plan(seed, twins, full), in_plane, processes)
 
 
 @app.command()

@@ -3,76 +3,67 @@
 from __future__ import annotations
 
 import csv
+import json
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from ..core.densitometry import measure
-from ..core.grid import Grid, area_average, canonical
-from ..core.lungs import segment_lungs
+from ..core.errors import EmphysemaScannerError
+from ..core.grid import Grid, area_average
 from ..core.preprocessing import Preprocessing
-from ..core.reading import read_ct
-from ..core.simulation import Disease, Subtype, Variation, acquire, add_emphysema, bend
+from ..core.simulator.anatomy import Anatomy
+from ..core.simulator.case import Case, Recipe, in_body, simulate_case
+from ..core.simulator.lungspace import REGIONS
 
-WORKING_SIZE = 256  # rows and columns at which cases are simulated; larger CTs are averaged down to it first
 COLUMNS = (
-    "volume", "label", "patient", "split", "lesions", "subtype", "extent_percent",
-    "laa_950_percent", "perc15_hu", "mean_hu", "noise_hu", "seed",
+    "volume", "label", "patient", "split", "kernel", "lesions", "subtype", "extent_percent",
+    *(f"extent_{region}_percent" for region in REGIONS), "asked_percent", "negatives",
+    "laa_950_percent", "perc15_hu", "mean_hu", "noise_hu", "slice_mm", "contrast_hu", "aeration", "seed",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """A real chest that cases are made from: HU and lung labels (canonical) on one grid."""
+class Plan:
+    """How a cohort is simulated.
 
-    name: str
-    split: str
-    hu: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    grid: Grid
+    Attributes:
+        seed: the same seed gives the same cohort, bit by bit, however many processes make it.
+        twins: both cases of a pair come from one scan with the same findings, so that they differ in the disease alone;
+            otherwise findings and acquisition are drawn anew for each, and density alone does not tell them apart.
+        full: also write CT and lesion mask at the simulated resolution.
+    """
 
-    @classmethod
-    def read(cls, path: Path, name: str, split: str) -> Anatomy:
-        """Read a CT without emphysema and find its lungs."""
-        image = canonical(read_ct(path))
-        labels = segment_lungs(image)
-        grid = Grid.of_image(image)
-        slices, rows, columns = grid.shape
-        small = grid.resized((slices, min(rows, WORKING_SIZE), min(columns, WORKING_SIZE)))
-        hu = area_average(np.maximum(sitk.GetArrayViewFromImage(image), -1024), small.shape)
-        parts = [area_average(labels == side, small.shape) for side in (1, 2)]
-        reduced = np.where(parts[0] + parts[1] >= 0.5, np.where(parts[0] >= parts[1], 1, 2), 0).astype(np.uint8)
-        return cls(name, split, hu, reduced, small)
-
-
-def draw_disease(rng: np.random.Generator) -> Disease:
-    """A random disease: all subtypes; mild (1 to 5 %), moderate (5 to 20 %) and severe (20 to 45 %) extents."""
-    low, high = [(1, 5), (5, 20), (20, 45)][rng.choice(3, p=[0.35, 0.4, 0.25])]
-    subtype = list(Subtype)[rng.choice(4, p=[0.45, 0.15, 0.15, 0.25])]
-    return Disease(subtype, float(np.exp(rng.uniform(np.log(low), np.log(high)))))
+    seed: int = 1
+    twins: bool = False
+    full: bool = False
 
 
 def simulate_cohort(
     anatomies: Sequence[Anatomy],
     out: Path,
     pairs: int,
-    seed: int,
+    plan: Plan,
+    processes: int = 1,
     on_pair: Callable[[int, int], None] = lambda done, pairs: None,
 ) -> Path:
     """Simulate pairs of cases, each healthy and diseased, and write them on the network's grid with a manifest.
 
-    Runs again where it stopped: a pair depends on the seed and its number alone, and those in the manifest are kept.
+    Runs again where it stopped: a pair depends on the plan and its number alone, and those in the manifest are kept.
 
     Args:
         anatomies: chests without emphysema, taken in turn.
         out: folder; gets ``manifest.csv`` and ``volumes/``.
         pairs: number of pairs.
-        seed: the same seed gives the same cohort, bit by bit.
+        plan: how.
+        processes: how many pairs are made at once.
         on_pair: told (pairs done, pairs) after each.
 
     Returns:
@@ -81,61 +72,118 @@ def simulate_cohort(
     out = Path(out)
     (out / "volumes").mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.csv"
-    rows: list[dict[str, object]] = []
-    if manifest.exists():
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    for pair in range(len(rows) // 2, pairs):
-        anatomy = anatomies[pair % len(anatomies)]
-        rows += _simulate_pair(anatomy, out, seed, pair)
+    rows = _done(manifest, plan)
+    first = len(rows) // 2
+    for number, made in enumerate(_pairs(anatomies, out, range(first, pairs), plan, processes), first + 1):
+        rows += made
         partial = manifest.with_suffix(".part")
         with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
         os.replace(partial, manifest)
-        on_pair(pair + 1, pairs)
+        on_pair(number, pairs)
     return manifest
 
 
-def _simulate_pair(anatomy: Anatomy, out: Path, seed: int, pair: int) -> list[dict[str, object]]:
-    rng = np.random.default_rng([seed, pair])
-    shape = Variation.draw(rng)
-    spacing = anatomy.grid.spacing_mm
-    hu, labels = bend(anatomy.hu, anatomy.labels, spacing, shape, rng)
-    preprocessing = Preprocessing()
+def _done(manifest: Path, plan: Plan) -> list[dict[str, object]]:
+    """The rows that are there already."""
+    if not manifest.exists():
+        return []
+    with manifest.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows: list[dict[str, object]] = list(reader)
+    seeds = {str(row.get("seed")).split("/")[0] for row in rows}
+    if tuple(reader.fieldnames or ()) != COLUMNS or seeds - {str(plan.seed)}:
+        raise EmphysemaScannerError(f"'{manifest}' is another cohort than the one asked for; choose another folder.")
+    return rows
+
+
+def _pairs(
+    anatomies: Sequence[Anatomy], out: Path, numbers: range, plan: Plan, processes: int
+) -> Iterator[list[dict[str, object]]]:
+    """The rows of each pair, in order."""
+    if processes == 1:
+        for pair in numbers:
+            yield _simulate_pair(anatomies[pair % len(anatomies)], out, plan, pair)
+        return
+    spawned = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
+    with ProcessPoolExecutor(processes, spawned, _start, (tuple(anatomies), out, plan)) as pool:
+        yield from pool.map(_in_process, numbers)
+
+
+_work: tuple[Sequence[Anatomy], Path, Plan]  # of a process of the pool
+
+
+def _start(anatomies: Sequence[Anatomy], out: Path, plan: Plan) -> None:
+    global _work
+    import torch
+
+    torch.set_num_threads(1)
+    _work = anatomies, out, plan
+
+
+def _in_process(pair: int) -> list[dict[str, object]]:
+    anatomies, out, plan = _work
+    return _simulate_pair(anatomies[pair % len(anatomies)], out, plan, pair)
+
+
+def _simulate_pair(anatomy: Anatomy, out: Path, plan: Plan, pair: int) -> list[dict[str, object]]:
+    body = None
     rows = []
     for label in (0, 1):
-        case, lesions = hu, np.zeros_like(labels)
-        disease = None
-        if label:
-            disease = draw_disease(rng)
-            case, lesions = add_emphysema(hu, labels, spacing, disease, rng)
-        density = Variation.draw_density(rng)  # drawn for each: density alone must not tell the two apart
-        case = acquire(case, labels, spacing, density, rng)
-        measured = measure(case[labels > 0], float(np.prod(spacing)))
-        grid = anatomy.grid.resized(preprocessing.shape)
+        recipe = Recipe.draw((plan.seed, pair), bool(label), None if plan.twins else label)
+        body = body or in_body(anatomy, recipe)
+        case = simulate_case(anatomy, recipe, body)
         name = f"{pair:05d}-{label}"
-        _write(grid.to_image(np.rint(preprocessing.average(case)).astype(np.int16)), out / "volumes" / f"{name}.nrrd")
-        share = np.rint(255 * area_average(lesions, preprocessing.shape)).astype(np.uint8)
-        _write(grid.to_image(share), out / "volumes" / f"{name}-lesions.nrrd")
-        rows.append(
-            {
-                "volume": f"volumes/{name}.nrrd",
-                "label": label,
-                "patient": anatomy.name,
-                "split": anatomy.split,
-                "lesions": f"volumes/{name}-lesions.nrrd",
-                "subtype": disease.subtype.value if disease else "",
-                "extent_percent": round(100 * np.count_nonzero(lesions) / max(np.count_nonzero(labels), 1), 3),
-                "laa_950_percent": round(measured.laa_950_percent, 3),
-                "perc15_hu": round(measured.perc15_hu, 1),
-                "mean_hu": round(measured.mean_hu, 1),
-                "noise_hu": round(density.noise_hu, 1),
-                "seed": f"{seed}/{pair}",
-            }
-        )
+        _write_case(case, out / "volumes", name, plan.full)
+        written = {"anatomy": anatomy.name, **asdict(recipe), "reached": case.region_percent}
+        (out / "volumes" / f"{name}.json").write_text(json.dumps(written, indent=1, default=_plain) + "\n")
+        rows.append(_row(anatomy, recipe, case, name, label))
     return rows
+
+
+def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) -> dict[str, object]:
+    measured = measure(np.rint(case.hu[case.labels > 0]).astype(np.int16), float(np.prod(case.grid.spacing_mm)))
+    acquisition, disease = recipe.acquisition, recipe.disease
+    return {
+        "volume": f"volumes/{name}.nrrd",
+        "label": label,
+        "patient": anatomy.name,
+        "split": anatomy.split,
+        "kernel": acquisition.kernel_name,
+        "lesions": f"volumes/{name}-lesions.nrrd",
+        "subtype": disease.subtype.value if disease else "",
+        "extent_percent": round(case.extent_percent, 3),
+        **{f"extent_{region}_percent": round(case.region_percent[region], 3) for region in REGIONS},
+        "asked_percent": disease.extent_percent if disease else 0,
+        "negatives": "; ".join(negative.value for negative in recipe.negatives),
+        "laa_950_percent": round(measured.laa_950_percent, 3),
+        "perc15_hu": round(measured.perc15_hu, 1),
+        "mean_hu": round(measured.mean_hu, 1),
+        "noise_hu": round(acquisition.noise_hu, 1),
+        "slice_mm": round(case.grid.spacing_mm[0], 2),
+        "contrast_hu": round(acquisition.contrast_hu),
+        "aeration": round(acquisition.aeration, 3),
+        "seed": "/".join(str(number) for number in recipe.seed),
+    }
+
+
+def _write_case(case: Case, folder: Path, name: str, full: bool) -> None:
+    preprocessing = Preprocessing()
+    grid: Grid = case.grid.resized(preprocessing.shape)
+    _write(grid.to_image(np.rint(preprocessing.average(case.hu)).astype(np.int16)), folder / f"{name}.nrrd")
+    share = np.rint(255 * area_average(case.lesions, preprocessing.shape)).astype(np.uint8)
+    _write(grid.to_image(share), folder / f"{name}-lesions.nrrd")
+    if full:
+        _write(case.grid.to_image(np.rint(case.hu).astype(np.int16)), folder / f"{name}-ct.nrrd")
+        _write(case.grid.to_image(case.lesions.astype(np.uint8)), folder / f"{name}-ct-lesions.nrrd")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{value!r} is no JSON")
 
 
 def _write(image: sitk.Image, path: Path) -> None:

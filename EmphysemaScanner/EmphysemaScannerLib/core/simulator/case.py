@@ -1,0 +1,135 @@
+"""One case: what was drawn for it, and the CT that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grid import Grid
+from ..simulation import Disease, Subtype
+from .acquisition import Acquisition, Scan, acquire
+from .anatomy import Anatomy, Body, embody
+from .lungspace import Floats, Labels, LungSpace
+from .negatives import Negative, add, draw_negatives
+from .parenchyma import destroyable, empty
+from .subtypes import LESION_ABOVE, destroy
+
+_EXTENTS = ((0.5, 5.0), (5.0, 20.0), (20.0, 45.0))  # mild, moderate, severe
+_EXTENT_SHARES = (0.35, 0.4, 0.25)
+_SUBTYPE_SHARES = {
+    Subtype.CENTRILOBULAR: 0.45,
+    Subtype.PARASEPTAL: 0.15,
+    Subtype.PANLOBULAR: 0.15,
+    Subtype.MIXED: 0.25,
+}
+_BODY, _DISEASE, _NEGATIVES, _ACQUISITION = range(4)  # what chance is spent on, each with a seed of its own
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a case, besides the anatomy.
+
+    Attributes:
+        seed: of every random choice; the same recipe and anatomy give the same case, bit by bit.
+        body: shape and field of view.
+        disease: None for a healthy case.
+        negatives: findings that are no emphysema.
+        acquisition: breath and scan.
+    """
+
+    seed: tuple[int, ...]
+    body: Body
+    disease: Disease | None
+    negatives: tuple[Negative, ...]
+    acquisition: Acquisition
+
+    @classmethod
+    def draw(cls, seed: tuple[int, ...], diseased: bool, own: int | None = None) -> Recipe:
+        """A random recipe.
+
+        Args:
+            seed: the same seed gives the same body and the same disease.
+            diseased: whether there is a disease; nothing else depends on it.
+            own: with a number, findings and acquisition are drawn anew for each number; None: from the seed alone.
+        """
+        body, disease = (np.random.default_rng([*seed, part]) for part in (_BODY, _DISEASE))
+        more = [] if own is None else [own]
+        negatives, acquisition = (np.random.default_rng([*seed, part, *more]) for part in (_NEGATIVES, _ACQUISITION))
+        return cls(
+            seed=(*seed, *more),
+            body=Body.draw(body),
+            disease=draw_disease(disease) if diseased else None,
+            negatives=draw_negatives(negatives),
+            acquisition=Acquisition.draw(acquisition),
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A simulated CT.
+
+    Attributes:
+        hu: float32 HU, canonical.
+        labels: lungs, 0, 1 right, 2 left.
+        lesions: where tissue was destroyed; all False in a healthy case.
+        grid: where the voxels lie.
+        extent_percent: share of the lungs' volume in lesions.
+        region_percent: the same of upper, middle, lower, right and left lung.
+    """
+
+    hu: Floats
+    labels: Labels
+    lesions: NDArray[np.bool_]
+    grid: Grid
+    extent_percent: float
+    region_percent: dict[str, float]
+
+
+def draw_disease(rng: np.random.Generator) -> Disease:
+    """A random disease: all subtypes; mild (0.5 to 5 %), moderate (5 to 20 %) and severe (20 to 45 %) extents."""
+    low, high = _EXTENTS[rng.choice(3, p=_EXTENT_SHARES)]
+    subtype = list(_SUBTYPE_SHARES)[rng.choice(4, p=list(_SUBTYPE_SHARES.values()))]
+    return Disease(subtype, round(float(np.exp(rng.uniform(np.log(low), np.log(high)))), 3))
+
+
+def simulate_case(anatomy: Anatomy, recipe: Recipe, embodied: Anatomy | None = None) -> Case:
+    """Simulate a case.
+
+    Args:
+        anatomy: a chest without emphysema.
+        recipe: what to make of it.
+        embodied: ``embodied(anatomy, recipe)`` if it is known already, as from a twin of the same body.
+    """
+    chest = embodied or in_body(anatomy, recipe)
+    space = LungSpace(chest.labels, chest.grid.spacing_mm)
+    seed = list(recipe.seed)
+    hu, lesions = diseased(chest.hu, space, recipe.disease, np.random.default_rng([*seed, _DISEASE, 1]))
+    healthy = add(chest.hu, space, recipe.negatives, [*seed, _NEGATIVES, 1])
+    hu = healthy if recipe.disease is None else add(hu, space, recipe.negatives, [*seed, _NEGATIVES, 1])
+    rng = np.random.default_rng([*seed, _ACQUISITION, 1])
+    scan = acquire(Scan(hu, chest.labels, lesions, chest.grid), recipe.acquisition, healthy, rng)
+    lung = scan.labels > 0
+    found = scan.lesions & lung
+    regions = LungSpace(scan.labels, scan.grid.spacing_mm).regions(found)
+    extent = 100 * np.count_nonzero(found) / np.count_nonzero(lung)
+    return Case(scan.hu, scan.labels, found, scan.grid, float(extent), regions)
+
+
+def in_body(anatomy: Anatomy, recipe: Recipe) -> Anatomy:
+    """The anatomy in the recipe's body and field of view; depends on the first two numbers of the seed alone."""
+    return embody(anatomy, recipe.body, np.random.default_rng([*recipe.seed[:2], _BODY, 1]))
+
+
+def diseased(
+    hu: Floats, space: LungSpace, disease: Disease | None, rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """The CT with a disease, and its lesions (of the CT's shape); bit by bit the same where nothing was destroyed."""
+    lesions = np.zeros(hu.shape, bool)
+    if disease is None:
+        return hu, lesions
+    free = destroyable(hu[space.where]) & space.mask
+    done = destroy(space, free, disease, rng)
+    lesions[space.where] = (done.share > LESION_ABOVE) & free
+    return empty(hu, space, done, rng), lesions
