@@ -45,8 +45,13 @@ def save(path: Path, network: nn.Module, card: ModelCard) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     text = card.to_json()
-    partial.write_bytes(serialise(state, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)}))
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(
+            serialise(state, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)})
+        )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Model:

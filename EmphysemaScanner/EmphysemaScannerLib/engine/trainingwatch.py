@@ -9,12 +9,12 @@ import csv
 import io
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..i18n import tr as _
+from .wholefile import write_whole
 
 PLAN_FILE, METRICS_FILE = "plan.json", "metrics.csv"
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_auc")
@@ -66,7 +66,7 @@ def read_plan(out: Path) -> dict[str, Any]:
 
 def write_plan(out: Path, plan: dict[str, Any]) -> None:
     """Keep what a run is started with."""
-    _replace(Path(out) / PLAN_FILE, json.dumps(plan, indent=2) + "\n")
+    write_whole(Path(out) / PLAN_FILE, (json.dumps(plan, indent=2) + "\n").encode())
 
 
 def read_epochs(out: Path) -> list[tuple[int, float, float, float]]:
@@ -99,7 +99,7 @@ def keep_epochs(out: Path, count: int) -> None:
     rows = read_epochs(out)[:count]
     rows += [(epoch, math.nan, math.nan, math.nan) for epoch in range(len(rows) + 1, count + 1)]
     lines = [",".join(COLUMNS), *(",".join(map(repr, row)) for row in rows)]
-    _replace(Path(out) / METRICS_FILE, "".join(f"{line}\n" for line in lines))
+    write_whole(Path(out) / METRICS_FILE, "".join(f"{line}\n" for line in lines).encode())
 
 
 def add_epoch(out: Path, epoch: int, train_loss: float, val_loss: float, val_auc: float) -> None:
@@ -151,9 +151,3 @@ def curves_png(curves: TrainingCurves, width_px: int, height_px: int, dark: bool
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)
     return buffer.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
