@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
-import logging
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.utils.data import DataLoader
@@ -32,21 +27,14 @@ from ..core.manifest import CohortRow, check_volumes
 from ..core.preprocessing import Preprocessing
 from . import trainingwatch
 from .cache import ENVIRONMENT, VolumeCache
-from .checkpoints import LAST_FILE, Keeper, OnEpoch, Stop, WholeCheckpoints
-from .device import choose
+from .checkpoints import LAST_FILE, OnEpoch, Stop
 from .learner import Learner, LesionLearner
-from .plan import ONE_PROCESS, Balance, Hardware, MixedPrecision, Plan, TrainingError
+from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from .trainer import make_trainer, optimise
 from .volumes import TrainingOrder, TuningOrder, Volumes
 
 MODEL_FILE = "model.safetensors"
-CLIP = 1.0  # largest norm of a step's gradient
 GPU_WORKERS = 4
-
-_PRECISIONS: dict[MixedPrecision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
-    MixedPrecision.FULL: "32-true",
-    MixedPrecision.BFLOAT16: "bf16-mixed",
-    MixedPrecision.FLOAT16: "16-mixed",
-}
 
 
 @dataclass(frozen=True)
@@ -137,7 +125,7 @@ def train(
     stop, out = stop or Stop(), Path(out).absolute()
     plan.check_architecture(architecture)
     train_rows, tune_rows = split_rows(rows)
-    trainer, keeper = _trainer(network, plan, out, hardware, progress_bar, on_epoch, stop)
+    trainer, keeper = make_trainer(network, plan, out, hardware, progress_bar, on_epoch, stop)
     ranks = trainer.world_size
     if len(train_rows) < plan.batch_size:
         raise TrainingError(
@@ -175,7 +163,7 @@ def train(
     tune_order = TuningOrder(len(tune_rows), trainer.global_rank, ranks)
     tune_loader = DataLoader(tune_set, size, sampler=tune_order, **how)
     learner = _learner(network, plan, plan.epochs * order.steps, labels)
-    _optimise(network, hardware, trainer.strategy.root_device)
+    optimise(network, hardware, trainer.strategy.root_device)
     with warnings.catch_warnings():
         # Advice to programmers, of which this process takes none: workers, and moments at which nothing is logged.
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
@@ -206,62 +194,6 @@ def train(
     return Outcome(keeper.epochs, keeper.best_epoch, keeper.best_auc, str(trainer.precision), main)
 
 
-def _trainer(
-    network: nn.Module, plan: Plan, out: Path, hardware: Hardware, progress_bar: bool, on_epoch: OnEpoch, stop: Stop
-) -> tuple[lightning.Trainer, Keeper]:
-    devices, nodes = _processes(hardware)
-    where = choose(hardware.device)
-    cuda = where.type == "cuda"
-    if cuda and devices > torch.cuda.device_count():
-        raise TrainingError(f"There are {torch.cuda.device_count()} GPUs here and not {devices}; ask for no more.")
-    precision = plan.precision
-    if precision is MixedPrecision.AUTO:
-        half = MixedPrecision.BFLOAT16 if cuda and torch.cuda.is_bf16_supported() else MixedPrecision.FLOAT16
-        precision = half if cuda else MixedPrecision.FULL
-    if precision is MixedPrecision.FLOAT16 and not cuda:
-        raise TrainingError("16-mixed needs an NVIDIA GPU; choose bf16-mixed or 32.")
-    plugins: list[Any] = [WholeCheckpoints()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # its checkpoints in mid-epoch would go before ours
-    keeper = Keeper(network, out, plan.patience, stop, on_epoch)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        trainer = lightning.Trainer(
-            max_epochs=plan.epochs,
-            default_root_dir=out,
-            accelerator={"cuda": "gpu"}.get(where.type, where.type),
-            devices=devices,
-            num_nodes=nodes,
-            precision=_PRECISIONS[precision],
-            sync_batchnorm=cuda and devices * nodes > 1,  # torch has none for the CPU
-            use_distributed_sampler=False,
-            gradient_clip_val=CLIP,
-            callbacks=[keeper],
-            plugins=plugins,
-            logger=_tensorboard(out),
-            log_every_n_steps=1,
-            enable_progress_bar=progress_bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-    return trainer, keeper
-
-
-def _processes(hardware: Hardware) -> tuple[int, int]:
-    """Processes on this machine, and machines; torchrun says both itself."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return hardware.devices, hardware.nodes
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    return here, int(os.environ["WORLD_SIZE"]) // here
-
-
-def _tensorboard(out: Path) -> TensorBoardLogger | bool:
-    if not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
-        return False
-    return TensorBoardLogger(out, name="", version="tensorboard")
-
-
 def _learner(network: nn.Module, plan: Plan, total_steps: int, labels: Sequence[int]) -> Learner:
     if plan.lesion_weight:
         assert isinstance(network, ConvLSTMNetwork)
@@ -270,28 +202,6 @@ def _learner(network: nn.Module, plan: Plan, total_steps: int, labels: Sequence[
     if plan.balance is Balance.WEIGHT:  # their mean over the volumes is 1
         weights = (len(labels) / (2 * labels.count(0)), len(labels) / (2 * labels.count(1)))
     return Learner(network, plan, total_steps, weights)
-
-
-def _optimise(network: nn.Module, hardware: Hardware, device: torch.device) -> None:
-    """What makes training faster or smaller and leaves what is learned as it is."""
-    if isinstance(network, ConvLSTMNetwork):
-        network.checkpointing = hardware.checkpointing
-        if hardware.compile:
-            for unit in network.reading_units:
-                unit.slice_layers.compile()
-        return
-    if hardware.checkpointing:
-        raise TrainingError("Only a conv_lstm can be trained with checkpointing; leave it out.")
-    if hardware.compile:
-        network.compile()
-    if device.type == "cuda":
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                flat = isinstance(module, nn.Conv2d)
-                weight = module.weight
-                weight.data = weight.data.contiguous(
-                    memory_format=torch.channels_last if flat else torch.channels_last_3d
-                )
 
 
 def _unwrapped(error: EmphysemaScannerError) -> EmphysemaScannerError:
