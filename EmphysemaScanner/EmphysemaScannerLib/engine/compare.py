@@ -19,7 +19,7 @@ from .evaluation import InputSource, predict_all
 from .published import PUBLISHED
 from .statistics import SMALL_GROUP, Figures, Predictions, measure, paired_delong
 
-GROUPING = ("kernel", "sex", "gender", "age_group")
+GROUPING = ("kernel", "manufacturer", "sex", "gender", "age_group")
 AGE = "age"
 
 

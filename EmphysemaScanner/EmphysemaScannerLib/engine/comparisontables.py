@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 NONE = "-"
 HARMONIC_MEAN = "harmonic mean of sens. and spec."
 SMALL = "°"
-COLUMN_TITLES = {"kernel": "Kernel", "sex": "Sex", "gender": "Gender", "age_group": "Age group", "age": "Age in years"}
+COLUMN_TITLES = {
+    "kernel": "Kernel",
+    "manufacturer": "Manufacturer",
+    "sex": "Sex",
+    "gender": "Gender",
+    "age_group": "Age group",
+    "age": "Age in years",
+}
 
 
 @dataclass(frozen=True)

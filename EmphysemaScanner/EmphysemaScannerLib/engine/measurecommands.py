@@ -74,7 +74,7 @@ def compare_models(
     for sentence in statement(comparison):
         console.print(sentence, markup=False, highlight=False)
     for part in tables(comparison):
-        shown = Table(title=part.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        shown = Table(title=part.title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number, name in enumerate(part.columns):
             left = part.words or number == 0
             shown.add_column(name, justify="left" if left else "right", overflow="fold")
@@ -116,8 +116,9 @@ def _measured(
 
 
 def _narrow(cell: str) -> str:
-    """A figure with its interval below it."""
-    return re.sub(r"^(\S+) \((\S+) to (\S+)\)$", r"\1\n\2-\3", cell)
+    """A figure with its interval below it, in two digits, so that the table fits on a terminal."""
+    found = re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", cell)
+    return f"{found[1]}\n{float(found[2]):.2f}-{float(found[3]):.2f}" if found else cell
 
 
 def _said(console: Console, out: Path | None) -> None:
