@@ -56,6 +56,17 @@ def ended(process: int) -> bool:
     return True
 
 
+def timed(manifest: str, out: Path) -> tuple[float, float]:
+    """Let a run end undisturbed: seconds until its first epoch begins, and of an epoch."""
+    begun, process, seen = time.monotonic(), started(manifest, out), []
+    while len(seen) < EPOCHS:
+        time.sleep(0.002)
+        seen += [time.monotonic() - begun] * (read_training(out).epoch - len(seen))
+    assert ended(process)
+    epoch_s = (seen[-1] - seen[0]) / (EPOCHS - 1)
+    return seen[0] - epoch_s, epoch_s
+
+
 def whole_epochs(out: Path) -> int:
     """What would be gone on with, and that all of it is there."""
     if not (out / "last.ckpt").exists():
@@ -67,9 +78,7 @@ def whole_epochs(out: Path) -> int:
 
 def kill_often(manifest: str, folder: Path, kills: int, seed: int) -> dict[str, object]:
     """Kill runs of the command until that happened ``kills`` times; every run is then completed and compared."""
-    begun = time.monotonic()
-    assert ended(started(manifest, folder / "undisturbed" / "run"))
-    one_run_s = time.monotonic() - begun
+    start_s, epoch_s = timed(manifest, folder / "undisturbed" / "run")
     draw = random.Random(seed)
     moments: list[int] = []
     runs = 0
@@ -77,9 +86,9 @@ def kill_often(manifest: str, folder: Path, kills: int, seed: int) -> dict[str, 
         runs += 1
         out, done = folder / f"killed-{runs}" / "run", False
         before = 0
-        while not done and len(moments) < kills:
+        while not done and before < EPOCHS and len(moments) < kills:
             process = started(manifest, out)
-            time.sleep(draw.uniform(0, one_run_s))
+            time.sleep(draw.uniform(0.7 * start_s, start_s + 5 * epoch_s))
             os.kill(process, signal.SIGKILL)
             done = ended(process)
             after = whole_epochs(out)
@@ -92,7 +101,7 @@ def kill_often(manifest: str, folder: Path, kills: int, seed: int) -> dict[str, 
         if not done:
             assert ended(started(manifest, out))
         compare(folder / "undisturbed" / "run", out)
-    return {"kills": len(moments), "runs": runs, "after whole epochs": moments, "run_s": round(one_run_s, 2)}
+    return {"kills": len(moments), "runs": runs, "after whole epochs": moments, "epoch_s": round(epoch_s, 3)}
 
 
 def compare(expected: Path, found: Path) -> None:
