@@ -183,7 +183,7 @@ def run_batch(
         on_row: told every row of these sources as it becomes known, kept ones first.
 
     Raises:
-        ModelFileError: the model cannot be read, or does not read slice by slice.
+        ModelFileError: the model cannot be read.
         DeviceError: there is no such device here.
         BatchError: ``out_csv`` is something else, or cannot be written.
     """
