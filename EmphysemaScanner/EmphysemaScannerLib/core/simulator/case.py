@@ -14,7 +14,7 @@ from .anatomy import Anatomy, Body, embody
 from .lungspace import Floats, Labels, LungSpace
 from .negatives import Negative, add, draw_negatives
 from .parenchyma import destroyable, empty
-from .subtypes import LESION_ABOVE, destroy
+from .subtypes import destroy
 
 _EXTENTS = ((0.5, 5.0), (5.0, 20.0), (20.0, 45.0))  # mild, moderate, severe
 _EXTENT_SHARES = (0.35, 0.4, 0.25)
@@ -131,5 +131,5 @@ def diseased(
         return hu, lesions
     free = destroyable(hu[space.where]) & space.mask
     done = destroy(space, free, disease, rng)
-    lesions[space.where] = (done.share > LESION_ABOVE) & free
+    lesions[space.where] = done.lesion & free
     return empty(hu, space, done, rng), lesions

@@ -44,9 +44,10 @@ def empty(hu: Floats, space: LungSpace, done: Destruction, rng: np.random.Genera
     grain = np.clip(flat - ndimage.gaussian_filter(flat, sigma, truncate=2), -40, 40)  # noise goes on in holes
     if done.vessels.any():
         thinned = ndimage.grey_erosion(inside, size=(1, 3, 3)) + 0.5 * grain
-        inside = inside + done.vessels * np.where(inside > -800, 0.75, 0.3) * np.minimum(thinned - inside, 0)
-    vessel = np.clip((inside - low) / (high - low), 0, 1) * (1 - 0.85 * done.vessels)
-    left = rng.normal(-988, 5)
+        inside = inside + done.vessels * np.where(inside > -800, 0.9, 0.35) * np.minimum(thinned - inside, 0)
+    gone = np.clip(2 * done.vessels - 1, 0, 1)  # no vessel crosses an air space
+    vessel = np.clip((inside - low) / (high - low), 0, 1) * (1 - gone)
+    left = rng.normal(-984, 5)
     emptied = np.minimum(left + 0.8 * grain, inside)
     changed = inside + done.share * (1 - vessel) * (emptied - inside)
     changed += done.walls * np.maximum(_WALL_HU - changed, 0)

@@ -37,12 +37,18 @@ class Destruction:
     Attributes:
         share: share of each voxel's tissue that is gone, 0 to 1, within ``LungSpace.where``.
         walls: share of each voxel filled by new thin walls (paraseptal holes, bullae), same shape.
-        vessels: how far vessels are thinned, 0 to 1, same shape.
+        vessels: how far vessels are thinned, to 0.5, and from there to 1 gone, same shape.
     """
 
     share: Floats
     walls: Floats
     vessels: Floats
+
+    @property
+    def lesion(self) -> NDArray[np.bool_]:
+        """Voxels that lost enough tissue to count as lesion."""
+        lost: NDArray[np.bool_] = self.share - self.walls > LESION_ABOVE
+        return lost
 
 
 def destroy(
@@ -117,7 +123,7 @@ class _Solver:
         return best
 
     def _lesions(self, done: Destruction) -> NDArray[np.bool_]:
-        return (done.share > LESION_ABOVE) & self.destroyable
+        return done.lesion & self.destroyable
 
     def _drawn(self, pattern: _Pattern, threshold: float, before: Destruction | None) -> Destruction:
         chosen = np.flatnonzero(pattern.severity > threshold)
@@ -212,13 +218,13 @@ class _Centrilobular(_Holes):
         super().__init__(space, centres, radius, each, Grain(1.6, rng), _LARGEST_GROWTH)
         self.lobules = lobules
         self.septum_mm = float(rng.uniform(0.5, 1.0))
-        self.emptied = rng.uniform(0.7, 1.0, len(of)).astype(np.float32)
+        self.emptied = rng.uniform(0.6, 1.0, len(of)).astype(np.float32)
         self.leaves = rng.uniform(0.4, 1.0, len(sites)).astype(np.float32)  # how much of its septa a lobule keeps
 
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
         owner = self.owner[chosen]
         age = np.clip(self.liability[owner] - threshold, 0, 2)
-        share = self._filled(threshold, chosen) * self.emptied[owner] * (0.7 + 0.3 * np.minimum(age, 1))
+        share = self._filled(threshold, chosen) * self.emptied[owner] * (0.65 + 0.35 * np.minimum(age, 1))
         points = self.space.to_mm(self.space.index[chosen])
         cell, to_wall = self.lobules.of(points)
         septa = wall_share(to_wall, self.septum_mm, self.space.spacing_mm[2]) * self.leaves[cell]
@@ -283,7 +289,7 @@ class _Panlobular(_Pattern):
         self.cell, self.to_wall = lobules.of(points)
         inner = 0.1 * np.minimum(self.to_wall / 4, 1)
         self.severity = (of_site[self.cell] + inner + 0.3 * Grain(5.0, rng).at(points)).astype(np.float32)
-        self.emptied = float(rng.uniform(0.75, 0.95))
+        self.emptied = float(rng.uniform(0.8, 1.0))
         self.grain = Grain(1.8, rng)
 
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
@@ -292,4 +298,4 @@ class _Panlobular(_Pattern):
         share *= 1 + 0.06 * self.grain.at(self.space.to_mm(self.space.index[chosen]))
         septa = wall_share(self.to_wall[chosen], 0.5, self.space.spacing_mm[2])
         share = np.clip(share * (1 - 0.6 * septa), 0, 0.97).astype(np.float32)
-        return share, np.zeros_like(share), share
+        return share, np.zeros_like(share), 0.6 * share
