@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Small networks are fastest on one thread, on a busy machine many times; before torch is imported, and inherited.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import SimpleITK as sitk

@@ -129,3 +129,13 @@ def test_check_fails_on_a_missing_volume_and_on_a_copy_in_another_manifest(
     (tmp_path / "elsewhere.nrrd").unlink()
     assert run("cohort", "check", manifest, second) == 2
     assert "second.csv, line 2" in capsys.readouterr().err
+
+
+def test_simulated_people_of_one_chest_in_two_splits_are_a_leak(tmp_path: Path) -> None:
+    rows = [
+        CohortRow(tmp_path / f"{k}.nrrd", k % 2, f"p{k}", split, extra={"anatomy": anatomy})
+        for k, (split, anatomy) in enumerate([("train", "A"), ("train", "A"), ("test", "B"), ("test", "A")])
+    ]
+    (leak,) = find_leaks(rows, contents=False)
+    assert "anatomy 'A'" in leak
+    assert find_leaks(rows[:3], contents=False) == []

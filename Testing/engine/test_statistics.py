@@ -240,3 +240,17 @@ def test_logits_that_separate_the_labels_wholly_get_the_lowest_temperature() -> 
 def test_a_temperature_is_not_fitted_to_nonsense(logits: list[float], labels: list[int], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         fit_temperature(logits, labels)
+
+
+def test_one_patient_gives_figures_but_no_interval_and_no_test() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 20)
+    first, second = (Predictions(labels, expit(rng.normal(size=40) + labels), ("a",) * 40) for _ in range(2))
+    figures = measure(first, 0.5, "one person's volumes")
+    assert figures.auc.value == pytest.approx(roc_auc_score(labels, first.scores))
+    for metric in vars(figures).values():
+        assert np.isfinite(metric.value)
+        assert np.isnan([metric.low, metric.high]).all()
+    difference, *rest = paired_delong(first, second)
+    assert difference == pytest.approx(figures.auc.value - roc_auc_score(labels, second.scores))
+    assert np.isnan(rest).all()

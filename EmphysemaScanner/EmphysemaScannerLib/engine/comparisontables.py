@@ -136,7 +136,7 @@ def _pairs(comparison: Comparison) -> Table:
         (
             f"{names[pair.first]} - {names[pair.second]}",
             f"{pair.difference:+.3f}",
-            f"{pair.low:+.3f} to {pair.high:+.3f}",
+            NONE if math.isnan(pair.p) else f"{pair.low:+.3f} to {pair.high:+.3f}",
             p_value(pair.p),
         )
         for pair in comparison.pairs
@@ -260,6 +260,8 @@ def subgroups_csv(comparison: Comparison) -> str:
 
 def p_value(p: float) -> str:
     """A p value as journals print it."""
+    if math.isnan(p):
+        return NONE
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -267,6 +269,8 @@ def interval(metric: Metric) -> str:
     """A figure and its interval, or a dash where there was nothing to measure."""
     if not math.isfinite(metric.value):
         return NONE
+    if not math.isfinite(metric.low):
+        return f"{metric.value:.3f} (one patient: no interval)"
     return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
 
 

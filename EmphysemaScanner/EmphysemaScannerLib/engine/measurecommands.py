@@ -41,7 +41,7 @@ def evaluate_model(
     comparison = _measured([file], manifest, split, data, out, predictions, device, batch_size)
     (measured,) = comparison.models
     rows = labelled_rows(manifest, split)
-    metrics: list[Metric] = [metric for metric in vars(measured.figures).values() if math.isfinite(metric.value)]
+    metrics: list[Metric] = [metric for metric in vars(measured.figures).values() if math.isfinite(metric.low)]
     metrics += [
         column(rows, name, sign).auc(f"AUC of {label} on the same", data)
         for label, name, sign in DENSITOMETRY

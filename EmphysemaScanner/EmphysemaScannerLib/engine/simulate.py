@@ -24,7 +24,7 @@ from ..core.simulator.case import Case, Recipe, in_body, simulate_case
 from ..core.simulator.lungspace import REGIONS
 
 COLUMNS = (
-    "volume", "label", "patient", "split", "kernel", "lesions", "subtype", "extent_percent",
+    "volume", "label", "patient", "anatomy", "split", "kernel", "lesions", "subtype", "extent_percent",
     *(f"extent_{region}_percent" for region in REGIONS), "asked_percent", "negatives",
     "laa_950_percent", "perc15_hu", "mean_hu", "noise_hu", "slice_mm", "contrast_hu", "aeration", "seed",
 )  # fmt: skip
@@ -149,7 +149,8 @@ def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) ->
     return {
         "volume": f"volumes/{name}.nrrd",
         "label": label,
-        "patient": anatomy.name,
+        "patient": f"{anatomy.name} {recipe.seed[0]}/{recipe.seed[1]}",  # bent anew, each pair is somebody else
+        "anatomy": anatomy.name,
         "split": anatomy.split,
         "kernel": acquisition.kernel_name,
         "lesions": f"volumes/{name}-lesions.nrrd",

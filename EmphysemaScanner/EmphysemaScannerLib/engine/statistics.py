@@ -92,7 +92,8 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Figures:
-    """How well scores tell volumes apart, each with its 95 % interval; NaN where there was nothing to measure.
+    """How well scores tell volumes apart, each with its 95 % interval; NaN where there was nothing to measure, an
+    interval also where all volumes of a label are of one patient.
 
     Attributes:
         auc: area under the ROC curve.
@@ -158,7 +159,7 @@ def measure(predictions: Predictions, threshold: float, data: str) -> Figures:
     def figure(name: str) -> Metric:
         if name in counts and not predictions.clustered:
             return proportion(name, *counts[name], data)
-        low, high = _percentiles(resampled[name])
+        low, high = (np.nan, np.nan) if len(per_patient) < 2 else _percentiles(resampled[name])
         return Metric(name, float(value[name]), low, high, data)
 
     return Figures(
@@ -188,7 +189,8 @@ def paired_delong(first: Predictions, second: Predictions) -> tuple[float, float
         first, second: with the same labels in the same order.
 
     Returns:
-        The difference of the AUCs, its 95 % interval (low, high), and the two-sided p.
+        The difference of the AUCs, its 95 % interval (low, high), and the two-sided p; the last three are NaN where all
+        volumes of a label are of one patient.
 
     Raises:
         ValueError: the labels or patients differ.
@@ -197,6 +199,8 @@ def paired_delong(first: Predictions, second: Predictions) -> tuple[float, float
         raise ValueError("the two predictions are not of the same volumes")
     sick, well = (a - b for a, b in zip(first.placements(), second.placements(), strict=True))
     difference, deviation = float(sick.mean()), _deviation(sick, well, first)
+    if np.isnan(deviation):
+        return difference, np.nan, np.nan, np.nan
     # Placement values are exact multiples of half a volume; what is below this is rounding.
     if not deviation > _ROUNDING:
         return difference, difference, difference, 1.0 if abs(difference) < _ROUNDING else 0.0
@@ -298,6 +302,8 @@ def _deviation(sick: Floats, well: Floats, predictions: Predictions) -> float:
     sick_sums = np.bincount(of_sick, sick - sick.mean(), total)
     well_sums = np.bincount(of_well, well - well.mean(), total)
     with_sick, with_well = len(np.unique(of_sick)), len(np.unique(of_well))
+    if min(with_sick, with_well) < 2:
+        return np.nan  # how people differ is not to be had from one
     variance = (
         with_sick / max(with_sick - 1, 1) * (sick_sums @ sick_sums) / len(sick) ** 2
         + with_well / max(with_well - 1, 1) * (well_sums @ well_sums) / len(well) ** 2

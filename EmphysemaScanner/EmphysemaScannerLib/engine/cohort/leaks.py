@@ -34,6 +34,7 @@ def find_leaks(rows: Sequence[CohortRow], *, contents: bool = True, progress: Pr
     """
     leaks = [
         *_shared(rows, "patient", lambda row: row.patient, lambda row: row.split or "none", "splits"),
+        *_shared(rows, "anatomy", lambda row: row.extra.get("anatomy", ""), lambda row: row.split or "none", "splits"),
         *_shared(rows, "exam", lambda row: row.study, lambda row: row.split or "none", "splits"),
         *_shared(rows, "series", lambda row: row.series, lambda row: row.split or "none", "splits"),
         *_shared(rows, "exam", lambda row: row.study, lambda row: row.patient, "patients"),
