@@ -30,6 +30,13 @@ class Cells:
         """The lobules of a lung, of a size of its own between 12 and 18 mm in the mean."""
         return cls(space.spread_points(float(rng.uniform(12, 18)), rng))
 
+    def relaxed(self, points: NDArray[np.floating]) -> Cells:
+        """Rounder cells (Lloyd): each site moved to the middle of its cell's points."""
+        nearest = cKDTree(self.sites).query(points)[1]
+        count = np.bincount(nearest, minlength=len(self.sites))[:, None]
+        sums = np.stack([np.bincount(nearest, points[:, axis], len(self.sites)) for axis in range(3)], 1)
+        return Cells(np.where(count > 0, sums / np.maximum(count, 1), self.sites).astype(np.float32))
+
     def of(self, points: NDArray[np.floating]) -> tuple[NDArray[np.int64], Floats]:
         """The cell of each point, and its distance in mm to the wall with the next cell."""
         distance, nearest = cKDTree(self.sites).query(points, k=2)

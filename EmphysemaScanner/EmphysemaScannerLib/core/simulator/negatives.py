@@ -123,12 +123,14 @@ def _fibrosis(hu: Floats, space: LungSpace, rng: np.random.Generator) -> None:
     place = tuple(axis[chosen] for axis in at)
     some = chosen[rng.integers(0, len(chosen), max(8, round(len(chosen) * float(np.prod(space.spacing_mm)) / 5**3)))]
     near = points[chosen]
-    _, to_wall = Cells(points[some]).of(near + 1.2 * Grain(3.0, rng).at(near)[:, None])
+    honeycomb = rng.random() < 0.35
+    cells = Cells(points[some]).relaxed(near[::3]) if honeycomb else Cells(points[some])
+    _, to_wall = cells.of(near + (0.5 if honeycomb else 1.2) * Grain(3.0, rng).at(near)[:, None])
     uneven = np.clip(0.8 + 0.5 * Grain(4.0, rng).at(near), 0.1, 1) * weight[chosen]
     lines = wall_share(to_wall, float(rng.uniform(0.6, 1.3)), space.spacing_mm[2]) * uneven
     haze = weight[chosen] * rng.uniform(20, 160) * (1 + 0.3 * Grain(4.0, rng).at(near))
     values = hu[place] + haze
-    if rng.random() < 0.35:
+    if honeycomb:
         comb = np.clip(weight[chosen] * 2 - 1, 0, 1) * (space.depth[place] < 0.6 * reach)
         values += comb * (1 - lines) * np.minimum(AIR_HU + 40 - values, 0)
         lines = np.maximum(lines, wall_share(to_wall, 2.0, space.spacing_mm[2]) * comb)

@@ -48,7 +48,7 @@ def empty(hu: Floats, space: LungSpace, done: Destruction, rng: np.random.Genera
     gone = np.clip(2 * done.vessels - 1, 0, 1)  # no vessel crosses an air space
     vessel = np.clip((inside - low) / (high - low), 0, 1) * (1 - gone)
     left = rng.normal(-984, 5)
-    emptied = np.minimum(left + 0.8 * grain, inside)
+    emptied = np.minimum(left + 0.6 * grain, inside)
     changed = inside + done.share * (1 - vessel) * (emptied - inside)
     changed += done.walls * np.maximum(_WALL_HU - changed, 0)
     out[space.where] = np.where(touched & space.mask, changed, out[space.where])

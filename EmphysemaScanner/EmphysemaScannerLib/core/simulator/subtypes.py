@@ -295,7 +295,7 @@ class _Panlobular(_Pattern):
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
         above = self.severity[chosen] - threshold
         share = self.emptied * np.clip(0.42 + 0.7 * above, 0, 1)
-        share *= 1 + 0.06 * self.grain.at(self.space.to_mm(self.space.index[chosen]))
+        share *= 1 + 0.025 * self.grain.at(self.space.to_mm(self.space.index[chosen]))
         septa = wall_share(self.to_wall[chosen], 0.5, self.space.spacing_mm[2])
         share = np.clip(share * (1 - 0.6 * septa), 0, 0.97).astype(np.float32)
         return share, np.zeros_like(share), 0.6 * share
