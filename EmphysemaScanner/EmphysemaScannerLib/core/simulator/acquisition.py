@@ -218,9 +218,10 @@ def _sliced(
 
 def _same_volume(share: Floats, part: float) -> NDArray[np.bool_]:
     """The voxels that lesions fill most, as many as have the lesions' volume: half-filled ones neither add nor take."""
-    if not part:
-        return np.zeros(share.shape, bool)
-    filled: NDArray[np.bool_] = share > max(float(np.quantile(share, 1 - part)), 1e-3)
+    filled = np.zeros(share.shape, bool)
+    touched = np.flatnonzero(share)
+    fullest = np.argsort(-share.ravel()[touched], kind="stable")[: round(part * share.size)]
+    filled.ravel()[touched[fullest]] = True
     return filled
 
 

@@ -26,9 +26,17 @@ class Cells:
     sites: Floats
 
     @classmethod
+    def spread(cls, space: LungSpace, distance_mm: float, rng: np.random.Generator) -> Cells:
+        """Cells of about a width over the lungs, of the unevenness of things that share a space."""
+        volume = len(space.index) * float(np.prod(space.spacing_mm))
+        count = max(2, round(volume / (0.7 * distance_mm**3)))
+        sample = space.random_points(24 * count, rng)
+        return cls(sample[:count]).relaxed(sample).relaxed(sample)
+
+    @classmethod
     def of_lobules(cls, space: LungSpace, rng: np.random.Generator) -> Cells:
         """The lobules of a lung, of a size of its own between 12 and 18 mm in the mean."""
-        return cls(space.spread_points(float(rng.uniform(12, 18)), rng))
+        return cls.spread(space, float(rng.uniform(12, 18)), rng)
 
     def relaxed(self, points: NDArray[np.floating]) -> Cells:
         """Rounder cells (Lloyd): each site moved to the middle of its cell's points."""

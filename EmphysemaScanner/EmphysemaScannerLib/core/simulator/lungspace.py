@@ -9,7 +9,6 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from ..morphology import box
 
@@ -96,19 +95,6 @@ class LungSpace:
         chosen = self.index[rng.integers(0, len(self.index), count)]
         points: Floats = ((chosen + rng.random((count, 3))) * self.spacing_mm).astype(np.float32)
         return points
-
-    def spread_points(self, distance_mm: float, rng: np.random.Generator) -> Floats:
-        """Points that keep their distance from each other: chance relaxed twice (Lloyd), as cells share a space."""
-        litres = len(self.index) * float(np.prod(self.spacing_mm))
-        count = max(2, round(litres / (0.7 * distance_mm**3)))
-        sample = self.random_points(24 * count, rng)
-        sites = sample[:count]
-        for _ in range(2):
-            nearest = cKDTree(sites).query(sample)[1]
-            filled = np.maximum(np.bincount(nearest, minlength=count), 1)[:, None]
-            sums = np.stack([np.bincount(nearest, sample[:, axis], count) for axis in range(3)], 1)
-            sites = (sums / filled).astype(np.float32)
-        return sites
 
     def patchiness(self, points: NDArray[np.floating], rng: np.random.Generator, nodes: int = 5) -> Floats:
         """A smooth random field over the lungs at these points, mean about 0, standard deviation about 1."""

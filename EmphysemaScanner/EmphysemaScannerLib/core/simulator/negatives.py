@@ -81,7 +81,7 @@ def _cysts(hu: Floats, space: LungSpace, rng: np.random.Generator) -> None:
 def _nodules(hu: Floats, space: LungSpace, rng: np.random.Generator) -> None:
     """One to ten solid or ground-glass nodules of 3 to 25 mm."""
     for centre in space.random_points(int(rng.integers(1, 11)), rng):
-        radius = float(np.clip(2.5 * np.exp(rng.normal(0, 0.5)), 1.5, 12.5))
+        radius = float(np.clip(3 * np.exp(rng.normal(0, 0.5)), 1.5, 12.5))
         density = rng.uniform(-680, -450) if rng.random() < 0.25 else rng.uniform(-60, 70)
         Shape.ball(space, centre, radius, rng, 0.25).paint(hu, density, radius, only=space.mask, lighter=False)
 
@@ -174,12 +174,12 @@ def _air_trapping(hu: Floats, space: LungSpace, rng: np.random.Generator) -> Non
     """A mosaic: lobules that did not empty are darker than their neighbours, by less than emphysema."""
     points = space.points
     at = tuple(space.index.T)
-    lobules = Cells(space.spread_points(float(rng.uniform(12, 30)), rng))
+    lobules = Cells.spread(space, float(rng.uniform(12, 30)), rng)
     cell, to_wall = lobules.of(points)
     liability = space.patchiness(lobules.sites, rng) + 0.8 * rng.standard_normal(len(lobules.sites))
     trapped = liability > np.quantile(liability, 1 - rng.uniform(0.15, 0.5))
     edge = np.clip(to_wall / 1.5, 0, 1)
-    darker = np.where(trapped, rng.uniform(0.62, 0.85), rng.uniform(1.0, 1.2))[cell]
+    darker = np.where(trapped, rng.uniform(0.58, 0.8), rng.uniform(1.0, 1.2))[cell]
     parenchyma = np.clip((-500 - hu[at]) / 200, 0, 1)
     hu[at] += (edge * parenchyma * (hu[at] - AIR_HU) * (darker - 1)).astype(np.float32)
 
