@@ -26,7 +26,7 @@ from .lungspace import Floats, Grain, LungSpace
 LESION_ABOVE = 0.35  # share of a voxel's tissue destroyed from which it counts as lesion
 TOLERANCE = 0.05  # of the extent asked for; met unless the lungs hold too little tissue that can be destroyed
 PSF_MM = 0.55  # standard deviation of a chest CT's in-plane blur, about 1.3 mm full width at half maximum
-_ROUNDS = 6
+_ROUNDS = 10
 _LARGEST_GROWTH = 2.4
 
 
@@ -203,7 +203,7 @@ class _Holes(_Pattern):
 class _Centrilobular(_Holes):
     def __init__(self, space: LungSpace, lobules: Cells, target: float, rng: np.random.Generator) -> None:
         sites = lobules.sites
-        upper = rng.uniform(1.2, 3.2)
+        upper = rng.uniform(2.5, 5.0)
         liability = (
             upper * space.height(sites)
             + 0.8 * space.patchiness(sites, rng)
@@ -254,7 +254,7 @@ class _Paraseptal(_Holes):
                 taken[neighbours.query_ball_point(tried[number], 1.35 * radius[number])] = True
         centres = tried[kept]
         liability = (
-            rng.uniform(1, 3) * space.height(centres)
+            rng.uniform(2.5, 5) * space.height(centres)
             + 1.0 * space.patchiness(centres, rng, 7)
             + 0.3 * rng.standard_normal(len(kept))
         )
@@ -279,7 +279,7 @@ class _Paraseptal(_Holes):
 class _Panlobular(_Pattern):
     def __init__(self, space: LungSpace, lobules: Cells, rng: np.random.Generator) -> None:
         self.space, sites = space, lobules.sites
-        lower = rng.uniform(1.0, 2.5)
+        lower = rng.uniform(2.0, 4.0)
         of_site = (
             -lower * space.height(sites)
             + 1.0 * space.patchiness(sites, rng)
