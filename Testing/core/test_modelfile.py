@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,17 +109,16 @@ def test_the_rewriting_that_these_tests_use_leaves_a_sound_file_sound(sound: Pat
 def test_a_model_that_fails_to_save_leaves_the_earlier_file_as_it_was(
     sound: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_bytes
-
-    def disk_full(path: Path, data: bytes) -> int:
-        write(path, data[:100])
+    def disk_full(file: int) -> None:
+        os.ftruncate(file, 100)
         raise OSError("No space left on device")
 
     before = sound.read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         modelfile.save(sound, network_for(), card_for())
     assert sound.read_bytes() == before
+    assert list(sound.parent.iterdir()) == [sound]
 
 
 def test_reading_the_card_does_not_touch_the_weights(sound: Path) -> None:

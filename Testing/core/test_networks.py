@@ -14,8 +14,6 @@ from EmphysemaScannerLib.core.networks import ARCHITECTURES, build, keras_parame
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -107,29 +105,6 @@ def test_the_terms_by_place_sum_to_the_logits_that_they_explain() -> None:
             torch.testing.assert_close(terms.sum((2, 3)) + network.dense.bias, out.slice_logits)
         else:
             torch.testing.assert_close(terms.sum((1, 2, 3)) + network.dense.bias, out.logit)
-
-
-@pytest.mark.parametrize(("name", "column"), [("laa950_logistic", 0), ("perc15_logistic", 1)])
-def test_a_densitometry_model_learns_what_scikit_learn_does(name: str, column: int) -> None:
-    generator = np.random.default_rng(3)
-    labels = generator.integers(0, 2, 80)
-    densities = np.stack([generator.gamma(2, 2 + 2 * labels), generator.normal(-910 - 20 * labels, 20)], 1)
-    network = build(name)
-    network.fit(torch.tensor(densities), torch.tensor(labels))
-    figure = densities[:, column : column + 1]
-    expected = LogisticRegression(tol=1e-10).fit(StandardScaler().fit_transform(figure), labels)
-    with torch.no_grad():
-        answer = network(torch.tensor(densities, dtype=torch.float32)).logit.numpy()
-    np.testing.assert_allclose(answer, expected.decision_function(StandardScaler().fit_transform(figure)), atol=1e-3)
-
-
-def test_a_densitometry_model_stays_finite_where_its_figure_separates_the_classes() -> None:
-    network = build("laa950_logistic")
-    network.fit(
-        torch.tensor([[1.0, -900.0], [2.0, -900.0], [20.0, -950.0], [30.0, -960.0]]), torch.tensor([0, 0, 1, 1])
-    )
-    assert 0 < network.weight.item() < 10
-    assert keras_parameter_count(network) == 2
 
 
 def test_the_temperature_divides_the_answer_of_every_model() -> None:

@@ -115,7 +115,7 @@ def test_nothing_is_left_of_an_entry_that_could_not_be_finished(
     monkeypatch.setattr(caches.os, "fsync", full)
     cache.grid_hu(ct, SMALL)  # answers all the same
     assert entries(cache) == []
-    assert not list(cache.folder.rglob("part-*"))
+    assert not list(cache.folder.rglob("*.part"))
 
 
 def test_neither_names_nor_paths_are_in_the_cache(ct: Path, cache: VolumeCache) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +16,24 @@ from EmphysemaScannerLib.core import modelfile, networks
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.manifest import CohortRow, ManifestError, read_manifest
+from EmphysemaScannerLib.core.networks import build, keras_parameter_count
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.engine.cache import VolumeCache
 from EmphysemaScannerLib.engine.learner import Learner
 from EmphysemaScannerLib.engine.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
 from EmphysemaScannerLib.engine.statistics import fit_temperature
-from EmphysemaScannerLib.engine.traincommand import train_model
+from EmphysemaScannerLib.engine.traincommand import fit_logistic, train_model
 from EmphysemaScannerLib.engine.training import enlarge, give_long_memory, train
 from EmphysemaScannerLib.engine.trainingwatch import read_training
 from EmphysemaScannerLib.engine.volumes import TrainingOrder, TuningOrder, Volumes
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from tinycohort import write_cohort
 
 SMALL = Preprocessing(shape=(6, 32, 32))
 QUICK = Plan(epochs=12, learning_rate=3e-3, patience=99)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """More would wait for each other longer than these networks take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -373,3 +366,28 @@ def test_the_curves_are_written_for_tensorboard_where_it_is_installed(
     (events,) = (tmp_path / "run" / "tensorboard").glob("events*")
     written = events.read_bytes()
     assert all(name in written for name in (b"train_loss", b"val_loss", b"val_auc"))
+
+
+@pytest.mark.parametrize(("name", "column"), [("laa950_logistic", 0), ("perc15_logistic", 1)])
+def test_a_densitometry_model_learns_what_scikit_learn_does(name: str, column: int) -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 2, 80)
+    densities = np.stack([generator.gamma(2, 2 + 2 * labels), generator.normal(-910 - 20 * labels, 20)], 1)
+    network = build(name)
+    fit_logistic(network, torch.tensor(densities), torch.tensor(labels))
+    figure = densities[:, column : column + 1]
+    expected = LogisticRegression(tol=1e-10).fit(StandardScaler().fit_transform(figure), labels)
+    with torch.no_grad():
+        answer = network(torch.tensor(densities, dtype=torch.float32)).logit.numpy()
+    np.testing.assert_allclose(answer, expected.decision_function(StandardScaler().fit_transform(figure)), atol=1e-3)
+
+
+def test_a_densitometry_model_stays_finite_where_its_figure_separates_the_classes() -> None:
+    network = build("laa950_logistic")
+    fit_logistic(
+        network,
+        torch.tensor([[1.0, -900.0], [2.0, -900.0], [20.0, -950.0], [30.0, -960.0]]),
+        torch.tensor([0, 0, 1, 1]),
+    )
+    assert 0 < network.weight.item() < 10
+    assert keras_parameter_count(network) == 2

@@ -7,7 +7,6 @@ from enum import Enum
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class Measure(Enum):
@@ -44,34 +43,3 @@ class DensityLogistic(nn.Module):
     def forward(self, x: Tensor) -> DensityOutput:
         """Read (B, 2): LAA%-950 in % and Perc15 in HU of the whole lungs."""
         return DensityOutput(x[:, self.measure.value] * self.weight + self.bias)
-
-    def fit(self, densities: Tensor, labels: Tensor) -> None:
-        """Learn from a cohort at once; nothing is random, and no epochs are needed.
-
-        The most likely weight and bias under a penalty of half the square of the weight of the standardised figure,
-        which keeps them finite where the figure separates the classes (scikit-learn's ``LogisticRegression``).
-
-        Args:
-            densities: (N, 2) as in ``forward``.
-            labels: (N,) 1 with disease, 0 without.
-        """
-        figure = densities[:, self.measure.value].detach().cpu().double()
-        target = labels.detach().cpu().double()
-        centre, spread = figure.mean(), figure.std(correction=0).clamp_min(1e-9)
-        standardised = (figure - centre) / spread
-        solution = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # weight, bias
-        search = torch.optim.LBFGS([solution], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            search.zero_grad()
-            logit = standardised * solution[0] + solution[1]
-            total = functional.binary_cross_entropy_with_logits(logit, target, reduction="sum")
-            penalised: Tensor = total + solution[0].square() / 2
-            penalised.backward()  # type: ignore[no-untyped-call]
-            return penalised
-
-        search.step(loss)  # type: ignore[no-untyped-call]
-        weight, bias = solution.detach()
-        with torch.no_grad():
-            self.weight.fill_(float(weight / spread))
-            self.bias.fill_(float(bias - weight * centre / spread))

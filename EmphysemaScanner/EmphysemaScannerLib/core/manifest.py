@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import EmphysemaScannerError
+from .wholefile import write_whole
 
 SPLITS = ("train", "tune", "test")
 REQUIRED = ("volume", "label", "patient")
@@ -99,19 +100,15 @@ def write_manifest(path: Path, rows: Sequence[CohortRow]) -> None:
     path = Path(path).absolute()
     named = [name for name in OPTIONAL if any(getattr(row, name) for row in rows)]
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
-    partial = path.with_name(f".{path.name}-{os.getpid()}.part")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*REQUIRED, *named, *extra], restval="", lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                values: dict[str, object] = {name: getattr(row, name) for name in (*REQUIRED, *named)}
-                for name in {"volume", "lesions"} & values.keys():
-                    values[name] = _written(path.parent, getattr(row, name))
-                writer.writerow({**row.extra, **values})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*REQUIRED, *named, *extra], restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        values: dict[str, object] = {name: getattr(row, name) for name in (*REQUIRED, *named)}
+        for name in {"volume", "lesions"} & values.keys():
+            values[name] = _written(path.parent, getattr(row, name))
+        writer.writerow({**row.extra, **values})
+    write_whole(path, text.getvalue().encode())
 
 
 def _written(folder: Path, path: Path | None) -> str:

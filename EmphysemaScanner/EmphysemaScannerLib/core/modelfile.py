@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from . import networks
 from .errors import ModelFileError
 from .modelcard import ModelCard
 from .modelheader import FORMAT, read_metadata
+from .wholefile import write_whole
 
 FLOATS = ("F16", "BF16", "F32", "F64")
 
@@ -43,15 +43,8 @@ def save(path: Path, network: nn.Module, card: ModelCard) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in _weights(network).items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
     text = card.to_json()
-    try:
-        partial.write_bytes(
-            serialise(state, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)})
-        )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, serialise(state, metadata={"format": FORMAT, "card": text, "sha256": checksum(state, text)}))
 
 
 def load(path: Path) -> Model:

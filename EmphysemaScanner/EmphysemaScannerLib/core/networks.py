@@ -85,6 +85,17 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+def known_architecture(name: str) -> Architecture:
+    """The architecture of a name.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        raise ModelFileError(f"'{name}' is not a known architecture; choose one of {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[name]
+
+
 def build(architecture: str, width: int | None = None, image_size: int = 128, slices: int = 35) -> nn.Module:
     """A network with fresh weights.
 
@@ -97,9 +108,7 @@ def build(architecture: str, width: int | None = None, image_size: int = 128, sl
     Raises:
         ModelFileError: the architecture's name is unknown, or it can't have this size.
     """
-    if architecture not in ARCHITECTURES:
-        raise ModelFileError(f"'{architecture}' is not a known architecture; choose one of {', '.join(ARCHITECTURES)}.")
-    known = ARCHITECTURES[architecture]
+    known = known_architecture(architecture)
     try:
         return known.builder(known.published_width if width is None else width, image_size, slices)
     except (ValueError, RuntimeError) as error:  # RuntimeError: sizes that no memory holds

@@ -7,13 +7,14 @@ processes may share a cache and any of them may be killed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import math
 import os
 import re
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +32,10 @@ from ..core.errors import EmphysemaScannerError, ModelFileError, UnreadableInput
 from ..core.grid import canonical, canonical_view
 from ..core.lungs import segment_lungs
 from ..core.manifest import CohortRow, ManifestError
-from ..core.networks import ARCHITECTURES
+from ..core.networks import known_architecture
 from ..core.preprocessing import Preprocessing
-from ..core.reading import read_ct
+from ..core.reading import IMAGE_SUFFIXES, read_ct
+from ..core.wholefile import write_whole
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
 MADE_BY = 1  # counts the changes of what volumes become; entries of another number are not found
@@ -123,11 +125,7 @@ class VolumeCache:
             ModelFileError: the architecture's name is unknown.
             EmphysemaScannerError: (another kind of) the CT cannot be read.
         """
-        if architecture not in ARCHITECTURES:
-            raise ModelFileError(
-                f"'{architecture}' is not a known architecture; choose one of {', '.join(ARCHITECTURES)}."
-            )
-        if ARCHITECTURES[architecture].reads_densitometry:
+        if known_architecture(architecture).reads_densitometry:
             return torch.tensor(self.densities(row), dtype=torch.float32)
         hu = self.grid_hu(row.volume, preprocessing).astype(np.float32)
         return torch.from_numpy(preprocessing.normalise(hu))[:, None]
@@ -180,7 +178,9 @@ class VolumeCache:
                 return np.asarray(file["values"])  # the archive holds a checksum, which is looked at here
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             values = make()
-        self._write(path, lambda file: np.savez_compressed(file, values=values))
+        archive = io.BytesIO()
+        np.savez_compressed(archive, values=values)
+        self._write(path, archive.getbuffer())
         return values
 
     def _content(self, volume: Path) -> str:
@@ -195,7 +195,8 @@ class VolumeCache:
             voxels = sitk.GetArrayViewFromImage(image)
             return _digest(f"{geometry} {voxels.dtype} {hashlib.sha256(voxels.tobytes()).hexdigest()}")
         # One file of a DICOM series stands for all of them.
-        whole = volume if volume.is_dir() or not _one_of_many(volume) else volume.parent
+        alone = volume.is_dir() or volume.name.lower().endswith(IMAGE_SUFFIXES)
+        whole = volume if alone else volume.parent
         files = sorted(path for path in whole.rglob("*") if path.is_file()) if whole.is_dir() else [whole]
         stats = [(str(path), path.stat()) for path in files if path.exists()]
         state = _digest(repr([str(volume), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]))
@@ -210,31 +211,17 @@ class VolumeCache:
             hashes = [_file_hash(Path(name)) for name, _ in stats]
             chosen = _file_hash(volume) if whole != volume else ""  # which series a file belongs to
             content = _digest(" ".join([*sorted(hashes), chosen]))
-            self._write(memo, lambda file: file.write(content.encode("ascii")))
+            self._write(memo, content.encode("ascii"))
         self._contents[state] = content
         return content
 
-    def _write(self, path: Path, write: Callable[[Any], object]) -> None:
-        """Write a file whole or not at all; a cache that can't be written is only slower."""
-        partial = None
-        try:
+    def _write(self, path: Path, data: bytes | memoryview) -> None:
+        """Write a file; a cache that can't be written is only slower."""
+        with contextlib.suppress(OSError):
             self._claim()
-            if not self._is_ours():
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix="part-", delete=False) as file:
-                partial = Path(file.name)
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError:
-            if partial is not None:
-                partial.unlink(missing_ok=True)
-
-
-def _one_of_many(path: Path) -> bool:
-    return not path.name.lower().endswith((".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd"))
+            if self._is_ours():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, data)
 
 
 def _is_detached(path: Path) -> bool:

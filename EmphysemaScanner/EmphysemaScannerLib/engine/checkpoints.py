@@ -23,9 +23,9 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
+from ..core.wholefile import PART_SUFFIX, write_whole
 from . import trainingwatch
 from .plan import TrainingError, TrainingStopped
-from .wholefile import PART_SUFFIX, write_whole
 
 LAST_FILE = "last.ckpt"
 

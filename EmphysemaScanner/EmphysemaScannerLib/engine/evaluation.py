@@ -51,7 +51,7 @@ def predict_all(
 ) -> list[Predictions]:
     """As ``predict``, for several models; every volume is read once for all that read it alike."""
     logits = np.empty((len(models), len(rows)))
-    source = cache or volume_cache()
+    source = cache or VolumeCache()
     for start in range(0, len(rows), batch_size):
         inputs = []
         for k in range(start, min(start + batch_size, len(rows))):
@@ -64,11 +64,6 @@ def predict_all(
 def predictions_of(rows: Sequence[CohortRow], scores: Floats) -> Predictions:
     """Scores with the labels and patients of the rows that they belong to."""
     return Predictions(np.array([row.label for row in rows]), scores, tuple(row.patient for row in rows))
-
-
-def volume_cache() -> InputSource:
-    """The user's cache of volumes."""
-    return VolumeCache()
 
 
 def read_inputs(models: Sequence[Model], row: CohortRow, source: InputSource) -> list[torch.Tensor]:

@@ -19,8 +19,10 @@ from ..core.errors import EmphysemaScannerError
 from ..core.manifest import CohortRow, ManifestError, read_manifest
 from ..core.modelfile import Model
 from ..core.progress import Progress, silent
+from ..core.wholefile import write_whole
+from .cache import VolumeCache
 from .device import Device, choose
-from .evaluation import InputSource, predict_logits, predictions_of, read_inputs, volume_cache
+from .evaluation import InputSource, predict_logits, predictions_of, read_inputs
 from .rowfile import RowFile, line
 from .statistics import Predictions
 
@@ -133,7 +135,7 @@ def predict_cohort(
     """
     rows = shard.of(cohort_rows(manifest, split))
     loaded = [modelfile.load(path) for path in models]
-    where, source = choose(device), cache or volume_cache()
+    where, source = choose(device), cache or VolumeCache()
     for model in loaded:
         model.network.to(where)
     marks = [fingerprint(model) for model in loaded]
@@ -218,9 +220,7 @@ def merge(manifest: Path, out: Path, split: str = "") -> int:
             "predict commands again, which go on where they stopped."
         )
     rows = [answers[name][model] for name in names for model in models]
-    partial = out.with_name(out.name + ".part")
-    partial.write_text("".join(map(line, (COLUMNS, *(list(row.values()) for row in rows)))), encoding="utf-8")
-    os.replace(partial, out)
+    write_whole(out, "".join(map(line, (COLUMNS, *(list(row.values()) for row in rows)))).encode())
     return len(rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from ..core.preprocessing import Preprocessing
 from ..core.simulator.anatomy import Anatomy
 from ..core.simulator.case import Case, Recipe, in_body, simulate_case
 from ..core.simulator.lungspace import REGIONS
+from ..core.wholefile import write_whole
 
 COLUMNS = (
     "volume", "label", "patient", "anatomy", "split", "kernel", "lesions", "subtype", "extent_percent",
@@ -76,12 +78,11 @@ def simulate_cohort(
     first = len(rows) // 2
     for number, made in enumerate(_pairs(anatomies, out, range(first, pairs), plan, processes), first + 1):
         rows += made
-        partial = manifest.with_suffix(".part")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(partial, manifest)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(manifest, text.getvalue().encode())
         on_pair(number, pairs)
     return manifest
 

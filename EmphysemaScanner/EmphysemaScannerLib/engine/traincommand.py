@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from ..core import modelfile
@@ -32,6 +33,7 @@ from .checkpoints import Stop, stop_on_signals
 from .device import choose
 from .evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
 from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from .predict import Shard
 from .statistics import Floats
 from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
 from .trainingwatch import TrainingCurves
@@ -93,7 +95,7 @@ def train_model(
         if isinstance(network, DensityLogistic):
             if width is not None:
                 raise TrainingError(f"A {architecture} has no width; leave it out.")
-            if int(os.environ.get("RANK", "0")):
+            if Shard.of_environment().number > 1:
                 return None
             outcome = _fit_densities(network, architecture, preprocessing, rows, plan, Path(out), cache, stop)
         else:
@@ -162,7 +164,7 @@ def _fit_densities(
 
     densities = [torch.stack([read(row) for row in part]) for part in parts]
     labels = [torch.tensor([row.label for row in part]) for part in parts]
-    network.fit(densities[0], labels[0])
+    fit_logistic(network, densities[0], labels[0])
     with torch.no_grad():
         logits = [network(x).logit.double() for x in densities]
     losses = [float(log_loss(of, values.sigmoid())) for of, values in zip(labels, logits, strict=True)]
@@ -171,6 +173,20 @@ def _fit_densities(
     trainingwatch.add_epoch(out, 1, losses[0], losses[1], auc)
     _print_epoch(trainingwatch.read_training(out))
     return Outcome(1, 1, auc, "32-true", True)
+
+
+def fit_logistic(network: DensityLogistic, densities: Tensor, labels: Tensor) -> None:
+    """Logistic regression of labels (N,) on the network's figure among densities (N, 2), with scikit-learn's penalty.
+
+    The penalty is on the standardised figure; it keeps the weight finite where the figure separates the classes.
+    """
+    figure = densities[:, [network.measure.value]].double().numpy()
+    scale = StandardScaler().fit(figure)
+    fitted = LogisticRegression(tol=1e-10).fit(scale.transform(figure), labels.numpy())
+    weight = float(fitted.coef_[0, 0] / scale.scale_[0])
+    with torch.no_grad():
+        network.weight.fill_(weight)
+        network.bias.fill_(float(fitted.intercept_[0] - weight * scale.mean_[0]))
 
 
 def _logits(model: Model, rows: Sequence[CohortRow], cache: VolumeCache, batch_size: int, stop: Stop) -> Floats:

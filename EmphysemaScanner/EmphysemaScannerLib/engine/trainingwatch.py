@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.wholefile import write_whole
 from ..i18n import tr as _
-from .wholefile import write_whole
 
 PLAN_FILE, METRICS_FILE = "plan.json", "metrics.csv"
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_auc")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ...core.manifest import CohortRow, ManifestError, check_volumes, read_manifest, write_manifest
+from ...core.wholefile import write_whole
 
 if TYPE_CHECKING:
     from .split import Split
@@ -60,9 +60,9 @@ def nlst(
         assigned = _split(rows, seed)
         rows, left_out = assigned.rows, len(assigned.left_out)
     flow = flow_markdown(cohort, rows, left_out)
-    _write(out.with_suffix(".s5cmd"), download_list(cohort, rows, out.name))
-    _write(out.with_name(f"{out.stem}-flow.csv"), flow_csv(cohort))
-    _write(out.with_name(f"{out.stem}-flow.md"), flow)
+    write_whole(out.with_suffix(".s5cmd"), download_list(cohort, rows, out.name).encode())
+    write_whole(out.with_name(f"{out.stem}-flow.csv"), flow_csv(cohort).encode())
+    write_whole(out.with_name(f"{out.stem}-flow.md"), flow.encode())
     write_manifest(out, rows)
     _show(flow)
     print(out)
@@ -131,12 +131,3 @@ def _check_new(path: Path) -> None:
         raise ManifestError(f"'{path}' exists already; name a new file.")
     if not path.absolute().parent.is_dir():
         raise ManifestError(f"There is no folder '{path.absolute().parent}' to write {path.name} into; make it.")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}-{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
