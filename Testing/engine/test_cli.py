@@ -102,7 +102,7 @@ def test_without_slicer_core_one_sentence_names_the_extra_that_brings_it(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "slicer" else find(name))
     assert run("scan", chest_file, "--out", tmp_path / "o", "--model", model_path) == 0
-    assert "emphysema-scanner[slicer]" in capsys.readouterr().out
+    assert "pip install slicer-core" in capsys.readouterr().out
     assert "report.html" in names(tmp_path / "o")
 
 

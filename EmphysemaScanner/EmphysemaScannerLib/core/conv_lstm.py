@@ -166,7 +166,7 @@ class ConvLSTMNetwork(nn.Module):
 
     Attributes:
         checkpointing: in training, keep only each unit's hidden states and calculate the rest again on the way back:
-            far less memory, about a third more time.
+            about a sixth less memory, a third more time.
     """
 
     architecture = "conv_lstm"

@@ -9,7 +9,7 @@ from ..core.serialise import result_to_json
 from .case import Case
 from .saving import Kind, write
 
-NO_SLICER = "Overlay pictures and scene.mrb need slicer-core; bring it with: pip install 'emphysema-scanner[slicer]'."
+NO_SLICER = "Overlay pictures and scene.mrb need slicer-core; bring it with: pip install slicer-core."
 
 
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:

@@ -13,20 +13,21 @@ from slicer.util import VTKObservationMixin
 from ..core.errors import EmphysemaScannerError, ModelFileError, RecordError, ScanCancelled
 from ..core.progress import Progress
 from ..core.shippedmodel import default_model_path
-from ..engine.device import Device, Precision
 from ..i18n import tr as _
 from ..jobs.process import BackgroundProcess
 from ..scene import rendering, views
 from ..scene.overlays import Overlay
 from ..scene.result import ResultNodes, is_part_of_a_result, result_of
-from . import packages, samples, styles
+from . import packages, styles
 from .answerpanel import AnswerPanel
 from .batchpanel import BatchPanel
 from .choosers import Choosers
+from .ctpanel import CTPanel, cts, scalar_volumes
 from .modelpanel import ModelPanel
 from .readinglayout import ReadingLayout
 from .savepanel import SavePanel
 from .settings import Settings
+from .settingspanel import SettingsPanel
 from .slicespanel import SlicesPanel
 from .trainpanel import TrainPanel
 from .work import Work
@@ -59,9 +60,9 @@ class Window(VTKObservationMixin):
         self.layout = ReadingLayout(ui.layoutButton, self._on_layout_shown)
         self.saving = SavePanel(ui)
         self.batch = BatchPanel(ui)
-        self.training = TrainPanel(ui, self.settings, self._start_training, self._on_model_trained)
-        self._fill_settings()
-        self._fill_samples()
+        self.training = TrainPanel(ui, self.settings, self._start_training, lambda _path: self._list_models())
+        self.options = SettingsPanel(ui, self.settings, self._list_models)
+        self.loading = CTPanel(ui, self._do_at_once, self._on_loaded)
         self._key = qt.QShortcut(qt.QKeySequence(OVERLAY_KEY), slicer.util.mainWindow() or ui.EmphysemaScanner)
         self._key.connect("activated()", self.toggle_overlay)
         for button, pressed in (
@@ -70,8 +71,6 @@ class Window(VTKObservationMixin):
             (ui.saveButton, self._on_save),
             (ui.batchButton, self._on_batch),
             (ui.torchButton, self._on_torch),
-            (ui.loadDicomButton, self._on_load_dicom),
-            (ui.loadFileButton, self._on_load_file),
         ):
             button.connect("clicked(bool)", pressed)
         ui.overlay3DCheckBox.connect("clicked(bool)", self._on_3d)
@@ -115,7 +114,7 @@ class Window(VTKObservationMixin):
             self.update()
             return
         if not node.inputVolume:
-            node.inputVolume = _first_ct()
+            node.inputVolume = next(iter(cts()), None)
         if not node.modelPath.is_file():
             self._choose_shipped_model()
         self.models.fill(node.modelPath)
@@ -328,7 +327,7 @@ class Window(VTKObservationMixin):
         if self.nodes is not None and rendering.is_shown_in_3d(self.nodes) and not self.ui.overlay3DCheckBox.checked:
             self.ui.overlay3DCheckBox.checked = self.layout.with_3d = True
             self._show_in_3d()  # saved scenes lack the lungs' surface
-        hidden = [node.GetID() for node in _scalar_volumes() if is_part_of_a_result(node)]
+        hidden = [node.GetID() for node in scalar_volumes() if is_part_of_a_result(node)]
         self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
 
     # -- the other buttons ----------------------------------------------------------------------------------------
@@ -379,7 +378,8 @@ class Window(VTKObservationMixin):
         )
         return process
 
-    def _on_model_trained(self, path: Path) -> None:
+    def _list_models(self) -> None:
+        """Those of the model folder, which has changed."""
         if self.node is not None:
             self.models.fill(self.node.modelPath)
 
@@ -387,58 +387,13 @@ class Window(VTKObservationMixin):
         if self.node is not None:
             self.node.modelPath = path
 
+    def _on_loaded(self, ct: Any) -> None:
+        if self.node is not None:
+            self.node.inputVolume = ct
+
     def _on_torch(self, _checked: bool = False) -> None:
         self._do_at_once(packages.install_torch)
         self.update()
-
-    def _on_load_dicom(self, _checked: bool = False) -> None:
-        slicer.util.selectModule("DICOM")
-
-    def _on_load_file(self, _checked: bool = False) -> None:
-        self._choose_what_was_loaded(slicer.util.openAddVolumeDialog)
-
-    def _on_sample(self, action: Any) -> None:
-        self._do_at_once(lambda: self._choose_what_was_loaded(lambda: samples.load(action.text)))
-
-    def _choose_what_was_loaded(self, load: Callable[[], Any]) -> None:
-        before = set(_cts())
-        load()
-        new = [ct for ct in _cts() if ct not in before]
-        if new and self.node is not None:
-            self.node.inputVolume = new[-1]
-
-    # -- settings -------------------------------------------------------------------------------------------------
-
-    def _fill_settings(self) -> None:
-        ui = self.ui
-        for combo, choices, now, changed in (
-            (ui.deviceComboBox, list(Device), self.settings.device, self._on_device),
-            (ui.precisionComboBox, list(Precision), self.settings.precision, self._on_precision),
-        ):
-            for choice in choices:
-                combo.addItem(choice.label())
-            combo.currentIndex = choices.index(now)
-            combo.connect("currentIndexChanged(int)", changed)
-        ui.modelFolderPathLineEdit.currentPath = str(self.settings.model_folder)
-        ui.modelFolderPathLineEdit.connect("currentPathChanged(QString)", self._on_model_folder)
-
-    def _on_device(self, index: int) -> None:
-        self.settings.device = list(Device)[index]
-
-    def _on_precision(self, index: int) -> None:
-        self.settings.precision = list(Precision)[index]
-
-    def _on_model_folder(self, folder: str) -> None:
-        self.settings.model_folder = Path(folder)
-        if self.node is not None:
-            self.models.fill(self.node.modelPath)
-
-    def _fill_samples(self) -> None:
-        menu = qt.QMenu(self.ui.sampleButton)
-        for name in samples.names():
-            menu.addAction(name)
-        menu.connect("triggered(QAction*)", self._on_sample)
-        self.ui.sampleButton.setMenu(menu)
 
     # -- how work is done -----------------------------------------------------------------------------------------
 
@@ -479,24 +434,3 @@ class Window(VTKObservationMixin):
             node.overlayColours,
             node.chart,
         )
-
-
-def _cts() -> list[Any]:
-    """The scene's scalar volumes that are not parts of a result, CTs from DICOM first."""
-    found = [node for node in _scalar_volumes() if not is_part_of_a_result(node)]
-    return sorted(found, key=lambda node: not _is_ct(node))
-
-
-def _scalar_volumes() -> list[Any]:
-    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in found if not node.IsA("vtkMRMLLabelMapVolumeNode")]
-
-
-def _first_ct() -> Any:
-    return next(iter(_cts()), None)
-
-
-def _is_ct(node: Any) -> bool:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(node)
-    return bool(item) and hierarchy.GetItemAttribute(item, "DICOM.Modality") == "CT"

@@ -80,9 +80,7 @@ def open_database() -> Iterator[Database]:
     try:
         import duckdb
     except ImportError as error:
-        raise MissingPackageError(
-            "Reading NLST's tables needs DuckDB; bring it with: pip install 'emphysema-scanner[nlst]'."
-        ) from error
+        raise MissingPackageError("Reading NLST's tables needs DuckDB; bring it with: pip install duckdb.") from error
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         yield Database(connection)
 

@@ -1,0 +1,66 @@
+"""Where a CT comes from: Slicer's DICOM module, a file, or a sample case; and which of the scene's volumes are CTs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+
+from ..scene.result import is_part_of_a_result
+from . import samples
+
+
+class CTPanel:
+    """The buttons that load a CT.
+
+    Args:
+        ui: the window's widgets by name.
+        attempt: does short work and says what the user can mend.
+        loaded: told of a CT that was loaded.
+    """
+
+    def __init__(self, ui: Any, attempt: Callable[[Callable[[], Any]], None], loaded: Callable[[Any], None]) -> None:
+        self._attempt, self._loaded = attempt, loaded
+        menu = qt.QMenu(ui.sampleButton)
+        for name in samples.names():
+            menu.addAction(name)
+        menu.connect("triggered(QAction*)", self._on_sample)
+        ui.sampleButton.setMenu(menu)
+        ui.loadDicomButton.connect("clicked(bool)", self._on_dicom)
+        ui.loadFileButton.connect("clicked(bool)", self._on_file)
+
+    def _on_dicom(self, _checked: bool = False) -> None:
+        slicer.util.selectModule("DICOM")
+
+    def _on_file(self, _checked: bool = False) -> None:
+        self._load(slicer.util.openAddVolumeDialog)
+
+    def _on_sample(self, action: Any) -> None:
+        self._attempt(lambda: self._load(lambda: samples.load(action.text)))
+
+    def _load(self, load: Callable[[], Any]) -> None:
+        before = set(cts())
+        load()
+        new = [ct for ct in cts() if ct not in before]
+        if new:
+            self._loaded(new[-1])
+
+
+def cts() -> list[Any]:
+    """The scene's scalar volumes that are not parts of a result, CTs from DICOM first."""
+    found = [node for node in scalar_volumes() if not is_part_of_a_result(node)]
+    return sorted(found, key=lambda node: not _is_ct(node))
+
+
+def scalar_volumes() -> list[Any]:
+    """The scene's volumes of numbers; label maps are none."""
+    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in found if not node.IsA("vtkMRMLLabelMapVolumeNode")]
+
+
+def _is_ct(node: Any) -> bool:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node)
+    return bool(item) and hierarchy.GetItemAttribute(item, "DICOM.Modality") == "CT"

@@ -1,0 +1,43 @@
+"""The section "Settings": device, precision and model folder, remembered on this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..engine.device import Device, Precision
+from .settings import Settings
+
+
+class SettingsPanel:
+    """Shows the settings and keeps what is changed.
+
+    Args:
+        ui: the window's widgets by name.
+        settings: what is remembered.
+        models_moved: told when another model folder was named.
+    """
+
+    def __init__(self, ui: Any, settings: Settings, models_moved: Callable[[], None]) -> None:
+        self._settings, self._models_moved = settings, models_moved
+        for combo, choices, now, changed in (
+            (ui.deviceComboBox, list(Device), settings.device, self._on_device),
+            (ui.precisionComboBox, list(Precision), settings.precision, self._on_precision),
+        ):
+            for choice in choices:
+                combo.addItem(choice.label())
+            combo.currentIndex = choices.index(now)
+            combo.connect("currentIndexChanged(int)", changed)
+        ui.modelFolderPathLineEdit.currentPath = str(settings.model_folder)
+        ui.modelFolderPathLineEdit.connect("currentPathChanged(QString)", self._on_model_folder)
+
+    def _on_device(self, index: int) -> None:
+        self._settings.device = list(Device)[index]
+
+    def _on_precision(self, index: int) -> None:
+        self._settings.precision = list(Precision)[index]
+
+    def _on_model_folder(self, folder: str) -> None:
+        self._settings.model_folder = Path(folder)
+        self._models_moved()
