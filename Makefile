@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
-	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, twenty minutes; in build/compare/table/"
+	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
 	@echo "make test   style, types and tests"
 	@echo "make lint   style and types only"
 	@echo "make screenshots  pictures of the window's panel in each state, light and dark; in build/screenshots/"

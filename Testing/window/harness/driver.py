@@ -129,6 +129,13 @@ def is_of_views(node: Any) -> bool:
     return any(node.IsA(f"vtkMRML{kind}") for kind in kinds)
 
 
+def write(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
+    """Write a volume as Slicer does."""
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    storage.SetFileName(str(path))
+    assert storage.WriteData(node)
+
+
 def settle() -> None:
     """Let the window handle what is due."""
     for _ in range(3):

@@ -1,10 +1,9 @@
-"""The panels: where, which slice, save, settings, models, batch, training, samples."""
+"""The panels: where, which slice, save, settings, models, samples; batch and training have files of their own."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import vtk
 from PySide6 import QtCore
 from PySide6.QtTest import QTest
 from window.harness.application import choose_file
-from window.harness.driver import Driver, bad_ct, settle, wait_until
+from window.harness.driver import Driver, settle, wait_until, write
 from window.harness.pythonqt import plain
 from window.harness.qtmodules import QFileDialog
 
@@ -372,174 +371,6 @@ def test_slicer_finds_a_file_for_each_sample_case_that_is_loaded_by_its_name(win
     assert min(sizes) > 1_000_000
     assert sizes[0] != sizes[1]
     assert to_local("https://example.org/ct.nrrd") == "https://example.org/ct.nrrd"
-
-
-# -- batch ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cohort(window: Driver, tmp_path: Path) -> Path:
-    """A folder with two CTs and a volume that is none."""
-    folder = tmp_path / "cohort"
-    folder.mkdir()
-    for name in ("one", "two"):
-        write(window.add_ct(name), folder / f"{name}.nrrd")
-    write(bad_ct("constant"), folder / "wrong.nrrd")
-    slicer.mrmlScene.Clear(False)
-    settle()
-    window.parameters.modelPath = window.model
-    return folder
-
-
-def write(node: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """Write a volume as Slicer does."""
-    storage = slicer.vtkMRMLNRRDStorageNode()
-    storage.SetFileName(str(path))
-    assert storage.WriteData(node)
-
-
-def test_a_batch_fills_its_table_and_its_csv(window: Driver, cohort: Path, tmp_path: Path) -> None:
-    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
-    window.ui.batchOutputPathLineEdit.currentPath = str(tmp_path / "out.csv")
-    window.press("batchButton")
-    table = window.ui.batchTable
-    assert table.rowCount == 3
-    answers = {table.item(row, 0).text(): table.item(row, 2).text() for row in range(3)}
-    assert answers["wrong.nrrd"] == "refused"
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 4
-    assert window.shown("batchStatusLabel")
-    assert not window.shown("batchProgressBar")
-    row = next(row for row in range(3) if table.item(row, 0).text() == "one.nrrd")
-    plain(table, "cellDoubleClicked").emit(row, 0)
-    settle()
-    assert window.ui.inputSelector.nodeCount() == 1
-
-
-def test_a_cancelled_batch_keeps_what_is_done_and_goes_on_there(window: Driver, cohort: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out.csv"
-    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
-    window.ui.batchOutputPathLineEdit.currentPath = str(output)
-    panel = window.panel.window.batch
-    original = panel.add
-
-    def add(row: object) -> None:
-        original(row)
-        window.ui.batchButton.click()
-
-    with mock.patch.object(panel, "add", add):
-        window.press("batchButton")
-    kept = len(output.read_text().splitlines())
-    assert 2 <= kept < 4
-    assert "rows so far are kept" in window.ui.batchStatusLabel.text
-    assert window.ui.batchButton.enabled
-    window.press("batchButton")
-    assert len(output.read_text().splitlines()) == 4
-
-
-def test_a_batch_without_a_folder_asks_for_one(window: Driver) -> None:
-    window.ui.batchSourcePathLineEdit.currentPath = ""
-    window.press("batchButton")
-    assert "folder" in window.ui.batchStatusLabel.text
-
-
-# -- train ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_training_without_its_paths_asks_for_them(window: Driver, tmp_path: Path) -> None:
-    window.ui.manifestPathLineEdit.currentPath = ""
-    window.press("trainButton")
-    assert "manifest" in window.ui.trainStatusLabel.text
-    (tmp_path / "cases.csv").write_text("volume,label,patient,split\n")
-    window.ui.manifestPathLineEdit.currentPath = str(tmp_path / "cases.csv")
-    window.ui.trainFolderPathLineEdit.currentPath = ""
-    window.press("trainButton")
-    assert "folder" in window.ui.trainStatusLabel.text
-
-
-def train(window: Driver, folder: Path, script: str) -> list[tuple[object, ...]]:
-    """Press Train; instead of a training a short script runs, which is told the output folder.
-
-    Returns:
-        What the logic was asked for.
-    """
-    asked = []
-
-    def start(manifest: Path, out: Path, epochs: int, model: Path | None, architecture: str) -> object:
-        asked.append((manifest, out, epochs, model, architecture))
-        out.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-c", script, str(out)]
-        return window.module("jobs.process").BackgroundProcess(command, log=out / "training.log")
-
-    (folder / "cases.csv").write_text("volume,label,patient,split\n")
-    window.ui.manifestPathLineEdit.currentPath = str(folder / "cases.csv")
-    window.ui.trainFolderPathLineEdit.currentPath = str(folder / "run")
-    window.panel.window.training._timer.interval = 10
-    with mock.patch.object(window.panel.logic, "startTraining", start):
-        window.press("trainButton")
-    return asked
-
-
-WRITES_A_MODEL = """
-import shutil, sys, time
-from pathlib import Path
-out = Path(sys.argv[1])
-for epoch in (1, 2, 3):
-    with (out / "metrics.csv").open("a") as file:
-        if epoch == 1:
-            print("epoch,train_loss,val_loss,val_auc", file=file)
-        print(epoch, 0.7 - epoch / 10, 0.7, 0.5 + epoch / 10, sep=",", file=file)
-    print("epoch", epoch, flush=True)
-    time.sleep(0.2)
-shutil.copyfile({model!r}, out / "model.safetensors")
-"""
-
-
-def test_a_training_shows_its_curves_and_its_model_is_in_the_list(window: Driver, tmp_path: Path) -> None:
-    window.ui.modelFolderPathLineEdit.currentPath = str(tmp_path / "models")
-    window.ui.epochsSpinBox.value = 3
-    before = window.ui.modelComboBox.count
-    asked = train(window, tmp_path, WRITES_A_MODEL.format(model=str(window.model)))
-    assert asked == [(tmp_path / "cases.csv", tmp_path / "run", 3, None, "conv_lstm")]
-    assert window.ui.trainButton.text == "Cancel"
-    wait_until(lambda: window.shown("trainCurvesLabel"), "a curve")
-    wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
-    assert "Finished" in window.ui.trainStatusLabel.text
-    assert "epoch 3" in window.ui.trainLog.toPlainText()
-    assert (tmp_path / "models/run.safetensors").is_file()
-    assert window.ui.modelComboBox.count == before + 1
-
-
-def test_the_chosen_model_can_be_trained_further(window: Driver, tmp_path: Path) -> None:
-    window.parameters.modelPath = window.model
-    window.ui.startComboBox.currentIndex = 1
-    asked = train(window, tmp_path, "print('done')")
-    assert asked[0][3:] == (window.model, "")
-    wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
-    assert "without a model" in window.ui.trainStatusLabel.text
-
-
-def test_a_training_that_fails_says_why_and_can_be_tried_again(window: Driver, tmp_path: Path) -> None:
-    train(window, tmp_path, "import sys; print('no CT at nowhere.nrrd'); sys.exit(2)")
-    wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
-    assert "no CT at nowhere.nrrd" in window.ui.trainStatusLabel.text
-    assert window.ui.trainButton.enabled
-
-
-def test_a_training_is_cancelled_by_its_button(window: Driver, tmp_path: Path) -> None:
-    train(window, tmp_path, "import time; time.sleep(600)")
-    assert window.panel.window.training.running
-    window.press("trainButton")
-    wait_until(lambda: not window.panel.window.training.running, "the end of the training")
-    assert (window.ui.trainButton.text, window.ui.trainButton.enabled) == ("Train", True)
-
-
-def test_closing_the_module_ends_the_training(window: Driver, tmp_path: Path) -> None:
-    train(window, tmp_path, "import time; time.sleep(600)")
-    process = window.panel.window.training._process
-    window.panel.cleanup()
-    wait_until(lambda: process.poll() is not None, "the end of the process")
-    assert not window.panel.window.training.running
-    window.panel.window.work.closed = True
 
 
 def test_more_warnings_than_fit_are_shown_when_asked(scanned: Driver) -> None:
