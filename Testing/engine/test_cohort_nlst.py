@@ -187,7 +187,7 @@ def test_without_duckdb_the_command_to_install_it_is_told(
     ctab: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
-    with pytest.raises(MissingPackageError, match=r"emphysema-scanner\[nlst\]"):
+    with pytest.raises(MissingPackageError, match=r"pip install duckdb"):
         nlst_cohort(ctab, index, tmp_path, Wanted())
 
 
