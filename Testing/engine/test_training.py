@@ -19,7 +19,7 @@ from EmphysemaScannerLib.core.manifest import CohortRow, ManifestError, read_man
 from EmphysemaScannerLib.core.networks import build, keras_parameter_count
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.engine.cache import VolumeCache
-from EmphysemaScannerLib.engine.learner import Learner
+from EmphysemaScannerLib.engine.learner import Learner, LesionLearner
 from EmphysemaScannerLib.engine.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
 from EmphysemaScannerLib.engine.statistics import fit_temperature
 from EmphysemaScannerLib.engine.traincommand import fit_logistic, train_model
@@ -256,6 +256,36 @@ def test_an_enlarged_network_says_of_a_repeated_picture_what_the_small_one_said_
     states = torch.randn(1, 4, 1, 1)
     votes = large.evidence(states.expand(-1, -1, 2, 2))
     assert torch.allclose(votes, small.evidence(states).expand(-1, 2, 2))
+
+
+def test_with_crops_every_place_gets_the_same_vote_and_enlarging_changes_none(tmp_path: Path) -> None:
+    grid = Preprocessing(shape=(6, 48, 48))
+    rows = read_manifest(write_cohort(tmp_path, grid.shape, train=4, tune=4))
+    torch.manual_seed(0)
+    network = ConvLSTMNetwork(width=2, image_size=32)
+    before = network.dense.weight.clone()
+    train(
+        network, "conv_lstm", grid, rows, Plan(epochs=1, crop=32, lesion_weight=1), tmp_path / "run", progress_bar=False
+    )
+    votes = network.dense.weight.view(4, 4)
+    assert not torch.equal(network.dense.weight, before)
+    assert torch.equal(votes, votes[:, :1].expand(-1, 4))
+    large = enlarge(network, 48).eval()
+    states = torch.randn(3, 4, 3, 3)
+    assert torch.allclose(large.evidence(states)[:, :2, :2], network.eval().evidence(states[..., :2, :2]), atol=1e-6)
+
+
+def test_evidence_that_grows_with_the_disease_read_from_the_top_loses_nothing() -> None:
+    learner = LesionLearner(ConvLSTMNetwork(width=2, image_size=32), Plan(lesion_weight=1), total_steps=1)
+    share = torch.zeros(1, 3, 32, 32)
+    share[0, 1, :16, :16] = 0.1  # in the middle slice of three, in one of four places
+    grown = torch.zeros(1, 3, 2, 2)
+    grown[0, :2, 0, 0] = math.log(2)  # log(1 + 10 * 0.1), and kept to the last slice read
+    learner.requires_grad_(False)
+    assert float(learner._evidence_loss(grown, share)) == pytest.approx(0, abs=1e-9)
+    assert learner._evidence_loss(grown.flip(1), share) > 0.01
+    assert learner._evidence_loss(grown.flip(3), share) > 0.01
+    assert learner._evidence_loss(0 * grown, share) > 0.01
 
 
 def test_long_memory_keeps_more_of_the_first_slices() -> None:

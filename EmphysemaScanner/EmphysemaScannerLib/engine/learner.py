@@ -16,6 +16,8 @@ from .plan import Plan
 
 SURE, DOUBTFUL = 0.25, 0.05  # lesion share of a voxel from which it is disease; between the two it teaches nothing
 
+MUCH = 10.0  # with a tenth of a place in lesions in one slice, evidence stops growing in proportion
+
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # as ``Volumes`` gives them, one volume after the other
 
 
@@ -81,23 +83,38 @@ class Learner(lightning.LightningModule):
 class LesionLearner(Learner):
     """A Conv-LSTM that is also shown where the disease is.
 
-    The lesion heads are scaffolding: they are not part of the model that is saved. Here the last unit's norm sees the
-    states of all slices, because the answer is asked for after each.
+    The first three units learn, by heads that are scaffolding and no part of the model that is saved, where in a slice
+    there is disease. The last one learns that its evidence is where disease was read: at every place, its terms of the
+    logit grow with the disease there, slice by slice. Its norm sees the states of all slices, because the answer is
+    asked for after each. In a crop, which lies anywhere, every place has the same weights in the dense layer, as
+    ``training.enlarge`` leaves them.
     """
 
     network: ConvLSTMNetwork
 
     def __init__(self, network: ConvLSTMNetwork, plan: Plan, total_steps: int) -> None:
         super().__init__(network, plan, total_steps)
-        self.heads = nn.ModuleList([nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.reading_units])
+        self.heads = nn.ModuleList([nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.reading_units[:-1]])
+        self.evidence_scale, self.evidence_bias = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+        if plan.crop is not None:
+            with torch.no_grad():
+                network.dense.weight.copy_(self._same_everywhere(network.dense.weight))
+            network.dense.weight.register_hook(self._same_everywhere)  # type: ignore[no-untyped-call]
+
+    def _same_everywhere(self, weights: Tensor) -> Tensor:
+        """Of the dense layer, or their gradient: the mean over all places."""
+        by_place = weights.view(1, -1, self.network.final_size**2)
+        return by_place.mean(2, keepdim=True).expand_as(by_place).reshape(weights.shape)
 
     def loss(self, batch: Batch) -> Tensor:
         x, _, lesions, _ = batch
         hidden = self.network.read(x)
         normalised = self.network.reading_units[-1].normalised(hidden[-1])
-        running = self.network.dense(normalised.flatten(2)).squeeze(2).float()  # (B, T) logit after each slice
+        terms = (normalised * self.network.dense.weight.view(normalised.shape[2:])).sum(2).float()  # (B, T, h, w)
+        running = terms.sum((2, 3)) + self.network.dense.bias  # (B, T) logit after each slice
         share = lesions.float() / 255
-        return self._running_loss(running, share) + self.plan.lesion_weight * self._lesion_loss(hidden, share)
+        where = self._lesion_loss(hidden[:-1], share) + self._evidence_loss(terms, share)
+        return self._running_loss(running, share) + self.plan.lesion_weight * where
 
     def _running_loss(self, running: Tensor, share: Tensor) -> Tensor:
         """After every slice: has disease been read so far? Doubtful amounts are left out."""
@@ -109,7 +126,7 @@ class LesionLearner(Learner):
         return loss / weight.sum().clamp(min=1)
 
     def _lesion_loss(self, hidden: Sequence[Tensor], share: Tensor) -> Tensor:
-        """At every place of every unit: is there disease here?"""
+        """At every place of the first units: is there disease here?"""
         losses = []
         for head, states in zip(self.heads, hidden, strict=True):
             stride = share.shape[-1] // states.shape[-1]
@@ -121,3 +138,12 @@ class LesionLearner(Learner):
                 )
             )
         return torch.stack(losses).sum()
+
+    def _evidence_loss(self, terms: Tensor, share: Tensor) -> Tensor:
+        """At every place of the last unit: how much disease has been read here so far? Much more says little more."""
+        here = functional.avg_pool2d(share, share.shape[-1] // terms.shape[-1])
+        read = torch.log1p(MUCH * here.flip(1).cumsum(1).flip(1))
+        weight = torch.where(read > 0, 4.0, 1.0)
+        told = self.evidence_scale.exp() * terms + self.evidence_bias
+        misses = functional.smooth_l1_loss(told, read, reduction="none")
+        return (weight * misses).mean()
