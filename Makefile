@@ -4,12 +4,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare test lint screenshots setup clean
+.PHONY: help demo compare test soak lint screenshots setup clean
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
 	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
 	@echo "make test   style, types and tests"
+	@echo "make soak   the long tests: thousands of damaged files, kills and scans; see docs/reliability.md"
 	@echo "make lint   style and types only"
 	@echo "make screenshots  pictures of the window's panel in each state, light and dark; in build/screenshots/"
 	@echo "make setup  the virtual environment in .venv; the others call it"
@@ -25,6 +26,9 @@ compare: $(READY)
 
 test: lint
 	$(VENV)/bin/pytest
+
+soak: $(READY)
+	$(VENV)/bin/pytest -m soak -s
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

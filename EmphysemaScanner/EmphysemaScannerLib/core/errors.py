@@ -1,5 +1,15 @@
 """What can go wrong, as types. The message is one sentence for the user: what is wrong and what to do."""
 
+from __future__ import annotations
+
+_LONGEST_REASON = 200
+
+
+def reason(error: object) -> str:
+    """An error of a library as a part of a sentence: short, on one line, without characters that a terminal obeys."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
 
 class EmphysemaScannerError(Exception):
     """Base of every error that EmphysemaScanner raises on purpose."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ModelFileError
+from .errors import ModelFileError, reason
 from .preprocessing import Preprocessing
 
 ARCHITECTURE_TITLES = {
@@ -21,6 +22,10 @@ ARCHITECTURE_TITLES = {
     "perc15_logistic": "Perc15, logistic",
 }
 """The architectures' names for people, by their names in model cards."""
+
+_LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
+_LONGEST_NAME = 200
+_WHITE = "\n\t\u00a0\u202f"  # among what Python does not call printable
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,11 @@ class ModelCard:
         """The card from its JSON text.
 
         Raises:
-            ModelFileError: the text is not JSON, lacks a field, has an unknown one or one of the wrong kind.
+            ModelFileError: the text is not JSON, lacks a field, has an unknown one, one of the wrong kind, or a number
+                or text that no card has.
         """
         try:
-            raw = json.loads(text)
+            raw = strict_json(text)
             preprocessing = Preprocessing(**{**raw["preprocessing"], "shape": tuple(raw["preprocessing"]["shape"])})
             card = cls(
                 **{
@@ -113,17 +119,35 @@ class ModelCard:
                 }
             )
             for part in (card, card.preprocessing, card.operating_point, *card.metrics):
-                _check_types(part)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                _check_fields(part)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelFileError(
-                f"The model's card cannot be understood ({error}); "
+                f"The model's card cannot be understood ({reason(error)}); "
                 "ask its author for a file written by EmphysemaScanner."
             ) from error
         return card
 
 
-def _check_types(part: Any) -> None:
-    """Raise TypeError when a field of a dataclass that came from JSON holds another type than it says."""
+def strict_json(text: str) -> Any:
+    """JSON as its standard has it: no repeated names, of which readers choose differently, no NaN or infinity.
+
+    Raises:
+        ValueError, RecursionError: it is something else.
+    """
+
+    def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a name is there twice")
+        return found
+
+    def refused(number: str) -> None:
+        raise ValueError(f"{number} is not a number")
+
+    return json.loads(text, object_pairs_hook=unrepeated, parse_constant=refused)
+
+
+def _check_fields(part: Any) -> None:
+    """Raise TypeError or ValueError when a field of a dataclass that came from JSON holds what it cannot."""
     known: dict[str, tuple[type, ...]] = {
         "str": (str,),
         "int": (int,),
@@ -138,3 +162,9 @@ def _check_types(part: Any) -> None:
             allowed = known.get(str(f.type))
             if allowed and (not isinstance(one, allowed) or (isinstance(one, bool) and bool not in allowed)):
                 raise TypeError(f"'{f.name}' is not of type {f.type}")
+            if isinstance(one, (int, float)) and not (math.isfinite(one) and abs(one) < _LARGEST):
+                raise ValueError(f"'{f.name}' is too large")
+            if isinstance(one, str) and not all(c.isprintable() or c in _WHITE for c in one):
+                raise ValueError(f"'{f.name}' holds characters that cannot be shown")
+            if f.name in ("name", "architecture") and len(one) > _LONGEST_NAME:
+                raise ValueError(f"'{f.name}' is longer than {_LONGEST_NAME} characters")

@@ -12,7 +12,7 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from . import networks
-from .errors import ModelFileError
+from .errors import ModelFileError, reason
 from .modelcard import ModelCard
 from .modelheader import FORMAT, read_metadata
 from .wholefile import write_whole
@@ -65,7 +65,7 @@ def load(path: Path) -> Model:
         state = _read_weights(path, expected, card)
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
-            f"{path.name} is not a readable safetensors file ({error}); choose a model written by EmphysemaScanner."
+            f"{path.name} is not a readable safetensors file ({reason(error)}); choose a model written by EmphysemaScanner."
         ) from error
     if checksum(state, metadata["card"]) != metadata.get("sha256"):
         raise ModelFileError(f"{path.name} is damaged (checksum differs); download or copy it again.")

@@ -5,16 +5,15 @@ A safetensors file begins with the length of its header (8 bytes, little-endian)
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelFileError
-from .modelcard import ModelCard
+from .errors import ModelFileError, reason
+from .modelcard import ModelCard, strict_json
 
 FORMAT = "emphysema-scanner-1"
-MAX_CARD_CHARACTERS = 1_000_000
-MAX_HEADER_BYTES = 16_000_000  # a card of the greatest length, wholly escaped, and the names of the weights
+MAX_CARD_CHARACTERS = 250_000
+MAX_HEADER_BYTES = 2_000_000  # a card of the greatest length, wholly escaped, and the names of the weights
 
 
 def read_card(path: Path) -> ModelCard:
@@ -39,7 +38,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         metadata = _header(path).get("__metadata__", {})
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ModelFileError(
-            f"{path.name} is not a readable safetensors file ({error}); choose a model written by EmphysemaScanner."
+            f"{path.name} is not a readable safetensors file ({reason(error)}); choose a model written by EmphysemaScanner."
         ) from error
     texts = {k: v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {}
     if texts.get("format") != FORMAT or len(texts.get("card", "")) not in range(1, MAX_CARD_CHARACTERS):
@@ -57,7 +56,7 @@ def _header(path: Path) -> dict[str, Any]:
         length = int.from_bytes(start, "little")
         if len(start) < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
             raise ValueError("its header has an impossible length")
-        header = json.loads(file.read(length).decode("utf-8"))
+        header = strict_json(file.read(length).decode("utf-8"))
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     if max(ends, default=0) != size - 8 - length:
         raise ValueError("it is not as long as its header says")

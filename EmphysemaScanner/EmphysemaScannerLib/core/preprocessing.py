@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from .grid import Grid, area_average, canonical_view
+
+MOST_VOXELS = 2**25  # 58 times the paper's grid: a model file must not be able to ask for any amount of memory
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"the grid's shape must be three positive numbers, not {self.shape}")
+        if math.prod(self.shape) > MOST_VOXELS:
+            raise ValueError(f"a grid of {' x '.join(map(str, self.shape))} has more than {MOST_VOXELS:,} voxels")
         if not self.window_low_hu < self.window_high_hu:
             raise ValueError(f"the window [{self.window_low_hu}, {self.window_high_hu}] HU is empty")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .answers import Answer, answer
 from .checks import check_image, doubts
 from .densitometry import LungDensities, measure_lungs
+from .errors import ModelFileError
 from .grid import Grid, area_average, canonical_view
 from .lungs import segment_lungs
 from .modelfile import Model
@@ -41,6 +42,7 @@ def scan(
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
+        ModelFileError: the model has no answer.
     """
     timings: dict[str, float] = {}
 
@@ -80,6 +82,8 @@ def scan(
             x = torch.from_numpy(network_input).to(device)[None, :, None]  # (1, T, 1, H, W)
             said = answer(network, x, lambda share, stage: progress(0.6 + 0.4 * share, stage), dtype)
     timings["total"] = sum(timings.values())
+    if not np.isfinite(said.logit / card.temperature):
+        raise ModelFileError("The model's answer is not a number; choose another model.")
 
     order, logit, bias = said.order, said.logit / card.temperature, said.bias / card.temperature
     # What slices say by themselves is pooled before the temperature divides; their terms are left as they are, too.

@@ -146,4 +146,4 @@ class LesionLearner(Learner):
         weight = torch.where(read > 0, 4.0, 1.0)
         told = self.evidence_scale.exp() * terms + self.evidence_bias
         misses = functional.smooth_l1_loss(told, read, reduction="none")
-        return (weight * misses).mean()
+        return (weight * misses).sum() / weight.sum()
