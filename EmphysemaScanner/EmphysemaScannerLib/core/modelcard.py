@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import category
 
 from .errors import ModelFileError, reason
 from .preprocessing import Preprocessing
@@ -25,7 +26,6 @@ ARCHITECTURE_TITLES = {
 
 _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
-_WHITE = "\n\t\u00a0\u202f"  # among what Python does not call printable
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _check_fields(part: Any) -> None:
                 raise TypeError(f"'{f.name}' is not of type {f.type}")
             if isinstance(one, (int, float)) and not (math.isfinite(one) and abs(one) < _LARGEST):
                 raise ValueError(f"'{f.name}' is too large")
-            if isinstance(one, str) and not all(c.isprintable() or c in _WHITE for c in one):
+            if isinstance(one, str) and any(c not in "\n\t" and category(c) in ("Cc", "Cs") for c in one):
                 raise ValueError(f"'{f.name}' holds characters that cannot be shown")
             if f.name in ("name", "architecture") and len(one) > _LONGEST_NAME:
                 raise ValueError(f"'{f.name}' is longer than {_LONGEST_NAME} characters")

@@ -65,7 +65,8 @@ def load(path: Path) -> Model:
         state = _read_weights(path, expected, card)
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
-            f"{path.name} is not a readable safetensors file ({reason(error)}); choose a model written by EmphysemaScanner."
+            f"{path.name} is not a readable safetensors file ({reason(error)}); choose a model written by "
+            "EmphysemaScanner."
         ) from error
     if checksum(state, metadata["card"]) != metadata.get("sha256"):
         raise ModelFileError(f"{path.name} is damaged (checksum differs); download or copy it again.")

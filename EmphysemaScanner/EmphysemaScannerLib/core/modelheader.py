@@ -38,7 +38,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         metadata = _header(path).get("__metadata__", {})
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise ModelFileError(
-            f"{path.name} is not a readable safetensors file ({reason(error)}); choose a model written by EmphysemaScanner."
+            f"{path.name} is not a readable safetensors file ({reason(error)}); choose a model written by "
+            "EmphysemaScanner."
         ) from error
     texts = {k: v for k, v in metadata.items() if isinstance(v, str)} if isinstance(metadata, dict) else {}
     if texts.get("format") != FORMAT or len(texts.get("card", "")) not in range(1, MAX_CARD_CHARACTERS):
