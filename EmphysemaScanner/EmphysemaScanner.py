@@ -285,6 +285,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         kinds: "set[Kind] | None" = None,
         scene: bool = False,
         progress: Progress | None = None,
+        named: bool = False,
     ) -> list[Path]:
         """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
 
@@ -294,13 +295,14 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             kinds: what to write; everything if None.
             scene: whether the whole scene is written too, as scene.mrb.
             progress: told the share done and the stage.
+            named: whether reports call the CT by its node's name, which may name a patient. A scene always does.
 
         Returns:
             The files.
         """
         from EmphysemaScannerLib.window import longwork
 
-        return longwork.save(volumeNode, Path(folder), kinds, scene, progress)
+        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named)
 
     def batch(
         self,

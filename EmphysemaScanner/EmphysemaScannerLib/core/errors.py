@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 _LONGEST_REASON = 200
 
 
+def shown(text: str) -> str:
+    """A text from a file, such as its name, on one line, without what a terminal obeys or no encoding can hold."""
+    return " ".join("".join("\ufffd" if category(c) in ("Cc", "Cs") and not c.isspace() else c for c in text).split())
+
+
 def reason(error: object) -> str:
-    """An error of a library as a part of a sentence: short, on one line, without characters that a terminal obeys."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    """An error of a library as a part of a sentence: short, and as ``shown``."""
+    text = shown(str(error))
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 

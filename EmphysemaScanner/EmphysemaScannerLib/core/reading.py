@@ -97,6 +97,12 @@ def ct_series(paths: Iterable[Path]) -> list[Path]:
 
 
 def _read(path: Path, names: str | list[str]) -> sitk.Image:
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:  # ITK would end the process
+        raise UnreadableInputError(
+            f"The name of '{path}' holds bytes that are not text; rename the file or folder."
+        ) from error
     with _quiet():
         try:
             return sitk.ReadImage(names)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .answers import Answer, answer
 from .checks import check_image, doubts
 from .densitometry import LungDensities, measure_lungs
-from .errors import ModelFileError
+from .errors import ModelFileError, shown
 from .grid import Grid, area_average, canonical_view
 from .lungs import segment_lungs
 from .modelfile import Model
@@ -107,7 +107,7 @@ def scan(
         warnings=warnings,
         model=card,
         timings_s=timings,
-        source=source,
+        source=shown(source),
         story=known.story,
         slice_probability=None if said.slice_logits is None else 1 / (1 + np.exp(-said.slice_logits[order])),
         slice_weight=None if said.slice_weights is None else said.slice_weights[order],

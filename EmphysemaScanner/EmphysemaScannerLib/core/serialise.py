@@ -6,21 +6,24 @@ import base64
 import dataclasses
 import json
 import math
+import re
 import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ModelFileError, RecordError
+from .errors import ModelFileError, RecordError, reason, shown
 from .grid import Grid, area_average
 from .modelcard import ModelCard
+from .preprocessing import MOST_VOXELS
 from .result import Densitometry, OverlayMap, ScanResult, SliceStory
 
 SCHEMA = 1
 ENCODING = "shuffle+zlib+base64"
 _MAP_TYPES = ("float32", "float16")
-_MOST_VOXELS = 100_000_000  # of a map; what a record claims beyond it is damage
+_MOST_MAPS = 16
+_NAME = re.compile(r"\w{1,40}", re.ASCII)  # of units and regions; they become names of files
 
 
 def result_to_dict(result: ScanResult) -> dict[str, Any]:
@@ -109,13 +112,13 @@ def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"The record of this result cannot be read ({error}); scan the CT again.") from error
+        raise RecordError(f"The record of this result cannot be read ({reason(error)}); scan the CT again.") from error
     if not isinstance(values, dict) or values.get("schema") != SCHEMA or "maps" not in values:
         raise RecordError("The record of this result was written by another version; scan the CT again.")
     try:
         return _result_from_dict(values, lung_mask)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, zlib.error, ModelFileError) as error:
-        raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
+        raise RecordError(f"The record of this result is damaged ({reason(error)}); scan the CT again.") from error
 
 
 def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResult:
@@ -129,8 +132,10 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     else:
         raise ValueError("its place in space is missing")
     slices = grid.shape[0]
-    if math.prod(grid.shape) > _MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
+    if math.prod(grid.shape) > MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
         raise ValueError("the maps don't fit one another")
+    if len(maps["activations"]) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
+        raise ValueError("its answer is not one of a model")
     story = SliceStory(values.get("story", SliceStory.EVIDENCE.value))
 
     def told(name: str, *stories: SliceStory) -> NDArray[np.float64] | None:
@@ -146,18 +151,18 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         slice_positions_mm=_numbers(values["slice_positions_mm"], slices),
         slice_indices=_numbers(values["slice_indices"], slices).astype(np.int64),
         evidence=evidence,
-        activations={str(name): _map_from_dict(raw) for name, raw in maps["activations"].items()},
+        activations={_named(name): _map_from_dict(raw) for name, raw in maps["activations"].items()},
         lung_mask=lung_mask,
         lung_fraction=OverlayMap(area_average(lung_mask.values > 0, grid.shape), grid),
         densitometry={
-            str(name): Densitometry(**{key: _number(value) for key, value in region.items()})
+            _named(name): Densitometry(**{key: _number(value) for key, value in region.items()})
             for name, region in values["densitometry"]["regions"].items()
         },
         laa_950_by_slice_percent=_numbers(values["laa_950_by_slice_percent"], slices),
-        warnings=tuple(str(warning) for warning in values["warnings"]),
+        warnings=tuple(shown(str(warning)) for warning in values["warnings"]),
         model=model,
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
-        source=str(values["source"]),
+        source=shown(str(values["source"])),
         story=story,
         slice_probability=told("slice_probability", SliceStory.PROBABILITY, SliceStory.WEIGHT),
         slice_weight=told("slice_weight", SliceStory.WEIGHT),
@@ -181,7 +186,7 @@ def _map_to_dict(overlay: OverlayMap, dtype: str) -> dict[str, Any]:
 def _map_from_dict(raw: dict[str, Any]) -> OverlayMap:
     grid = grid_from_dict(raw["grid"])
     size = math.prod(grid.shape)
-    if raw["encoding"] != ENCODING or raw["dtype"] not in _MAP_TYPES or not 0 < size <= _MOST_VOXELS:
+    if raw["encoding"] != ENCODING or raw["dtype"] not in _MAP_TYPES or not 0 < size <= MOST_VOXELS:
         raise ValueError("a map is not of a known kind")
     dtype = np.dtype(raw["dtype"]).newbyteorder("<")
     expected = size * dtype.itemsize
@@ -211,6 +216,12 @@ def grid_from_dict(raw: dict[str, Any]) -> Grid:
         origin_lps=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction_lps=tuple((float(a), float(b), float(c)) for a, b, c in direction),
     )
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{name}' is not the name of a unit or region")
+    return name
 
 
 def _number(value: Any) -> float:

@@ -21,7 +21,7 @@ from ..core.reading import IMAGE_SUFFIXES, ct_series, read_ct
 from ..i18n import tr as _
 from .device import Device, Precision, choose, scan_on
 from .outputfolder import FILE_LIST
-from .rowfile import RowFile
+from .rowfile import RowFile, one_line
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -194,10 +194,10 @@ def run_batch(
     out_csv = Path(out_csv).absolute()
     out = RowFile(out_csv, COLUMNS, "batch", BatchError)
     earlier = {row.source: row for row in _earlier_rows(out) if row.model == checksum}
-    kept = [earlier[str(source)] for source in sources if str(source) in earlier]
+    kept = [earlier[one_line(str(source))] for source in sources if one_line(str(source)) in earlier]
     for row in kept:
         on_row(row)
-    rows, remaining = list(kept), [source for source in sources if str(source) not in earlier]
+    rows, remaining = list(kept), [source for source in sources if one_line(str(source)) not in earlier]
     if processes == 1:
         coming = _rows_here(remaining, len(kept), len(sources), (model, checksum, chosen, precision), progress)
     else:

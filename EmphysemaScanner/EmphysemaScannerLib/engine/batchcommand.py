@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.errors import shown
 from ..core.shippedmodel import default_model_path
 from . import wording
 from .batch import DONE, BatchRow, find_cts, run_batch
@@ -31,10 +32,10 @@ def batch_scan(
             progress=progress,
             on_row=_say,
         )
-    print(summary)
+    print(shown(str(summary)))
     print(wording.RESEARCH_USE)
 
 
 def _say(row: BatchRow) -> None:
     answer = f"{wording.percent(row.probability)}, {row.answer}" if row.status == DONE else f"refused: {row.problem}"
-    print(f"{row.source}: {answer}", flush=True)
+    print(shown(f"{row.source}: {answer}"), flush=True)

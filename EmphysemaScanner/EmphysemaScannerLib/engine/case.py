@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,3 +29,8 @@ class Case:
     lesions: NDArray[np.uint8] | None = None
     note: str = ""
     credit: str = ""
+
+
+def pseudonym(image: sitk.Image) -> str:
+    """A name for a CT that says nothing of whose it is: the same for the same voxels, told only by who has them."""
+    return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"

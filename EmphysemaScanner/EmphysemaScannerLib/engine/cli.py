@@ -6,6 +6,7 @@ Torch, matplotlib and slicer are imported inside the commands, so that ``--help`
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from rich.console import Console
 
 from .. import __version__
-from ..core.errors import EmphysemaScannerError
+from ..core.errors import EmphysemaScannerError, shown
 from ..core.memory import keep_freed_memory
 from . import cachecommand, wording
 from .cohort import commands as cohort_commands
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: what a user can cause ends with one sentence on stderr and exit code 2."""
     if arguments is None:  # a process of our own
         keep_freed_memory()
+        for stream in (sys.stdout, sys.stderr):  # a file's name may be bytes that are no text
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments)
     except EmphysemaScannerError as error:
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(shown(sentence), file=sys.stderr)
     sys.exit(FAILED)
 
 
@@ -86,11 +90,14 @@ def scan(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Let slicer-core draw overlays and write scene.mrb.")
     ] = True,
+    named: Annotated[
+        bool, typer.Option("--named", help="Call the CT by its file's name in the results, which may name a patient.")
+    ] = False,
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     from .scancommand import scan_path
 
-    scan_path(path, out, model, device, pictures)
+    scan_path(path, out, model, device, pictures, named)
 
 
 @app.command()

@@ -6,12 +6,15 @@ import csv
 import dataclasses
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.errors import shown
 from ..core.modelcard import ARCHITECTURE_TITLES, Metric
 from .published import CONTRADICTIONS, F1_NOTE, PUBLISHED, SOURCE
+from .rowfile import guarded
 from .statistics import SMALL_GROUP
 from .wording import RESEARCH_USE
 
@@ -205,7 +208,7 @@ def markdown(comparison: Comparison, pictures: Sequence[tuple[str, str]] = ()) -
         comparison: what was measured.
         pictures: of plots that are put below the first table: what they show, and their files.
     """
-    lines = ["  \n".join(statement(comparison))]
+    lines = ["  \n".join(map(_escaped, statement(comparison)))]
     for number, table in enumerate(tables(comparison)):
         align = ["---", *(["---" if table.words else "---:"] * (len(table.columns) - 1))]
         rows = [
@@ -213,7 +216,7 @@ def markdown(comparison: Comparison, pictures: Sequence[tuple[str, str]] = ()) -
             for k, row in enumerate(table.rows)
         ]
         cells = (tuple(map(_escaped, table.columns)), align, *rows)
-        lines += ["", f"### {table.title}", "", *(f"| {' | '.join(row)} |" for row in cells)]
+        lines += ["", f"### {_escaped(table.title)}", "", *(f"| {' | '.join(row)} |" for row in cells)]
         for note in table.notes:
             lines += ["", note]
         if number == 0:
@@ -284,10 +287,12 @@ def _values(metrics: Iterable[Metric]) -> list[object]:
 
 
 def _escaped(cell: str) -> str:
-    return " ".join(cell.replace("|", r"\|").split())
+    """Markdown that shows the text as it is; a stranger's words become no links, pictures or HTML."""
+    marked = re.sub(r"([\\|\[\]`])", r"\\\1", shown(cell))
+    return marked.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *(map(guarded, row) for row in rows)])
     return buffer.getvalue()

@@ -47,7 +47,9 @@ def evaluate_model(
         for label, name, sign in DENSITOMETRY
         if all(row.extra.get(name) for row in rows)
     ]
-    table = Table("measure", "value (95 % interval)", title=f"{measured.card.name} on {len(rows)} volumes: {data}")
+    table = Table(
+        "measure", "value (95 % interval)", title=escape(f"{measured.card.name} on {len(rows)} volumes: {data}")
+    )
     for metric in metrics:
         table.add_row(metric.name, interval(metric))
     console.print(table)

@@ -220,7 +220,8 @@ def merge(manifest: Path, out: Path, split: str = "") -> int:
             "predict commands again, which go on where they stopped."
         )
     rows = [answers[name][model] for name in names for model in models]
-    write_whole(out, "".join(map(line, (COLUMNS, *(list(row.values()) for row in rows)))).encode())
+    text = "".join(map(line, (COLUMNS, *(list(row.values()) for row in rows))))
+    write_whole(out, text.encode(errors="surrogateescape"))
     return len(rows)
 
 

@@ -6,12 +6,15 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import EmphysemaScannerError
 from ..i18n import tr as _
+
+_BYTES = "surrogateescape"  # names of files may be bytes that are no text
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class RowFile:
         if not self.path.exists():
             return []
         try:
-            text = self.path.read_text(encoding="utf-8-sig")
+            text = self.path.read_text(encoding="utf-8-sig", errors=_BYTES)
             if "\n" not in text and line(self.columns).startswith(text):
                 return []
             header, *rows = csv.reader(row for row in text.splitlines(keepends=True) if row.endswith("\n"))
@@ -49,7 +52,8 @@ class RowFile:
             raise self.error(
                 _("'{path}' is not the result of a {work}; name a new file.").format(path=self.path, work=self.work)
             )
-        return [dict(zip(self.columns, cells, strict=True)) for cells in rows if len(cells) == len(self.columns)]
+        whole = (map(_unguarded, cells) for cells in rows if len(cells) == len(self.columns))
+        return [dict(zip(self.columns, cells, strict=True)) for cells in whole]
 
     def open(self) -> io.TextIOWrapper:
         """The file, with its header, ready for ``write``; a last row that a kill left half-written is cut off.
@@ -65,7 +69,7 @@ class RowFile:
                 file.truncate(whole)
                 if not whole:
                     file.write(line(self.columns).encode())
-            return self.path.open("a", newline="", encoding="utf-8")
+            return self.path.open("a", newline="", encoding="utf-8", errors=_BYTES)
         except OSError as error:
             raise self.error(
                 _("'{path}' cannot be written ({why}); name another file.").format(path=self.path, why=error.strerror)
@@ -89,9 +93,35 @@ class RowFile:
             ) from error
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def guarded(value: object) -> object:
+    """A cell as a spreadsheet shows it and does not calculate it: what begins like a formula gets an apostrophe."""
+    if not isinstance(value, (str, Path)) or not _FORMULA.match(str(value)):
+        return value
+    try:
+        float(str(value))
+    except ValueError:
+        return f"'{value}"
+    return value  # a negative number
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def one_line(text: str) -> str:
+    """A text as it comes back from a row."""
+    return " ".join(text.splitlines())
+
+
 def line(values: Sequence[object]) -> str:
     """A line of the CSV: no value reaches over the line's end, so that a half-written one can be told; NaN is empty."""
     buffer = io.StringIO()
-    cells = ("" if isinstance(v, float) and math.isnan(v) else " ".join(str(v).splitlines()) for v in values)
+    cells = (
+        "" if isinstance(v, float) and math.isnan(v) else guarded(one_line(v) if isinstance(v, str) else v)
+        for v in values
+    )
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()

@@ -17,15 +17,19 @@ from ..core.progress import Progress as ScanProgress
 from ..core.reading import read_ct
 from ..core.result import ScanResult
 from ..core.shippedmodel import default_model_path
-from .case import Case
+from .case import Case, pseudonym
 from .device import Device, choose, scan_on
 from .output import write_case
 from .outputfolder import check_output_folder, whole_or_nothing
 from .summary import print_scan
 
 
-def scan_path(path: Path, out: Path, model_file: Path | None, device: Device, pictures: bool) -> None:
+def scan_path(
+    path: Path, out: Path, model_file: Path | None, device: Device, pictures: bool, named: bool = False
+) -> None:
     """Scan the CT at a path with a model file (the shipped one if None), print a summary, write the results to ``out``.
+
+    They call the CT by its file's name only if ``named``: names of files are often those of patients.
 
     Raises:
         EmphysemaScannerError: (a kind of) what the user can mend; ``out`` is then as it was before.
@@ -34,7 +38,7 @@ def scan_path(path: Path, out: Path, model_file: Path | None, device: Device, pi
     check_output_folder(out)
     model = load(model_file or default_model_path())
     image = read_ct(path)
-    result = scan_image(image, model, device, source=path.resolve().name)
+    result = scan_image(image, model, device, source=path.resolve().name if named else pseudonym(image))
     case = Case(image, result)
     with whole_or_nothing(out) as folder, stage("Writing the results"):
         skipped = write_case(case, folder, pictures)
@@ -68,7 +72,7 @@ def progress_bar() -> Iterator[ScanProgress]:
         yield say
         return
     columns = (
-        TextColumn("{task.description:34}"),
+        TextColumn("{task.description:34}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),

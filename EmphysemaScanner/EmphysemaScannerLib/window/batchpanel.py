@@ -70,7 +70,7 @@ class BatchPanel:
         )
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip("\n".join(line for line in (row.source, row.problem, row.warnings) if line))
+            item.setToolTip(styles.tip(row.source, row.problem, row.warnings))
             table.setItem(k, column, item)
         table.scrollToBottom()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import tempfile
 from collections.abc import Callable, Sequence
@@ -76,7 +77,12 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
 
 
 def save(
-    volume_node: vtkMRMLScalarVolumeNode, folder: Path, kinds: set[Kind] | None, scene: bool, progress: Report | None
+    volume_node: vtkMRMLScalarVolumeNode,
+    folder: Path,
+    kinds: set[Kind] | None,
+    scene: bool,
+    progress: Report | None,
+    named: bool,
 ) -> list[Path]:
     """Write a CT's result from the scene into a folder."""
     from ..engine import saving
@@ -94,9 +100,10 @@ def save(
         made = [_save_scene(Path(temporary))] if scene else []
 
         def work(report: Report) -> list[Path]:
-            from ..engine.case import Case
+            from ..engine.case import Case, pseudonym
 
-            return saving.save_case(Case(image, result), folder, kinds, made, progress=report)
+            said = result if named else dataclasses.replace(result, source=pseudonym(image))
+            return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
 
         return wait_for(work, progress, volume_node)
 

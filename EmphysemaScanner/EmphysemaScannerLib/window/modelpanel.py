@@ -16,6 +16,7 @@ from ..core.modelfolder import ModelEntry, models_in
 from ..core.shippedmodel import default_model_path
 from ..engine import wording
 from ..i18n import tr as _
+from . import styles
 from .settings import Settings
 
 
@@ -58,7 +59,7 @@ class ModelPanel:
         self._entries = entries
         for index, entry in enumerate(entries):
             combo.addItem(entry.card.name if entry.card else _("{file} (cannot be read)").format(file=entry.path.name))
-            combo.setItemData(index, str(entry.path), qt.Qt.ToolTipRole)
+            combo.setItemData(index, styles.tip(str(entry.path)), qt.Qt.ToolTipRole)
         paths = [entry.path for entry in entries]
         combo.currentIndex = paths.index(chosen) if chosen in paths else 0 if paths else -1
         self._filling = False

@@ -49,6 +49,11 @@ class SavePanel:
         """Whether the scene is ticked."""
         return bool(self._ui.saveSceneCheckBox.checked)
 
+    @property
+    def named(self) -> bool:
+        """Whether reports are to name the CT."""
+        return bool(self._ui.saveNameCheckBox.checked)
+
     def remember(self) -> None:
         """Offer the folder again the next time."""
         self._ui.saveFolderPathLineEdit.addCurrentPathToHistory()

@@ -339,7 +339,8 @@ class Window(VTKObservationMixin):
 
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
-            written: list[Path] = self.logic.save(volume, folder, self.saving.kinds(), self.saving.scene, progress)
+            chosen = self.saving
+            written: list[Path] = self.logic.save(volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named)
             return written
 
         label = self.ui.saveStatusLabel
