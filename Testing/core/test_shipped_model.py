@@ -8,7 +8,8 @@ from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.networks import keras_parameter_count
 from EmphysemaScannerLib.core.scan import scan
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
-from EmphysemaScannerLib.core.simulation import Disease, Subtype, simulate
+from EmphysemaScannerLib.core.simulator.case import put_in
+from EmphysemaScannerLib.core.simulator.disease import Disease, Subtype
 
 
 def test_it_is_the_published_network_and_says_that_it_is_a_demonstration() -> None:
@@ -25,7 +26,7 @@ def test_simulated_emphysema_in_a_real_chest_raises_its_probability_over_the_ope
     model = modelfile.load(default_model_path())
     healthy = scan(chest, model)
     labels = np.asarray(healthy.lung_mask.values, np.uint8)
-    diseased = scan(simulate(chest, labels, Disease(Subtype.CENTRILOBULAR, 25), seed=5).image, model)
+    diseased = scan(put_in(chest, labels, Disease(Subtype.CENTRILOBULAR, 25), seed=5).image, model)
     assert not healthy.positive
     assert diseased.positive
     assert np.isclose(healthy.bias + healthy.slice_evidence.sum(), healthy.logit, atol=1e-4)

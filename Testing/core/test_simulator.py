@@ -11,18 +11,19 @@ import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.grid import Grid
-from EmphysemaScannerLib.core.simulation import Disease, Subtype, Variation
 from EmphysemaScannerLib.core.simulator.acquisition import Acquisition, Scan, acquire
 from EmphysemaScannerLib.core.simulator.anatomy import Anatomy, Body, framed
-from EmphysemaScannerLib.core.simulator.case import Recipe, diseased, draw_disease, simulate_case
+from EmphysemaScannerLib.core.simulator.case import Recipe, diseased, draw_disease, put_in, simulate_case
+from EmphysemaScannerLib.core.simulator.disease import Disease, Subtype
 from EmphysemaScannerLib.core.simulator.lungspace import LungSpace
 from EmphysemaScannerLib.core.simulator.negatives import Negative, add, draw_negatives
 from EmphysemaScannerLib.core.simulator.parenchyma import destroyable
+from EmphysemaScannerLib.core.simulator.shape import Shape, bend
 from EmphysemaScannerLib.core.simulator.subtypes import TOLERANCE
-from phantom import phantom_image
+from phantom import phantom, phantom_image
 
 SHAPE, SPACING_MM = (56, 96, 96), (5.0, 3.2, 3.2)
-STILL = Body(Variation(), 60.0)
+STILL = Body(Shape(), 60.0)
 
 
 @cache
@@ -198,7 +199,7 @@ def test_thicker_slices_keep_the_lungs_place_and_the_extent() -> None:
 def test_fields_of_view_are_square_and_voxels_stay_where_they_were() -> None:
     whole = anatomy()
     for margin in (8.0, 90.0):
-        part = framed(whole, Body(Variation(), margin, (3.0, -4.0)))
+        part = framed(whole, Body(Shape(), margin, (3.0, -4.0)))
         assert part.hu.shape[1] == part.hu.shape[2]
         assert (part.labels > 0).sum() == (whole.labels > 0).sum()
         voxel = np.argwhere(part.labels == 2)[100]
@@ -245,3 +246,31 @@ def test_a_ct_that_cases_cannot_be_made_from_is_one_sentence(tmp_path: Path) -> 
 def test_there_is_no_simulation_without_lungs() -> None:
     with pytest.raises(ValueError, match="no lung"):
         LungSpace(np.zeros(SHAPE, np.uint8), SPACING_MM)
+
+
+def test_put_into_a_ct_emphysema_changes_lung_alone_and_only_takes_away() -> None:
+    image = phantom_image()
+    image = sitk.DICOMOrient(image, "RAS")  # any orientation
+    hu, labels = phantom()
+    put = put_in(image, labels, Disease(Subtype.CENTRILOBULAR, 20), seed=1)
+    again = put_in(image, labels, Disease(Subtype.CENTRILOBULAR, 20), seed=1)
+    changed = sitk.GetArrayFromImage(put.image)
+    assert np.array_equal(changed, sitk.GetArrayFromImage(again.image))
+    assert np.array_equal(changed[labels == 0], hu[labels == 0])
+    assert (changed <= hu).all()
+    assert changed[put.lesions].mean() < hu[put.lesions].mean() - 50
+    assert put.extent_percent == pytest.approx(20, rel=TOLERANCE)
+    assert put.image.GetOrigin() == pytest.approx(phantom_image().GetOrigin())
+
+
+def test_a_mirrored_chest_has_its_right_lung_on_the_other_side() -> None:
+    hu, labels = chest()
+    moved, moved_labels = bend(hu, labels, SPACING_MM, Shape(mirrored=True), np.random.default_rng(0))
+    assert np.array_equal(moved_labels, np.array([0, 2, 1])[labels[..., ::-1]])
+    assert np.allclose(moved, hu[..., ::-1], atol=0.5)
+
+
+def test_shrinking_the_body_shrinks_its_lungs_by_the_same_factor() -> None:
+    hu, labels = chest()
+    _, small = bend(hu, labels, SPACING_MM, Shape(scale=(0.9, 0.9, 0.9)), np.random.default_rng(0))
+    assert (small > 0).sum() / (labels > 0).sum() == pytest.approx(0.9**3, rel=0.02)

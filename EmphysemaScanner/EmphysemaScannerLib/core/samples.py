@@ -1,7 +1,7 @@
 """The sample cases that come with EmphysemaScanner: unpacked or made on this computer, never downloaded.
 
 The real one is LIDC-IDRI-0001 at lower resolution (Armato et al. 2011, The Cancer Imaging Archive, CC BY 3.0;
-``Resources/SampleData/README.txt``), the other the same chest with emphysema put in by ``core.simulation``.
+``Resources/SampleData/README.txt``), the other the same chest with emphysema put in by ``core.simulator``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import SimpleITK as sitk
 from .errors import UnreadableInputError
 from .grid import canonical
 from .lungs import segment_lungs
-from .simulation import Disease, Subtype, simulate
+from .simulator.case import put_in
+from .simulator.disease import Disease, Subtype
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FOLDER = PACKAGE.parent / "Resources" / "SampleData"
@@ -59,7 +60,7 @@ def simulated_emphysema_ct() -> sitk.Image:
         UnreadableInputError: as ``real_chest_ct``.
     """
     image = canonical(real_chest_ct())
-    return simulate(image, segment_lungs(image), DISEASE, SEED).image
+    return put_in(image, segment_lungs(image), DISEASE, SEED).image
 
 
 SAMPLES = (

@@ -12,7 +12,8 @@ from ..core.errors import UnreadableInputError
 from ..core.modelfile import load
 from ..core.reading import read_ct
 from ..core.shippedmodel import default_model_path
-from ..core.simulation import Disease, Subtype, simulate
+from ..core.simulator.case import put_in
+from ..core.simulator.disease import Disease, Subtype
 from .case import Case
 from .device import Device
 from .output import write_case
@@ -56,13 +57,13 @@ def run_demo(out: Path, pictures: bool = True) -> None:
     real = Case(image, scan_image(image, model, Device.AUTO, NAME), credit=CREDIT)
 
     with stage("Simulating emphysema in the same anatomy"):
-        diseased = simulate(image, np.asarray(real.result.lung_mask.values, np.uint8), DISEASE, SEED)
+        diseased = put_in(image, np.asarray(real.result.lung_mask.values, np.uint8), DISEASE, SEED)
     answer = scan_image(diseased.image, model, Device.AUTO, f"{NAME} with simulated emphysema")
     note = (
         f"Emphysema was put into this CT by simulation ({DISEASE.subtype.value}, {diseased.extent_percent:.0f} % of "
         "the lungs); the outlines show where it truly is."
     )
-    simulated = Case(diseased.image, answer, diseased.lesions, note, CREDIT)
+    simulated = Case(diseased.image, answer, diseased.lesions.view(np.uint8), note, CREDIT)
 
     with whole_or_nothing(out) as folder:
         (folder / SIMULATED).mkdir()

@@ -14,8 +14,8 @@ from ..errors import NotAChestCTError
 from ..grid import Grid, area_average, canonical
 from ..lungs import segment_lungs
 from ..reading import read_ct
-from ..simulation import Variation, bend
 from .lungspace import Floats, Labels
+from .shape import Shape, bend
 
 _COARSEST_MM = 2.5  # within a slice: a hole of 3 mm must be seen
 _COARSEST_SLICE_MM = 6.0
@@ -82,13 +82,13 @@ class Body:
     """How this body differs from the anatomy it is made from, and the field of view.
 
     Attributes:
-        shape: size, rotation, mirror image and smooth bend (``simulation.Variation``; its densities are not used).
+        shape: size, rotation, mirror image and smooth bend.
         margin_mm: of the field of view beyond the lungs' larger side; it is square within slices.
         off_mm: of its centre from the lungs' centre (row, column).
         below_mm, above_mm: scanned beyond the lungs.
     """
 
-    shape: Variation
+    shape: Shape
     margin_mm: float = 40.0
     off_mm: tuple[float, float] = (0.0, 0.0)
     below_mm: float = 20.0
@@ -101,7 +101,7 @@ class Body:
         off = rng.normal(0, 0.2 * margin, 2)
         below, above = (round(float(mm), 1) for mm in rng.uniform(3, 35, 2))
         row, column = (round(float(mm), 1) for mm in np.clip(off, -0.6 * margin, 0.6 * margin))
-        return cls(Variation.draw(rng), round(float(margin), 1), (row, column), below, above)
+        return cls(Shape.draw(rng), round(float(margin), 1), (row, column), below, above)
 
 
 def embody(anatomy: Anatomy, body: Body, rng: np.random.Generator) -> Anatomy:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..grid import Grid
-from ..simulation import Disease, Subtype
+from ..grid import Grid, canonical
 from .acquisition import Acquisition, Scan, acquire
 from .anatomy import Anatomy, Body, embody
+from .disease import Disease, Subtype
 from .lungspace import Floats, Labels, LungSpace
 from .negatives import Negative, add, draw_negatives
 from .parenchyma import destroyable, empty
@@ -133,3 +134,40 @@ def diseased(
     done = destroy(space, free, disease, rng)
     lesions[space.where] = done.lesion & free
     return empty(hu, space, done, rng), lesions
+
+
+@dataclass(frozen=True)
+class DiseasedCT:
+    """A CT that emphysema was put into.
+
+    Attributes:
+        image: canonical, int16 HU.
+        lesions: (slices, rows, columns) on the image's voxels.
+        extent_percent: share of the lungs' volume in lesions.
+    """
+
+    image: sitk.Image
+    lesions: NDArray[np.bool_]
+    extent_percent: float
+
+
+def put_in(image: sitk.Image, labels: Labels, disease: Disease, seed: int) -> DiseasedCT:
+    """Put emphysema into a CT at its own resolution, everything else unchanged; needs no PyTorch.
+
+    Args:
+        image: a chest CT in HU, any orientation.
+        labels: its lungs on the canonical image's voxels (``lungs.segment_lungs``).
+        disease: subtype and extent.
+        seed: the same seed gives the same case, bit by bit.
+
+    Raises:
+        ValueError: the labels hold no lung.
+    """
+    oriented = canonical(image)
+    grid = Grid.of_image(oriented)
+    hu = sitk.GetArrayFromImage(oriented)
+    space = LungSpace(labels, grid.spacing_mm)
+    emptied, lesions = diseased(hu.astype(np.float32), space, disease, np.random.default_rng(seed))
+    changed = np.rint(emptied).astype(np.int16)
+    extent = 100 * np.count_nonzero(lesions) / np.count_nonzero(labels)
+    return DiseasedCT(grid.to_image(changed), lesions, float(extent))

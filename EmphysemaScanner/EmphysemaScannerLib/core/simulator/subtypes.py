@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..simulation import Disease, Subtype
+from .disease import Disease, Subtype
 from .lobules import Cells, wall_share
 from .lungspace import Floats, Grain, LungSpace
 
