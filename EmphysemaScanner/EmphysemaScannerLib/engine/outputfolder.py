@@ -7,8 +7,10 @@ removed. What is ours is known from a list, ``.emphysema-scanner-files``, that e
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from ..core.errors import EmphysemaScannerError
 
 FILE_LIST = ".emphysema-scanner-files"
 WORKING_SUFFIX = ".part"
+_LEFT_AFTER_S = 24 * 3600  # nobody writes results for so long
 
 
 class OutputFolderError(EmphysemaScannerError):
@@ -49,27 +52,55 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
         OutputFolderError: as ``check_output_folder``, or nothing can be written there.
     """
     check_output_folder(folder)
-    folder = folder.absolute()
-    # Inside an existing folder: it may be a mount point, which cannot be renamed and whose parent may be read-only.
-    beside = folder if folder.is_dir() else folder.parent
-    working = beside / f".{folder.name}-{os.getpid()}{WORKING_SUFFIX}"
-    try:
-        working.mkdir(parents=True)
-    except OSError as error:
-        raise OutputFolderError(
-            f"Nothing can be written to '{beside}' ({error.strerror}); name another folder."
-        ) from error
+    folder = folder.resolve()
+    working = _working_folder(folder)
+    before = working.with_name(f"{working.stem}-before{WORKING_SUFFIX}")
     try:
         yield working
         (working / FILE_LIST).write_text("".join(f"{name}\n" for name in sorted(_entries(working))), encoding="utf-8")
-        if folder.is_dir():
+        if folder.is_dir() and not _set_aside(folder, before, working):
             _remove_ours(folder)
-            for entry in sorted(working.iterdir()):
+            for entry in sorted(working.iterdir(), key=lambda entry: entry.name != FILE_LIST):
                 entry.rename(folder / entry.name)
         else:
             working.rename(folder)
     finally:
-        shutil.rmtree(working, ignore_errors=True)
+        if before.is_dir() and not folder.exists():
+            before.rename(folder)
+        for leftover in (working, before):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _working_folder(folder: Path) -> Path:
+    """A new one beside a folder, or in it where nothing can be written beside it, as with a mounted one."""
+    refused = None
+    for place in (folder.parent, folder) if folder.is_dir() else (folder.parent,):
+        working = place / f".{folder.name}-{os.getpid()}{WORKING_SUFFIX}"
+        try:
+            for leftover in place.glob(f".{glob.escape(folder.name)}-*{WORKING_SUFFIX}"):  # of a killed run
+                if time.time() - leftover.stat().st_mtime > _LEFT_AFTER_S:
+                    shutil.rmtree(leftover, ignore_errors=True)
+            working.mkdir(parents=True)
+        except OSError as error:
+            refused = error
+        else:
+            return working
+    assert refused is not None
+    raise OutputFolderError(
+        f"Nothing can be written to '{folder.parent}' ({refused.strerror}); name another folder."
+    ) from refused
+
+
+def _set_aside(folder: Path, before: Path, working: Path) -> bool:
+    """Move earlier results out of the way as a whole, if they can be: a kill then never leaves a part of them."""
+    if before.is_relative_to(folder):
+        return False
+    try:
+        shutil.copystat(folder, working)
+        folder.rename(before)
+    except OSError:  # a mounted folder, or on Windows one that a program looks into
+        return False
+    return True
 
 
 def _entries(folder: Path) -> set[str]:
