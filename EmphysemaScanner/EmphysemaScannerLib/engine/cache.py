@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,7 +175,7 @@ class VolumeCache:
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return np.asarray(file["values"])  # the archive holds a checksum, which is looked at here
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Exception:  # whatever a damaged archive makes of zipfile, zlib and NumPy: the entry is made again
             values = make()
         archive = io.BytesIO()
         np.savez_compressed(archive, values=values)

@@ -113,7 +113,7 @@ def _ours(folder: Path) -> set[str]:
     file_list = folder / FILE_LIST
     if not file_list.is_file():
         return set()
-    return {FILE_LIST, *file_list.read_text(encoding="utf-8").splitlines()}
+    return {FILE_LIST, *file_list.read_text(encoding="utf-8", errors="replace").splitlines()}
 
 
 def _remove_ours(folder: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit
 
 from ..core import modelfile
-from ..core.errors import EmphysemaScannerError
+from ..core.errors import EmphysemaScannerError, reason
 from ..core.manifest import CohortRow, ManifestError, read_manifest
 from ..core.modelfile import Model
 from ..core.progress import Progress, silent
@@ -62,9 +62,9 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """From "2/4"."""
-        found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         if not found:
-            raise PredictionsError(f"'{text}' is not a shard; of four, give 1/4, 2/4, 3/4, 4/4.")
+            raise PredictionsError(f"'{reason(text)}' is not a shard; of four, give 1/4, 2/4, 3/4, 4/4.")
         return cls(int(found[1]), int(found[2]))
 
     @classmethod
@@ -72,7 +72,10 @@ class Shard:
         """That of this process under torchrun (RANK of WORLD_SIZE) or srun (SLURM_PROCID of SLURM_NTASKS); else all."""
         for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
             if rank in environment and size in environment:
-                return cls(int(environment[rank]) + 1, int(environment[size]))
+                numbers = environment[rank], environment[size]
+                if not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
+                    raise PredictionsError(f"The environment variables {rank} and {size} must be whole numbers.")
+                return cls(int(numbers[0]) + 1, int(numbers[1]))
         return cls()
 
 

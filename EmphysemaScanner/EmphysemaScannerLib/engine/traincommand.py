@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.densitybaselines import DensityLogistic
-from ..core.errors import ModelFileError
+from ..core.errors import ModelFileError, reason
 from ..core.manifest import CohortRow, read_manifest
 from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
@@ -250,8 +250,12 @@ def _print_epoch(curves: TrainingCurves) -> None:
 def _card_texts(path: Path) -> dict[str, Any]:
     try:
         texts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"The card's texts in {path} cannot be read ({error}).") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"The card's texts in {path} cannot be read ({reason(error)}).") from error
     if not isinstance(texts, dict) or set(texts) - set(CARD_TEXTS):
         raise ModelFileError(f"{path.name} may hold {', '.join(CARD_TEXTS)} and nothing else.")
+    citations = texts.get("citations", [])
+    words = [text for name, text in texts.items() if name != "citations"]
+    if not isinstance(citations, list) or not all(isinstance(text, str) for text in (*words, *citations)):
+        raise ModelFileError(f"In {path.name}, citations must be a list of texts, and the others texts.")
     return {key: tuple(value) if key == "citations" else value for key, value in texts.items()}

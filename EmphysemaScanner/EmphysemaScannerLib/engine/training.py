@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pickle
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,6 +140,7 @@ def train(
         )
     keep_plan(out, model_plan(network, architecture, preprocessing, rows, plan), trainer.is_global_zero)
     last = out / LAST_FILE
+    _check_whole(last)
     lightning.seed_everything(plan.seed, verbose=False)
     if plan.long_memory and not last.exists():
         assert isinstance(network, ConvLSTMNetwork)
@@ -250,6 +252,18 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
         trainingwatch.write_plan(out, plan)
     except OSError as error:
         raise TrainingError(f"Nothing can be written to '{out}' ({error.strerror}); name another folder.") from error
+
+
+def _check_whole(last: Path) -> None:
+    """Refuse to go on from what is no checkpoint; looking at one runs no code that is in it."""
+    if not last.exists():
+        return
+    try:
+        torch.load(last, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"The run in '{last.parent}' cannot go on: {last.name} is damaged or not ours; name another folder."
+        ) from error
 
 
 def give_long_memory(network: ConvLSTMNetwork, slices: int) -> None:

@@ -59,7 +59,7 @@ def read_plan(out: Path) -> dict[str, Any]:
     """What a run was started with; empty when there is none that can be read."""
     try:
         plan = json.loads((Path(out) / PLAN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return plan if isinstance(plan, dict) else {}
 
@@ -83,7 +83,7 @@ def read_epochs(out: Path) -> list[tuple[int, float, float, float]]:
         try:
             epoch, *values = next(csv.reader([line]))
             train_loss, val_loss, val_auc = map(float, values)
-        except (ValueError, StopIteration):
+        except (ValueError, StopIteration, csv.Error):
             break
         if not line.endswith("\n") or epoch != str(len(rows) + 1):
             break

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import EmphysemaScannerError, MissingPackageError
+from ...core.errors import EmphysemaScannerError, MissingPackageError, reason
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,8 +52,7 @@ class Database:
                 raise TableError(f"{path.name} lacks the column {' and '.join(missing)}; is it the right table?")
             self._connection.execute(f"CREATE TABLE {table} AS " + query.format(source=source), values or None)
         except duckdb.Error as error:
-            reason = str(error).strip().splitlines()[0]
-            raise TableError(f"{path.name} cannot be read as CSV or Parquet ({reason}).") from error
+            raise TableError(f"{path.name} cannot be read as CSV or Parquet ({reason(error)}).") from error
 
     def execute(self, query: str, **values: object) -> None:
         """Run a statement."""
