@@ -8,6 +8,7 @@ from EmphysemaScannerLib.engine.published import PUBLISHED
 from EmphysemaScannerLib.engine.statistics import (
     TEMPERATURES,
     Predictions,
+    balancing_shift,
     calibration,
     fit_temperature,
     measure,
@@ -254,3 +255,13 @@ def test_one_patient_gives_figures_but_no_interval_and_no_test() -> None:
     difference, *rest = paired_delong(first, second)
     assert difference == pytest.approx(figures.auc.value - roc_auc_score(labels, second.scores))
     assert np.isnan(rest).all()
+
+
+def test_the_balancing_shift_puts_logit_0_between_the_classes_and_leaves_what_is_balanced() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 2_000)
+    balanced = rng.normal(np.where(labels == 1, 1.0, -1.0), 1.0)  # its log odds are 2 * balanced
+    assert balancing_shift(balanced, labels) == pytest.approx(0, abs=0.1)
+    assert balancing_shift(balanced - 19, labels) == pytest.approx(19, abs=0.1)
+    assert balancing_shift(10 * balanced - 190, labels) == pytest.approx(190, abs=1)
+    assert balancing_shift(-balanced - 19, labels) == 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest, norm, rankdata
 from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from ..core.modelcard import Metric
@@ -222,6 +223,23 @@ def calibration(predictions: Predictions) -> Calibration:
     return Calibration(
         predicted, observed, np.array([share.low for share in shares]), np.array([share.high for share in shares])
     )
+
+
+def balancing_shift(logits: Floats | Sequence[float], labels: NDArray[np.int64] | Sequence[int]) -> float:
+    """What is added to logits so that 0 is where a logistic regression on them (Platt 1999) says 0.5.
+
+    Args:
+        logits: one a volume of the tuning split.
+        labels: 1 with emphysema, 0 without; both are there.
+
+    Returns:
+        0 where the logits fall with the label: no shift helps them.
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    spread = float(z.std()) or 1.0
+    fitted = LogisticRegression(C=1e6).fit(z[:, None] / spread, np.asarray(labels))
+    slope = float(fitted.coef_[0, 0])
+    return float(fitted.intercept_[0]) / slope * spread if slope > 0 else 0.0
 
 
 def fit_temperature(logits: Floats | Sequence[float], labels: NDArray[np.int64] | Sequence[int]) -> float:

@@ -34,7 +34,7 @@ from .device import choose
 from .evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
 from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
 from .predict import Shard
-from .statistics import Floats
+from .statistics import Floats, balancing_shift
 from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
 from .trainingwatch import TrainingCurves
 
@@ -117,6 +117,12 @@ def train_model(
         tune = [row for row in rows if row.split == "tune"]
         network.eval().to(choose(hardware.device))
         logits = _logits(Model(network, card), tune, cache, plan.batch_size, stop)
+    if plan.crop is not None:  # whole slices have more places than a crop, and each adds what it adds to healthy lung
+        assert isinstance(network, ConvLSTMNetwork)
+        shift = balancing_shift(logits, [row.label for row in tune])
+        logits = logits + shift
+        with torch.no_grad():
+            network.dense.bias.add_(shift)
     temperature = fit_temperature(logits, [row.label for row in tune])
     answers = predictions_of(tune, expit(logits / temperature))
     point = OperatingPoint(
