@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import errno
 import functools
+import json
 import multiprocessing
 import os
 import random
@@ -31,13 +32,14 @@ from EmphysemaScannerLib.core.manifest import CohortRow, read_manifest, write_ma
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.core.scan import scan
+from EmphysemaScannerLib.core.serialise import result_to_json
 from EmphysemaScannerLib.engine.batch import run_batch
 from EmphysemaScannerLib.engine.cache import VolumeCache
 from EmphysemaScannerLib.engine.case import Case
 from EmphysemaScannerLib.engine.device import Device, scan_on
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
 from EmphysemaScannerLib.engine.predict import predict_cohort
-from EmphysemaScannerLib.engine.saving import Kind, save_case
+from EmphysemaScannerLib.engine.saving import Kind, save_case, write
 from everymodel import model_of
 from killpoints import forked
 from phantom import phantom_image
@@ -395,3 +397,63 @@ def test_processes_share_a_cache_that_another_clears_all_the_time(tmp_path: Path
         assert cleared
         for one in reading:
             assert one.get(timeout=120) == expected * 10
+
+
+@posix
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        ("batch", 5),
+        pytest.param("batch", 150, marks=pytest.mark.soak),
+        pytest.param("scan", 150, marks=pytest.mark.soak),
+    ],
+)
+def test_work_that_is_killed_at_random_moments_loses_nothing_but_the_running_item(
+    name: str, kills: int, small_model: Path, many: list[Path], tmp_path: Path
+) -> None:
+    """One piece of work is killed again and again until it is done, then the next one."""
+    torch.set_num_threads(1)
+    draw, done, killed = random.Random(kills), 0, 0
+    begun = time.monotonic()
+    run_scan_or_batch(name, tmp_path / "whole", small_model, many)
+    whole_s = time.monotonic() - begun
+    while killed < kills:
+        folder = tmp_path / str(done)
+        before = 0
+        while killed < kills:
+            work = functools.partial(run_scan_or_batch, name, folder, small_model, many)
+            if forked(work, folder, after_s=draw.uniform(0, 1.2 * whole_s)) >= 0:
+                break
+            killed += 1
+            if name == "batch":
+                told = (folder / "told").read_text().splitlines() if (folder / "told").exists() else []
+                rows = set(told)
+                assert len(rows) >= before
+                before = len(rows)
+                if told:
+                    with (folder / "b.csv").open(newline="") as file:
+                        assert rows <= {row["source"] for row in csv.DictReader(file)}
+            elif (folder / "out").exists():
+                modelled = json.loads((folder / "out" / "result.json").read_text())
+                assert modelled["probability"] == scanned().probability
+                listed = (folder / "out" / FILE_LIST).read_text().splitlines()
+                assert all((folder / "out" / file).is_file() for file in listed)
+        run_scan_or_batch(name, folder, small_model, many)
+        if name == "batch":
+            with (folder / "b.csv").open(newline="") as file:
+                assert sorted(row["source"] for row in csv.DictReader(file)) == sorted(map(str, many))
+        done += 1
+    print(f"{name}: killed {killed} times in {done} runs")
+
+
+def run_scan_or_batch(name: str, folder: Path, model: Path, cts: list[Path]) -> None:
+    folder.mkdir(exist_ok=True)
+    if name == "batch":
+        work_of("batch", folder, model, cts)
+        return
+    image = phantom_image()
+    result = scan(image, modelfile.load(model))
+    with whole_or_nothing(folder / "out") as working:
+        (working / "result.json").write_text(result_to_json(result))
+        for kind in (Kind.CSV, Kind.OVERLAYS):
+            write(kind, Case(image, result), working)

@@ -1,6 +1,7 @@
 """A training that is killed (SIGKILL) at random moments ends with the weights of one that was not.
 
-Two or three times here; for more: ``EMPHYSEMA_SCANNER_KILLS=20 pytest Testing/engine/test_kill.py -s``.
+Three times here, 200 times with ``make soak``; for another number:
+``EMPHYSEMA_SCANNER_KILLS=20 pytest Testing/engine/test_kill.py -s``.
 """
 
 from __future__ import annotations
@@ -116,10 +117,11 @@ def compare(expected: Path, found: Path) -> None:
     assert names[0] == names[1], names
 
 
-def test_a_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [KILLS, pytest.param(200, marks=pytest.mark.soak)])
+def test_a_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(kills: int, tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "cohort", (4, 32, 32), train=8, tune=4)
     ran = subprocess.run(
-        [sys.executable, __file__, str(manifest), str(tmp_path / "runs"), str(KILLS)],
+        [sys.executable, __file__, str(manifest), str(tmp_path / "runs"), str(kills)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(LIBRARY), str(Path(__file__).parents[1])))},
         capture_output=True,
         text=True,
@@ -128,7 +130,7 @@ def test_a_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(tmp
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout.splitlines()[-1])
     print(told)
-    assert told["kills"] == KILLS
+    assert told["kills"] == kills
 
 
 if __name__ == "__main__":
