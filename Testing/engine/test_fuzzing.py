@@ -306,6 +306,8 @@ def test_a_parser_answers_or_refuses_in_a_sentence_five_thousand_times(name: str
         ("card's texts", b'{"name": 3}'),
         ("card's texts", b'{"citations": 3}'),
         ("list of our files", b"\xff"),
+        ("manifest", b"volume,label,patient\na,A\x1dz,p\n"),
+        ("manifest", b"volume,label,patient\na," + b"9" * 3000 + b",p\n"),
     ],
 )
 def test_what_once_ended_in_an_error_of_python_is_refused_or_passed_over(

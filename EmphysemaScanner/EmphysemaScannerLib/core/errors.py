@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unicodedata import category
 
-_LONGEST_REASON = 200
+_LONGEST_REASON, _LONGEST_SENTENCE = 200, 1500
 
 
 def shown(text: str) -> str:
@@ -19,7 +19,13 @@ def reason(error: object) -> str:
 
 
 class EmphysemaScannerError(Exception):
-    """Base of every error that EmphysemaScanner raises on purpose."""
+    """Base of every error that EmphysemaScanner raises on purpose; as text it is one line, as ``shown``, whatever words
+    of files it quotes.
+    """
+
+    def __str__(self) -> str:
+        text = shown(super().__str__())
+        return text if len(text) <= _LONGEST_SENTENCE else f"{text[:_LONGEST_SENTENCE]}..."
 
 
 class UnreadableInputError(EmphysemaScannerError):

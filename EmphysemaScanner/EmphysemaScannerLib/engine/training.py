@@ -208,7 +208,7 @@ def _learner(network: nn.Module, plan: Plan, total_steps: int, labels: Sequence[
 
 def _unwrapped(error: EmphysemaScannerError) -> EmphysemaScannerError:
     """An error as it was, if a loading process has wrapped it in its traceback."""
-    text = str(error)
+    text = str(error.args[0]) if error.args else ""
     if not text.startswith("Caught "):
         return error
     return TrainingError(text.strip().splitlines()[-1].partition(": ")[2])
