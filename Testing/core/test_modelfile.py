@@ -213,7 +213,7 @@ def test_a_card_without_a_field_is_refused(sound: Path) -> None:
     for name in (
         field.name
         for field in dataclasses.fields(ModelCard)
-        if field.name not in ("metrics", "citations", "temperature")
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ):
         raw = json.loads(card_for().to_json())
         del raw[name]

@@ -26,6 +26,7 @@ ARCHITECTURE_TITLES = {
 
 _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
+_MOST_MEASURES = 50
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,33 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class TrainingRange:
+    """Where the training volumes lie in a few figures of a volume; ``likeness`` makes it and asks it.
+
+    Attributes:
+        measures: the figures' names.
+        mean, spread: of each figure over the training volumes, and its standard deviation.
+        precision: the inverse of the figures' correlation matrix, row by row.
+        limit: the distance below which nearly all training volumes lie.
+        volumes: how many these were.
+    """
+
+    measures: tuple[str, ...]
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    precision: tuple[float, ...]
+    limit: float
+    volumes: int
+
+    def __post_init__(self) -> None:
+        count = len(self.measures)
+        if not 0 < count <= _MOST_MEASURES or {len(self.mean), len(self.spread)} != {count}:
+            raise ValueError("the training range's figures don't fit one another")
+        if len(self.precision) != count**2 or not all(width > 0 for width in self.spread):
+            raise ValueError("the training range has no shape")
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything a user must know about a model, in the field's words.
 
@@ -70,6 +98,7 @@ class ModelCard:
         metrics: measured figures.
         citations: sources of method and data.
         temperature: the network's logit is divided by it (Guo et al. 2017); 1 leaves it as it is.
+        training_range: where the training volumes lie, to tell a CT that is unlike them; None where it is not known.
     """
 
     name: str
@@ -86,6 +115,7 @@ class ModelCard:
     metrics: tuple[Metric, ...] = ()
     citations: tuple[str, ...] = field(default=())
     temperature: float = 1.0
+    training_range: TrainingRange | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -109,6 +139,10 @@ class ModelCard:
         try:
             raw = strict_json(text)
             preprocessing = Preprocessing(**{**raw["preprocessing"], "shape": tuple(raw["preprocessing"]["shape"])})
+            trained = raw.get("training_range")
+            if trained is not None:
+                names = ("measures", "mean", "spread", "precision")
+                trained = TrainingRange(**{**trained, **{name: tuple(trained[name]) for name in names}})
             card = cls(
                 **{
                     **raw,
@@ -116,9 +150,11 @@ class ModelCard:
                     "operating_point": OperatingPoint(**raw["operating_point"]),
                     "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
                     "citations": tuple(raw.get("citations", ())),
+                    "training_range": trained,
                 }
             )
-            for part in (card, card.preprocessing, card.operating_point, *card.metrics):
+            parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained)
+            for part in filter(None, parts):
                 _check_fields(part)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelFileError(
@@ -155,6 +191,7 @@ def _check_fields(part: Any) -> None:
         "float": (int, float),
         "tuple[int, int, int]": (int,),
         "tuple[str, ...]": (str,),
+        "tuple[float, ...]": (int, float),
     }
     for f in dataclasses.fields(part):
         value = getattr(part, f.name)

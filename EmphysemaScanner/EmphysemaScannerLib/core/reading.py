@@ -35,7 +35,11 @@ _HEADER = (
     "Columns",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "SliceThickness",
 )
+SLICE_THICKNESS = "0018|0050"
+"""Where an image from ``read_ct`` keeps the thickness of its slices in mm, if DICOM states it; as ITK names it."""
+
 _EVEN_WITHIN_MM = 0.1  # positions are rounded in some headers
 _EVEN_WITHIN_SHARE = 0.05  # of the spacing
 _PARALLEL_COSINE = 0.9999  # 0.8 degrees between the slices' normal and the way from slice to slice
@@ -43,7 +47,7 @@ _PARALLEL_COSINE = 0.9999  # 0.8 degrees between the slices' normal and the way 
 
 @dataclass(frozen=True)
 class _Slice:
-    """One DICOM image: its file, the series it belongs to, and where it lies (LPS, mm)."""
+    """One DICOM image: its file, the series it belongs to, where it lies (LPS, mm), how thick it is said to be."""
 
     path: Path
     series: tuple[object, ...]
@@ -52,6 +56,7 @@ class _Slice:
     instance: str
     position: NDArray[np.float64]
     normal: NDArray[np.float64]
+    thickness: str
 
 
 def read_ct(path: Path) -> sitk.Image:
@@ -184,6 +189,7 @@ def _slice(path: Path) -> _Slice | None:
         instance=str(header.get("SOPInstanceUID") or path),
         position=position,
         normal=np.cross(orientation[:3], orientation[3:]),
+        thickness=str(header.get("SliceThickness") or ""),
     )
 
 
@@ -228,7 +234,9 @@ def _read_series(path: Path, slices: list[_Slice]) -> sitk.Image:
     unique = list({s.instance: s for s in slices}.values())
     ordered = sorted(unique, key=lambda s: float(s.position @ s.normal))
     _check_positions(ordered)
-    return _read(path, [str(s.path) for s in ordered])
+    image = _read(path, [str(s.path) for s in ordered])
+    image.SetMetaData(SLICE_THICKNESS, ordered[0].thickness)
+    return image
 
 
 def _check_positions(ordered: list[_Slice]) -> None:

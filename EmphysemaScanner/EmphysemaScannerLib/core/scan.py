@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from .answers import Answer, answer
-from .checks import check_image, doubts
+from .checks import check_image
 from .densitometry import LungDensities, measure_lungs
+from .doubts import doubts
 from .errors import ModelFileError, shown
 from .grid import Grid, area_average, canonical_view
+from .likeness import unlike_training
 from .lungs import segment_lungs
 from .modelfile import Model
 from .networks import ARCHITECTURES
@@ -69,7 +71,9 @@ def scan(
         lung_fraction = area_average(labels, preprocessing.shape, at_most=1)
         laa_by_slice = _laa_by_slice(lungs, preprocessing.shape[0])
         if not known.reads_densitometry:
-            network_input = preprocessing.normalise(preprocessing.average(hu))
+            averaged = preprocessing.average(hu)
+            network_input = preprocessing.normalise(averaged)
+            warnings += unlike_training(averaged, card.training_range)
 
     with _timed(timings, "network"):
         if known.reads_densitometry:

@@ -131,10 +131,20 @@ def card(
     file: Annotated[
         Path | None, typer.Argument(help="A .safetensors model file; the shipped one if not given.")
     ] = None,
+    training: Annotated[
+        list[Path] | None,
+        typer.Option(help="The cohort that the model learned from: its range is written into the card of FILE."),
+    ] = None,
 ) -> None:
     """Print a model's card: what it is, what it learned from, how well it did."""
     from .modelcommands import show_card
 
+    if training:
+        from .trainingrange import write_range
+
+        if file is None:
+            raise typer.BadParameter("Name the model file that --training is written into.")
+        write_range(file, training)
     show_card(Console(), file)
 
 

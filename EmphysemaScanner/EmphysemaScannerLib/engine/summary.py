@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..core.modelcard import ModelCard
+from ..core.modelcard import ModelCard, TrainingRange
 from ..core.networks import ARCHITECTURES
 from ..core.result import ScanResult
 from . import slicewords, wording
@@ -57,6 +57,7 @@ def print_card(console: Console, card: ModelCard) -> None:
         ("Reads", reads),
         ("Operating point", f"{card.operating_point.probability:.3f}: {card.operating_point.source}"),
         ("Trained on", f"{card.training_data} ({card.trained_on})"),
+        *([("Compared with", _training_range(card.training_range))] if card.training_range else []),
         ("Intended use", card.intended_use),
         ("Limits", card.limits),
         *(
@@ -93,6 +94,14 @@ def print_architectures(console: Console, counted: dict[str, int]) -> None:
             "" if published is None else f"{published:,}",
         )
     console.print(table)
+
+
+def _training_range(trained: TrainingRange) -> str:
+    figures = zip(trained.measures, trained.mean, trained.spread, strict=True)
+    within = ", ".join(f"{name.replace('_', ' ')} {mean:.1f} +- {spread:.1f}" for name, mean, spread in figures)
+    return (
+        f"{trained.volumes} training volumes: {within}; what is farther than {trained.limit:.2f} is called unlike them"
+    )
 
 
 def _caution(card: ModelCard) -> str:

@@ -36,6 +36,7 @@ from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
 from .predict import Shard
 from .statistics import Floats, balancing_shift
 from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
+from .trainingrange import range_of
 from .trainingwatch import TrainingCurves
 
 CARD_TEXTS = ("name", "training_data", "intended_use", "limits", "citations")
@@ -111,6 +112,8 @@ def train_model(
             network = enlarge(network, preprocessing.shape[1])
         card = _card(network, architecture, preprocessing, rows, Path(out).name)
         card = dataclasses.replace(card, **words)
+        if not ARCHITECTURES[architecture].reads_densitometry:
+            card = dataclasses.replace(card, training_range=range_of(rows, preprocessing, cache, stop.check))
         card = dataclasses.replace(
             card, training_data=f"{card.training_data} {_statement(outcome, plan, architecture)}"
         )
