@@ -12,6 +12,7 @@ from .errors import GeometryError, NotAChestCTError
 _FEWEST_SLICES = 20
 _SHORTEST_MM = 120.0  # adult lungs are 180 to 300 mm high
 _NARROWEST_MM = 200.0
+_WIDEST_GAP_MM = 20.0
 _COARSEST_MM = 6.0  # within a slice; such a voxel is as large as a secondary lobule and hides the disease
 _AIR_MUST_BE_BELOW_HU = -200
 _LIGHT_HU, _LEAST_LIGHT_PERCENT = (-1200, -300), 2.0
@@ -56,6 +57,11 @@ def _check_geometry(image: sitk.Image) -> None:
         raise GeometryError(
             f"The image has {sizes[along]} axial slices over {extent[along]:.0f} mm; choose a CT of the whole chest "
             f"with at least {_FEWEST_SLICES} slices over {_SHORTEST_MM:.0f} mm."
+        )
+    if spacing[along] > _WIDEST_GAP_MM:
+        raise GeometryError(
+            f"The slices are {spacing[along]:.4g} mm apart; choose a CT with {_WIDEST_GAP_MM:.0f} mm or less, "
+            "or correct its spacing."
         )
     within = [axis for axis in range(3) if axis != along]
     if extent[within].min() < _NARROWEST_MM:

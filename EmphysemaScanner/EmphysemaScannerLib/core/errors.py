@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unicodedata import category
 
 _LONGEST_REASON, _LONGEST_SENTENCE = 200, 1500
@@ -30,6 +31,13 @@ class EmphysemaScannerError(Exception):
 
 class UnreadableInputError(EmphysemaScannerError):
     """The path or file cannot be read as an image."""
+
+
+def damaged(path: Path) -> UnreadableInputError:
+    """The error of a file that cannot be read."""
+    return UnreadableInputError(
+        f"'{path}' cannot be read: it is damaged, incomplete or of an unsupported kind; get a new copy of it."
+    )
 
 
 class NotAChestCTError(EmphysemaScannerError):

@@ -37,7 +37,9 @@ _PARTING_HU = (
     -800,
 )  # a wall thinner than a voxel looks like dense lung
 _SMALLEST_LUNGS_L = 0.6
+_LARGEST_LUNGS_L = 20.0
 _SHORTEST_LUNGS_MM = 120.0
+_LEAST_SOLID_PERCENT = 50.0  # of tissue, one voxel from any air: 77 to 89 in eight chests, below 1 in noise
 _BOWEL_GAS_HU = -985  # the median of lungs stays above it even in severe emphysema
 _SECOND_LUNG_SHARE = 0.1  # of the larger lung; a lung may be collapsed
 _TRACHEA_AREA_MM2 = (40.0, 900.0)
@@ -233,6 +235,16 @@ def _refuse_what_is_no_chest(lungs: Labels, coarse: _Coarse) -> None:
     if litres < _SMALLEST_LUNGS_L or height < _SHORTEST_LUNGS_MM:
         raise LungsNotFoundError(
             f"Only {litres:.1f} litres of lung over {height:.0f} mm were found; choose a CT that shows the whole chest."
+        )
+    if litres > _LARGEST_LUNGS_L:
+        raise LungsNotFoundError(
+            f"{litres:.4g} litres of lung were found, more than any chest holds; correct the CT's spacing."
+        )
+    tissue = coarse.hu >= _AIR_BELOW_HU
+    solid = 100 * np.count_nonzero(eroded(tissue, (1, 1, 1))) / np.count_nonzero(tissue)
+    if solid < _LEAST_SOLID_PERCENT:
+        raise LungsNotFoundError(
+            f"Only {solid:.0f} % of the tissue is solid, as in noise and not as in a body; choose a chest CT."
         )
     median = float(np.median(coarse.hu[lungs > 0]))
     if median < _BOWEL_GAS_HU:

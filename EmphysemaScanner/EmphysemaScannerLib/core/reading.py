@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import struct
 import warnings
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +14,10 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 
-from .errors import GeometryError, NotAChestCTError, UnreadableInputError
+from .errors import GeometryError, NotAChestCTError, UnreadableInputError, damaged
+from .fileheaders import check_metaimage, check_nifti
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
@@ -35,11 +32,15 @@ _HEADER = (
     "Columns",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
     "SliceThickness",
 )
 SLICE_THICKNESS = "0018|0050"
 """Where an image from ``read_ct`` keeps the thickness of its slices in mm, if DICOM states it; as ITK names it."""
 
+_MOST_VOXELS = 2 * 10**9  # 2048 x 2048 x 476
 _EVEN_WITHIN_MM = 0.1  # positions are rounded in some headers
 _EVEN_WITHIN_SHARE = 0.05  # of the spacing
 _PARALLEL_COSINE = 0.9999  # 0.8 degrees between the slices' normal and the way from slice to slice
@@ -56,6 +57,7 @@ class _Slice:
     instance: str
     position: NDArray[np.float64]
     normal: NDArray[np.float64]
+    pixel_mm: tuple[float, ...]
     thickness: str
 
 
@@ -81,8 +83,10 @@ def read_ct(path: Path) -> sitk.Image:
     if path.is_dir():
         return _read_series(path, _main_series(path, _slices(path.rglob("*"))))
     if path.name.lower().endswith(IMAGE_SUFFIXES):
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_is_complete(path):
-            raise _damaged(path)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            check_nifti(path)
+        if path.name.lower().endswith((".mha", ".mhd")):
+            check_metaimage(path)
         return _read(path, str(path))
     if _is_dicom(path):
         return _read_series(path, _series_of(path))
@@ -110,49 +114,28 @@ def _read(path: Path, names: str | list[str]) -> sitk.Image:
         ) from error
     with _quiet():
         try:
+            if isinstance(names, str):
+                _check_size(names)
             return sitk.ReadImage(names)
         except RuntimeError as error:
             if "orthonormal" in str(error):
                 raise GeometryError(
                     f"The axes of '{path}' are not at right angles; resample it onto a straight grid first."
                 ) from error
-            raise _damaged(path) from error
+            raise damaged(path) from error
 
 
-def _damaged(path: Path) -> UnreadableInputError:
-    return UnreadableInputError(
-        f"'{path}' cannot be read: it is damaged, incomplete or of an unsupported kind; get a new copy of it."
-    )
-
-
-def _nifti_is_complete(path: Path) -> bool:
-    """Whether a NIfTI file holds all the voxels that its header promises; ITK silently fills up what is missing.
-
-    Source: the NIfTI-1 and NIfTI-2 header layouts (nifti.nimh.nih.gov): sizes, bits per voxel and offset of the voxels.
-    """
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opener(path, "rb") as file:
-            header = file.read(540)
-            for order in "<>":
-                if struct.unpack_from(f"{order}i", header)[0] == 348:
-                    dimensions = struct.unpack_from(f"{order}8h", header, 40)
-                    bits, offset = struct.unpack_from(f"{order}h34xf", header, 72)
-                    break
-                if struct.unpack_from(f"{order}i", header)[0] == 540:
-                    dimensions = struct.unpack_from(f"{order}8q", header, 16)
-                    bits, offset = struct.unpack_from(f"{order}h152xq", header, 14)
-                    break
-            else:
-                return False
-            end: int = int(offset) + math.prod(dimensions[1 : dimensions[0] + 1]) * bits // 8
-            if opener is open:
-                return path.stat().st_size >= end
-            while file.tell() < end and file.read(1 << 22):
-                pass
-            return file.tell() >= end
-    except (OSError, EOFError, zlib.error, struct.error):
-        return False
+def _check_size(name: str) -> None:
+    """Refuse what would fill the memory, before it does."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(name)
+    reader.ReadImageInformation()
+    voxels = math.prod(reader.GetSize())
+    if voxels > _MOST_VOXELS:
+        raise NotAChestCTError(
+            f"'{name}' says that it has {voxels:.3g} voxels, more than a chest CT; resample it to {_MOST_VOXELS:.0e} "
+            "or less."
+        )
 
 
 def _slices(paths: Iterable[Path]) -> list[_Slice]:
@@ -166,16 +149,27 @@ def _slices(paths: Iterable[Path]) -> list[_Slice]:
 def _slice(path: Path) -> _Slice | None:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER))
-        if header.get("Modality") == "CT" and int(header.get("NumberOfFrames") or 1) > 1:
+        modality, frames = header.get("Modality"), int(header.get("NumberOfFrames") or 1)
+        if modality == "CT" and frames > 1:
             raise UnreadableInputError(
                 f"'{path}' is multi-frame DICOM, which is not supported; convert it to NRRD in 3D Slicer first."
             )
+        if "ImageOrientationPatient" not in header or "ImagePositionPatient" not in header:
+            return None
         orientation = np.array(header["ImageOrientationPatient"].value, float)
         position = np.array(header["ImagePositionPatient"].value, float)
-    except (InvalidDicomError, KeyError, EOFError, ValueError, TypeError):
-        return None  # damaged, or no image with a place in the patient
+        pixel_mm = tuple(float(mm) for mm in header.get("PixelSpacing") or ())
+        slope, intercept = (float(header.get(f"Rescale{name}", 1)) for name in ("Slope", "Intercept"))
+    except UnreadableInputError:
+        raise
+    except Exception as error:  # of any kind, as pydicom reads a damaged header value by value
+        raise damaged(path) from error
     if "LOCALIZER" in (header.get("ImageType") or ()) or orientation.size != 6 or position.size != 3:
         return None
+    if modality == "CT" and not (0 < slope < math.inf and math.isfinite(intercept)):
+        raise NotAChestCTError(
+            f"'{path}' says that its values times {slope:g} are Hounsfield units, which cannot be; export it again."
+        )
     return _Slice(
         path=path,
         series=(
@@ -189,6 +183,7 @@ def _slice(path: Path) -> _Slice | None:
         instance=str(header.get("SOPInstanceUID") or path),
         position=position,
         normal=np.cross(orientation[:3], orientation[3:]),
+        pixel_mm=pixel_mm,
         thickness=str(header.get("SliceThickness") or ""),
     )
 
@@ -240,15 +235,20 @@ def _read_series(path: Path, slices: list[_Slice]) -> sitk.Image:
 
 
 def _check_positions(ordered: list[_Slice]) -> None:
+    name = ordered[0].description
+    if any(len(s.pixel_mm) != 2 or not 0 < min(s.pixel_mm) < math.inf for s in ordered):
+        raise GeometryError(f"The series '{name}' doesn't say how wide its pixels are (PixelSpacing); export it again.")
+    if np.ptp([s.pixel_mm for s in ordered], axis=0).max() > _EVEN_WITHIN_SHARE * min(ordered[0].pixel_mm):
+        raise GeometryError(f"The pixel spacing changes within the series '{name}'; export one reconstruction.")
     if len(ordered) < 2:
-        raise GeometryError(f"The series '{ordered[0].description}' has one slice; choose a CT of the whole chest.")
+        raise GeometryError(f"The series '{name}' has one slice; choose a CT of the whole chest.")
     steps = np.diff(np.array([s.position for s in ordered]), axis=0)
     gaps = steps @ ordered[0].normal
     usual = float(np.median(gaps))
     tolerance = max(_EVEN_WITHIN_MM, _EVEN_WITHIN_SHARE * usual)
     if gaps.min() < tolerance / 2:
         raise GeometryError(
-            f"The series '{ordered[0].description}' holds several images of the same place (phases or "
+            f"The series '{name}' holds several images of the same place (phases or "
             "reconstructions); export one of them."
         )
     uneven = np.abs(gaps - usual) > tolerance
