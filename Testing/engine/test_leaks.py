@@ -13,7 +13,10 @@ from childprocess import ENVIRONMENT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and open files are counted in /proc")
 
 CT_MIB = 70 * 64 * 64 * 2 / 2**20
-"""What would stay of each scan if only the CT, the smallest volume at hand, were kept; a quarter of it is a leak, over 1,000 scans a hundredth."""
+"""What would stay of each scan if only the CT, the smallest volume at hand, were kept.
+
+A quarter of it is a leak, over 1,000 scans a hundredth.
+"""
 
 
 @pytest.mark.parametrize("count", [24, pytest.param(1000, marks=pytest.mark.soak)])
