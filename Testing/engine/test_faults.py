@@ -278,23 +278,24 @@ def test_a_disk_that_is_full_at_any_moment_ends_work_in_a_sentence_and_leaves_wh
     name: str, small_model: Path, many: list[Path], tmp_path: Path
 ) -> None:
     cohort_in(tmp_path)
-    work_of(name, (whole := tmp_path / "whole").mkdir() or whole, small_model, many[:2])
+    cts = [many[0], many[3]]
+    work_of(name, (whole := tmp_path / "whole").mkdir() or whole, small_model, cts)
     largest = max(path.stat().st_size for path in whole.rglob("*") if path.is_file())
     refused = 0
     for size in sorted({0, 10, largest // 7, largest // 2, largest - 1}):
         folder = tmp_path / f"up-to-{size}"
         folder.mkdir()
         if name in ("save_model", "write_manifest", "save_case"):
-            work_of(name, folder, small_model, many[:2], old=True)
+            work_of(name, folder, small_model, cts, old=True)
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         try:
-            limited(lambda folder=folder: work_of(name, folder, small_model, many[:2]), size)
+            limited(lambda folder=folder: work_of(name, folder, small_model, cts), size)
         except (OSError, EmphysemaScannerError, RuntimeError):  # RuntimeError is ITK's
             refused += 1
             if before:
                 assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
         if name in ("predict", "batch"):
-            check(name, folder, small_model, many[:2] if name == "predict" else [many[0], many[3]])
+            check(name, folder, small_model, cts)
     assert refused >= (2 if name in ("save_model", "write_manifest", "save_case") else 1)
 
 
