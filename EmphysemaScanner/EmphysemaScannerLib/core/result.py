@@ -7,6 +7,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from .grid import Grid
 from .modelcard import ModelCard
@@ -129,7 +130,10 @@ class ScanResult:
     @property
     def running_probability(self) -> NDArray[np.float64] | None:
         """(slices,) sigmoid of the running logit, in reading order."""
-        return None if self.running_logit is None else 1 / (1 + np.exp(-self.running_logit))
+        if self.running_logit is None:
+            return None
+        running: NDArray[np.float64] = expit(self.running_logit)
+        return running
 
     @property
     def slice_story(self) -> NDArray[np.float64] | None:

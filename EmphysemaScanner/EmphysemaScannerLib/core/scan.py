@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from .answers import Answer, answer
 from .checks import check_image
@@ -95,7 +96,7 @@ def scan(
     terms = None if said.terms is None else said.terms / (1.0 if pooled else card.temperature)
     slice_evidence = terms.sum((1, 2))[order] if terms is not None and said.accumulates else None
     return ScanResult(
-        probability=float(1 / (1 + np.exp(-logit))),
+        probability=float(expit(logit)),
         logit=logit,
         bias=said.bias if pooled else bias,
         running_logit=None if slice_evidence is None else bias + np.cumsum(slice_evidence),
@@ -113,7 +114,7 @@ def scan(
         timings_s=timings,
         source=shown(source),
         story=known.story,
-        slice_probability=None if said.slice_logits is None else 1 / (1 + np.exp(-said.slice_logits[order])),
+        slice_probability=None if said.slice_logits is None else expit(said.slice_logits[order]),
         slice_weight=None if said.slice_weights is None else said.slice_weights[order],
     )
 

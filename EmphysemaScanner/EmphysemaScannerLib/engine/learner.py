@@ -85,8 +85,9 @@ class LesionLearner(Learner):
 
     The first three units learn, by heads that are scaffolding and no part of the model that is saved, where in a slice
     there is disease. The last one learns that its evidence is where disease was read: at every place, its terms of the
-    logit grow with the disease there, slice by slice. Its norm sees the states of all slices, because the answer is
-    asked for after each. In a crop, which lies anywhere, every place has the same weights in the dense layer, as
+    logit grow with the disease there, slice by slice, from none in the empty state before the first slice: else the
+    first slices would add what every chest adds. Its norm sees all these states, because the answer is asked for after
+    each. In a crop, which lies anywhere, every place has the same weights in the dense layer, as
     ``training.enlarge`` leaves them.
     """
 
@@ -109,16 +110,19 @@ class LesionLearner(Learner):
     def loss(self, batch: Batch) -> Tensor:
         x, _, lesions, _ = batch
         hidden = self.network.read(x)
-        normalised = self.network.reading_units[-1].normalised(hidden[-1])
-        terms = (normalised * self.network.dense.weight.view(normalised.shape[2:])).sum(2).float()  # (B, T, h, w)
-        running = terms.sum((2, 3)) + self.network.dense.bias  # (B, T) logit after each slice
+        # The last unit reads from the top. Before it there is nothing: an empty state, and no disease has been read.
+        states = functional.pad(hidden[-1], (0, 0, 0, 0, 0, 0, 0, 1))
+        normalised = self.network.reading_units[-1].normalised(states)
+        terms = (normalised * self.network.dense.weight.view(normalised.shape[2:])).sum(2).float()  # (B, T + 1, h, w)
+        running = terms.sum((2, 3)) + self.network.dense.bias  # (B, T + 1) logit before and after each slice
         share = lesions.float() / 255
-        where = self._lesion_loss(hidden[:-1], share) + self._evidence_loss(terms, share)
-        return self._running_loss(running, share) + self.plan.lesion_weight * where
+        read = functional.pad(share, (0, 0, 0, 0, 0, 1))
+        where = self._lesion_loss(hidden[:-1], share) + self._evidence_loss(terms, read)
+        return self._running_loss(running, read) + self.plan.lesion_weight * where
 
     def _running_loss(self, running: Tensor, share: Tensor) -> Tensor:
         """After every slice: has disease been read so far? Doubtful amounts are left out."""
-        highest = share.flatten(2).amax(2)  # (B, T) inferior to superior
+        highest = share.flatten(2).amax(2)  # (B, T + 1) inferior to superior
         seen = highest.flip(1).cummax(1).values.flip(1)  # the last unit reads from the top
         weight = ((seen >= SURE) | (seen < DOUBTFUL)).float()
         weight[:, self.network.last_read_slice] *= running.shape[1] / 4  # the final answer matters most
