@@ -306,6 +306,7 @@ def test_a_parser_answers_or_refuses_in_a_sentence_five_thousand_times(name: str
         ("card's texts", b'{"name": 3}'),
         ("card's texts", b'{"citations": 3}'),
         ("list of our files", b"\xff"),
+        ("batch", f'{",".join(batch.COLUMNS)}\n/a.nrrd,done,"0.5,0.4,positive,1,-900,5,w,,abc,1\n'.encode()),
         ("manifest", b"volume,label,patient\na,A\x1dz,p\n"),
         ("manifest", b"volume,label,patient\na," + b"9" * 3000 + b",p\n"),
     ],

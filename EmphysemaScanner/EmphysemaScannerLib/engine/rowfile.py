@@ -45,7 +45,8 @@ class RowFile:
             text = self.path.read_text(encoding="utf-8-sig", errors=_BYTES)
             if "\n" not in text and line(self.columns).startswith(text):
                 return []
-            header, *rows = csv.reader(row for row in text.splitlines(keepends=True) if row.endswith("\n"))
+            # Line by line: no quote that was left open, as another program may, takes the lines after it.
+            header, *rows = (next(csv.reader([row]), []) for row in text.split("\n")[:-1])
         except (OSError, UnicodeDecodeError, ValueError, csv.Error):
             header, rows = [], []
         if tuple(header) != self.columns:
