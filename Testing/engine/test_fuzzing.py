@@ -132,10 +132,16 @@ def record(path: Path) -> None:
     record_to_json(back).encode()
 
 
+@functools.cache
+def ended_process(folder: Path) -> BackgroundProcess:
+    process = BackgroundProcess([sys.executable, "-c", ""], log=folder / "empty.log")
+    process.wait(60)
+    return process
+
+
 def log_of_a_process(path: Path) -> None:
     """What a window shows of a command's log."""
-    process = BackgroundProcess([sys.executable, "-c", ""], log=path.with_name("empty.log"))
-    process.wait(60)
+    process = ended_process(path.parent)
     process._log, process._read_up_to, process._unfinished = path, 0, b""
     for line in process.new_lines():
         line.encode()
@@ -208,6 +214,7 @@ PARSERS: dict[str, tuple[Callable[[], bytes], Callable[[Path], None]]] = {
     "predictions": (predictions_row, rows_of_predictions),
     "list of CTs": (lambda: MANIFEST, list_of_cts),
     "record in a scene": (lambda: record_to_json(scanned()).encode(), record),
+    "log of a process": (lambda: b"Epoch 1 of 2\r50 %\r100 %\nDone \xc3\xa9\n", log_of_a_process),
     "list of our files": (lambda: b"report.html\nsub/a.txt\n", list_of_our_files),
     "cache entry": (entry_bytes, cache_entry),
     "card's texts": (lambda: TEXTS, lambda path: _card_texts(path) and None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,10 +40,13 @@ class ModelEntry:
 
 
 def models_in(*folders: Path) -> list[ModelEntry]:
-    """The model files (.safetensors) that lie directly in the folders, by name; a folder that isn't there has none.
+    """The model files (.safetensors) that lie directly in the folders, by name; one that cannot be a folder has none.
 
     A file that cannot be read is listed with the reason, not left out.
     """
-    paths = {path for folder in folders for path in folder.glob("*.safetensors") if path.is_file()}
+    paths: set[Path] = set()
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):  # such as a name that is too long
+            paths.update(path for path in folder.glob("*.safetensors") if path.is_file())
     entries = [ModelEntry.of_file(path) for path in paths]
     return sorted(entries, key=lambda entry: (entry.name.casefold(), str(entry.path)))

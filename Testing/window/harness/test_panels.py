@@ -243,6 +243,22 @@ def test_what_is_ticked_is_written_and_named(scanned: Driver, tmp_path: Path) ->
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == written
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_report_names_the_ct_only_if_that_is_ticked(window: Driver, named: bool, tmp_path: Path) -> None:
+    window.add_ct("Jane Doe")
+    window.scan()
+    window.ui.saveFolderPathLineEdit.currentPath = str(tmp_path / "results")
+    for box in ("savePdfCheckBox", "saveSceneCheckBox"):
+        getattr(window.ui, box).checked = False
+    for box in ("saveHtmlCheckBox", "saveCsvCheckBox"):
+        getattr(window.ui, box).checked = True
+    assert not window.ui.saveNameCheckBox.checked
+    window.ui.saveNameCheckBox.checked = named
+    window.press("saveButton")
+    written = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert any("Jane Doe" in f"{path.name} {path.read_text('utf-8', 'replace')}" for path in written) == named
+
+
 def test_saving_nothing_or_nowhere_is_said(scanned: Driver, tmp_path: Path) -> None:
     scanned.ui.saveFolderPathLineEdit.currentPath = ""
     scanned.press("saveButton")
@@ -318,6 +334,20 @@ def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
     assert window.ui.deviceComboBox.currentIndex == cpu
     assert window.ui.precisionComboBox.currentIndex == 1
     assert window.ui.modelFolderPathLineEdit.currentPath == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "\0", "x" * 5000, "../..", "/dev/null", ["a", "b"], -3, True, "<b>", "\N{GRINNING FACE}"]
+)
+def test_settings_that_were_damaged_read_as_the_defaults(window: Driver, value: object) -> None:
+    for key in ("Device", "Precision", "ModelFolder"):
+        slicer.app.settings().setValue(f"EmphysemaScanner/{key}", value)
+    window.panel.onReload()
+    settle()
+    assert (window.ui.deviceComboBox.currentIndex, window.ui.precisionComboBox.currentIndex) == (0, 0)
+    window.add_ct()
+    window.scan()
+    assert window.shown("resultCollapsibleButton")
 
 
 # -- getting a CT -----------------------------------------------------------------------------------------------------
