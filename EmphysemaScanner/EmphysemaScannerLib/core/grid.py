@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import sparse
 
 from .parallel import in_threads, pieces
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 # Left, posterior and superior as columns, turned by a third of a degree about no axis in particular: an image that lies
 # at exactly 45 degrees then isn't a tie that the rounding noise of its direction cosines decides.
@@ -183,6 +186,8 @@ def area_average(
 
 def _box_weights(n_in: int, n_out: int) -> sparse.csr_array:
     """(n_out, n_in): the share of each input voxel in each output voxel; rows sum to 1."""
+    from scipy import sparse  # here, as in scene/: half of the time that Slicer takes to load the module
+
     edges = np.linspace(0, n_in, n_out + 1)
     low, high = edges[:-1, None], edges[1:, None]
     cells = np.arange(n_in)

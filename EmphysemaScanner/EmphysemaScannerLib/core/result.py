@@ -7,7 +7,6 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from .grid import Grid
 from .modelcard import ModelCard
@@ -130,10 +129,7 @@ class ScanResult:
     @property
     def running_probability(self) -> NDArray[np.float64] | None:
         """(slices,) sigmoid of the running logit, in reading order."""
-        if self.running_logit is None:
-            return None
-        running: NDArray[np.float64] = expit(self.running_logit)
-        return running
+        return None if self.running_logit is None else np.exp(-np.logaddexp(0, -self.running_logit))
 
     @property
     def slice_story(self) -> NDArray[np.float64] | None:

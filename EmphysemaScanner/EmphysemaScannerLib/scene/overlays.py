@@ -8,7 +8,6 @@ from enum import Enum
 import numpy as np
 import slicer
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..core.grid import Grid, area_average
 from ..core.result import OverlayMap, ScanResult
@@ -97,6 +96,8 @@ def display_map(overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np
         raw: on any grid that covers the same box of space as ``grid``.
         lungs: on ``grid``; outside, the map is 0.
     """
+    from scipy import ndimage
+
     zoom = np.array(grid.shape) / np.array(raw.grid.shape)
     # grid_mode: box edges, not voxel centres, are what coincides
     fine = ndimage.zoom(raw.values.astype(np.float32), zoom, order=1, mode="nearest", grid_mode=True)
