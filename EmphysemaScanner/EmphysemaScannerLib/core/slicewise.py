@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from .recurrence import OnSlice, by_slice, channels_last, convolved, gates_by_sigmoid, room, step_, wide_type
+from .replay import Repeated
 
 if TYPE_CHECKING:
     from .conv_lstm import Unit
 
 
 def read(
-    units: tuple[Unit, ...], x: Tensor, on_slice: OnSlice, dtype: torch.dtype, slices_at_once: int | None = None
+    units: tuple[Unit, ...],
+    x: Tensor,
+    on_slice: OnSlice,
+    dtype: torch.dtype,
+    slices_at_once: int | None = None,
+    recorded: bool = False,
 ) -> tuple[Tensor, ...]:
     """The hidden states of every unit for volumes (B, T, 1, H, W), as ``ConvLSTMNetwork.read`` gives them.
 
@@ -28,6 +34,7 @@ def read(
         dtype: to convolve in; cells and hidden states have at least 32 bits.
         slices_at_once: how many go through a unit's slice layers together; None for one on a CPU, whose caches are
             small, and all of them elsewhere, where starting a calculation is dear.
+        recorded: on CUDA, a slice of a recurrence is one recorded graph.
     """
     if slices_at_once is None:
         slices_at_once = 1 if x.device.type == "cpu" else x.shape[1]
@@ -35,21 +42,27 @@ def read(
     norm: nn.BatchNorm2d | None = None
     hidden = []
     for unit in units:
-        slices = _unit(unit, slices, norm, on_slice, dtype, slices_at_once)
+        slices = _unit(unit, slices, norm, on_slice, dtype, slices_at_once, recorded)
         norm = unit.state_norm
         hidden.append(slices.transpose(0, 1))
     return tuple(hidden)
 
 
 def _unit(
-    unit: Unit, slices: Tensor, norm: nn.BatchNorm2d | None, on_slice: OnSlice, dtype: torch.dtype, at_once: int
+    unit: Unit,
+    slices: Tensor,
+    norm: nn.BatchNorm2d | None,
+    on_slice: OnSlice,
+    dtype: torch.dtype,
+    at_once: int,
+    recorded: bool,
 ) -> Tensor:
     """One unit: (T, B, C, H, W), not yet normalised by ``norm`` -> hidden states (T, B, F, H/2, W/2)."""
     recurrence = unit.recurrence
     steps, batch, filters = *slices.shape[:2], recurrence.filters
-    layers = [_folded(*unit.convolution(k), dtype) for k in (0, 1)]
+    layers = [folded(*unit.convolution(k), dtype) for k in (0, 1)]
     if norm is not None:
-        scale, shift = (v.to(dtype)[:, None, None] for v in _scale_and_shift(norm))
+        scale, shift = (v.to(dtype)[:, None, None] for v in scale_and_shift(norm))
     weight = torch.cat([recurrence.input_conv.weight, recurrence.state_conv.weight], dim=1)
     bias = recurrence.input_conv.bias
     assert bias is not None
@@ -61,6 +74,13 @@ def _unit(
     cell = torch.zeros_like(states[0])
     both = room(slices, 1, batch, 2 * filters, dtype, pooled=2)[0]  # what the recurrence convolves: features and state
     features, state = both.chunk(2, dim=1)
+
+    def step(hidden: Tensor) -> None:
+        step_(convolved(both, weight, bias).to(wide), cell, cell, hidden)
+        state.copy_(hidden)
+
+    now = torch.zeros_like(cell)
+    again = Repeated(lambda: step(now), slices.device)
     order = recurrence.order(steps)
     for start in range(0, steps, at_once):
         group = order[start : start + at_once]
@@ -74,12 +94,15 @@ def _unit(
         for t in group:
             on_slice()
             features.copy_(pooled[t - low])
-            step_(convolved(both, weight, bias).to(wide), cell, cell, states[t])
-            state.copy_(states[t])
+            if recorded:
+                again()
+                states[t].copy_(now)
+            else:
+                step(states[t])
     return states
 
 
-def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """BatchNorm in evaluation mode is x * scale + shift."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -87,10 +110,10 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that does both."""
     assert conv.bias is not None
-    scale, shift = _scale_and_shift(norm)
+    scale, shift = scale_and_shift(norm)
     weight = channels_last((conv.weight * scale[:, None, None, None]).to(dtype))
     return weight, (conv.bias * scale + shift).to(dtype)
 
