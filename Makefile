@@ -4,11 +4,12 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare test soak lint screenshots setup clean
+.PHONY: help demo compare benchmark test soak lint screenshots setup clean
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
 	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
+	@echo "make benchmark  time and memory beside what others would use, twenty minutes on a quiet machine; writes docs/performance.md"
 	@echo "make test   style, types and tests"
 	@echo "make soak   the long tests: thousands of damaged files, kills and scans; see docs/reliability.md"
 	@echo "make lint   style and types only"
@@ -23,6 +24,13 @@ demo:
 
 compare: $(READY)
 	scripts/compare build/compare
+
+benchmark: build/peers/.ready
+	$(VENV)/bin/python benchmarks
+
+build/peers/.ready: benchmarks/requirements.txt $(READY)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --upgrade --target build/peers -r benchmarks/requirements.txt
+	@touch $@
 
 test: lint
 	$(VENV)/bin/pytest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class NaiveCell(nn.Module):
@@ -76,7 +77,7 @@ class TorchPeer(nn.Module):
 
     def __init__(self, network: ConvLSTMNetwork, layer: type[NaiveLayer] | type[HoistedLayer]) -> None:
         super().__init__()
-        self.slice_layers = nn.ModuleList([unit.slice_layers for unit in network.reading_units])
+        self.slice_layers = nn.ModuleList([nn.Sequential(*unit.slice_layers) for unit in network.reading_units])
         self.recurrences = nn.ModuleList([layer(unit.recurrence) for unit in network.reading_units])
         self.norms = nn.ModuleList([unit.state_norm for unit in network.reading_units])
         self.dense = network.dense
@@ -99,3 +100,27 @@ def naive(network: ConvLSTMNetwork) -> TorchPeer:
 def hoisted(network: ConvLSTMNetwork) -> TorchPeer:
     """The input's convolution hoisted out of the loop, and nothing else."""
     return TorchPeer(network, HoistedLayer)
+
+
+class SettledCell(nn.Module):
+    """The naive cell with its gates in place, for reading."""
+
+    def __init__(self, cell: NaiveCell) -> None:
+        super().__init__()
+        self.filters, self.conv = cell.filters, cell.conv
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = torch.split(self.conv(torch.cat([x, hidden], dim=1)), self.filters, dim=1)
+        cell = f.sigmoid_().mul_(cell).addcmul_(i.sigmoid_(), g.tanh_())
+        return torch.tanh(cell).mul_(o.sigmoid_()), cell
+
+
+def best_settings(network: ConvLSTMNetwork) -> TorchPeer:
+    """The naive network for reading at its best settings: BatchNorm folded, channels last, gates in place."""
+    peer = naive(network).eval()
+    for layers in peer.slice_layers:
+        folded = [fuse_conv_bn_eval(layers[k], layers[k + 1]) for k in (0, 3)]
+        layers[0], layers[1], layers[3], layers[4] = folded[0], nn.Identity(), folded[1], nn.Identity()
+    for recurrence in peer.recurrences:
+        recurrence.cell = SettledCell(recurrence.cell)
+    return peer.to(memory_format=torch.channels_last)

@@ -1,0 +1,234 @@
+"""Ours and its peers on this machine, in turn, each in a process of its own; writes docs/performance.md.
+
+make benchmark                       all of it, about twenty minutes; installs the peers into build/peers first
+python benchmarks --part scan        one part; --quick: small and once, to see that it runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ways
+
+ways.find_packages()
+
+from cts import write_ct  # noqa: E402
+from machine import describe  # noqa: E402
+from page import write_page  # noqa: E402
+from processes import Spec, in_turn, started  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+FULL_SIZE = (512, 512, 300)  # columns, rows, slices
+AT_START = (  # by the module file, itself or through the scene layer; vtk and slicer are there before
+    "numpy",
+    *(
+        f"EmphysemaScannerLib.{name}"
+        for name in ("core.errors", "core.grid", "core.result", "core.shippedmodel", "engine.device", "jobs.worker")
+    ),
+)
+PEERS = (
+    # label, way, 16 bits, freed memory kept
+    ("naive PyTorch", "naive", False, False),
+    ("naive PyTorch, memory kept", "naive", False, True),
+    ("naive PyTorch, bf16, memory kept", "naive", True, True),
+    ("best settings of naive PyTorch, memory kept", "best", False, True),
+    ("Keras 3 on JAX", "keras", False, False),
+    ("ONNX Runtime", "onnxruntime", False, False),
+    ("OpenVINO", "openvino", False, False),
+    ("OpenVINO, bf16", "openvino", True, False),
+    ("ours, as in Slicer", "ours", False, False),
+    ("ours", "ours", False, True),
+    ("ours, bf16", "ours", True, True),
+    ("ours on OpenVINO", "engine", False, True),
+    ("ours on OpenVINO, bf16", "engine", True, True),
+)
+LEARNERS = (
+    ("naive PyTorch", "naive", False, False),
+    ("naive PyTorch, memory kept", "naive", False, True),
+    ("Keras 3 on JAX", "keras", False, False),
+    ("ours", "ours", False, True),
+    ("ours, bf16", "ours", True, True),
+)
+SCANNERS = (
+    ("peer pipeline", "peer", False, False),
+    ("ours, as in Slicer", "ours", False, False),
+    ("ours", "ours", False, True),
+    ("ours, bf16", "ours", True, True),
+    ("ours on OpenVINO", "engine", False, True),
+    ("ours on OpenVINO, bf16", "engine", True, True),
+)
+Result = dict[str, Any]
+
+
+class Benchmark:
+    """All parts; each gives what goes into the results under its name."""
+
+    def __init__(self, folder: Path, quick: bool, threads: int) -> None:
+        self.folder, self.quick = folder, quick
+        self.common: Spec = {"threads": threads, "width": 4 if quick else 32, "slices": 5 if quick else 35}
+        self.ct_size = (96, 96, 60) if quick else FULL_SIZE
+
+    def _specs(self, kind: str, rows: Any, **more: Any) -> list[Spec]:
+        if self.quick:
+            rows = [row for row in rows if row[0] in ("naive PyTorch", "ours", "peer pipeline")]
+        names = ("label", "way", "half", "keep")
+        return [{**self.common, "kind": kind, **more, **dict(zip(names, row, strict=True))} for row in rows]
+
+    def _rounds(self, number: int) -> int:
+        return 1 if self.quick else number
+
+    def network(self) -> Result:
+        """The network alone on 1 and 4 volumes; every way's logits beside the naive network's."""
+        found = {}
+        for batch in (1,) if self.quick else (1, 4):
+            specs = self._specs("read", PEERS, batch=batch, size=32 if self.quick else 128)
+            found[str(batch)] = in_turn(specs, self._rounds(7 if batch == 1 else 5))
+            for spec in specs:
+                measured = found[str(batch)].get(spec["label"])
+                if measured:
+                    truth = found[str(batch)]["naive PyTorch"][0]["logits"]
+                    apart = max(abs(a - b) for m in measured for a, b in zip(m["logits"], truth, strict=True))
+                    measured[0]["apart"] = apart
+                    _check(apart <= (0.1 if spec["half"] else 1e-5), f"{spec['label']}: logits differ by {apart}")
+        return found
+
+    def training(self) -> Result:
+        """A step on 4 volumes, again and again from the same start: time, memory and the learning curve."""
+        found = {}
+        for size, rounds in ((32, 2),) if self.quick else ((64, 20), (128, 3)):
+            found[str(size)] = in_turn(self._specs("learn", LEARNERS, batch=4, size=size), self._rounds(rounds))
+            for label, measured in found[str(size)].items():
+                truth = found[str(size)]["naive PyTorch"]
+                apart = max(abs(m["loss"] - t["loss"]) for m, t in zip(measured[:4], truth, strict=False))
+                _check(apart <= (0.05 if "bf16" in label else 1e-3), f"{label}: losses of 4 steps differ by {apart}")
+        return found
+
+    def scan(self) -> Result:
+        """A whole scan of a CT in memory, beside the naive network alone on one volume."""
+        ct = str(write_ct(self.folder / "ct.nrrd", self.ct_size))
+        scanners = self._specs("scan", SCANNERS, ct=ct, reading=False)
+        alone = {**self.common, "width": 32, "slices": 35, "size": 128, "batch": 1, "kind": "read", "way": "naive"}
+        alone |= {"label": "naive network alone", "half": False, "keep": False}
+        found = in_turn([*scanners, alone], self._rounds(7))
+        peer, ours = found["peer pipeline"][0], found["ours"][0]
+        _check(abs(peer["on_our_input"] - ours["logit"]) < 1e-3, "the naive network says another logit of our input")
+        _check(self.quick or peer["dice"] > 0.95, f"Dice of the lung masks is {peer['dice']}")
+        return found
+
+    def growth(self) -> Result:
+        """Time and memory with the number of slices."""
+        found = {}
+        rows, columns, most = self.ct_size
+        for slices in (most // 2, most) if self.quick else (35, 75, 150, 225, 300):
+            ct = str(write_ct(self.folder / f"{slices}.nrrd", (rows, columns, slices)))
+            specs = self._specs("scan", [("ours", "ours", False, False)], ct=ct, reading=False)
+            found[str(slices)] = in_turn(specs, self._rounds(5))["ours"]
+        return found
+
+    def reading(self) -> Result:
+        """From files: an uncompressed NRRD and a DICOM folder."""
+        found = {}
+        for name in ("ct.nrrd", "dicom"):
+            ct = str(write_ct(self.folder / name, self.ct_size))
+            found |= in_turn(self._specs("scan", [("ours", "ours", False, True)], ct=ct, reading=True), self._rounds(5))
+            found[name] = found.pop("ours")
+        return found
+
+    def many(self) -> Result:
+        """Scans in one process, one after the other."""
+        ct = str(write_ct(self.folder / "small.nrrd", self.ct_size if self.quick else (256, 256, 150)))
+        with started(self._specs("scan", [("ours", "ours", False, False)], ct=ct, reading=False)) as (worker,):
+            return {"scans": [worker.again() for _ in range(3 if self.quick else 200)]}
+
+    def cold(self) -> Result:
+        """Seconds of imports, each in a new process."""
+        lib = f"import sys; sys.path.insert(0, {str(ROOT / 'EmphysemaScanner')!r});"
+        codes = {
+            "python alone": "pass",
+            "torch": "import torch",
+            "what Slicer imports of ours at its start": f"{lib} import {', '.join(AT_START)}",
+            "all of a scan": f"{lib} import EmphysemaScannerLib.core.scan",
+        }
+        found: dict[str, list[float]] = {name: [] for name in codes}
+        for _ in range(self._rounds(7) + 1):
+            for name, code in codes.items():
+                start = time.perf_counter()
+                subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+                found[name].append(time.perf_counter() - start)
+        return {name: seconds[1:] for name, seconds in found.items()}  # the first reads them from disk
+
+    def cohort(self) -> Result:
+        """CTs a minute by the batch command, the start of its processes included."""
+        count, folder = (2 if self.quick else 16), self.folder / "cohort"
+        folder.mkdir()
+        ct = write_ct(folder / "0.nrrd", self.ct_size)
+        for k in range(1, count):
+            os.link(ct, folder / f"{k}.nrrd")
+        found: dict[str, list[float]] = {"1": [], "2": []}
+        for number in range(self._rounds(3)):
+            for processes, per_minute in found.items():
+                out = self.folder / f"{processes}-{number}.csv"
+                options = [] if processes == "1" else ["--processes", processes]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "EmphysemaScannerLib",
+                    "batch",
+                    str(folder),
+                    "--out",
+                    str(out),
+                    *options,
+                ]
+                environment = {**os.environ, "PYTHONPATH": str(ROOT / "EmphysemaScanner")}
+                start = time.perf_counter()
+                subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
+                per_minute.append(60 * count / (time.perf_counter() - start))
+                _check(out.read_text().count("done") >= count, "a CT of the cohort was not scanned")
+        print(f"  CTs a minute: {found}", flush=True)
+        return {"count": count, "per_minute": found}
+
+
+PARTS = ("network", "training", "scan", "growth", "reading", "many", "cold", "cohort")
+
+
+def _check(well: bool, problem: str) -> None:
+    if not well:
+        raise SystemExit(f"The benchmark fails: {problem}.")
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS)
+    parser.add_argument("--quick", action="store_true", help="small networks and CTs, one round")
+    parser.add_argument("--threads", type=int, help="all cores if not given; with --quick one")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for performance.md and performance.svg")
+    parser.add_argument("--results", type=Path, default=ROOT / "build" / "benchmark.json", help="kept between parts")
+    args = parser.parse_args()
+    threads = args.threads or (1 if args.quick else len(os.sched_getaffinity(0)))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    results: Result = json.loads(args.results.read_text()) if args.results.is_file() else {}
+    for part in args.part:
+        start = time.perf_counter()
+        print(part, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            load = os.getloadavg()[0]
+            measured = getattr(Benchmark(Path(folder), args.quick, threads), part)()
+        took = time.perf_counter() - start
+        results[part] = {"measured": measured, "machine": describe(threads, load), "seconds": took}
+        args.results.parent.mkdir(exist_ok=True)
+        args.results.write_text(json.dumps(results))
+    write_page(results, args.out)
+    print(f"Written: {args.out / 'performance.md'}")
+
+
+if __name__ == "__main__":
+    main()
