@@ -47,14 +47,28 @@ def read_torch(spec: dict[str, Any]) -> Read:
     import peers
     import torch
 
-    network, x = network_of(spec).eval(), torch.from_numpy(volumes_of(spec))
     made = {"naive": peers.naive, "hoisted": peers.hoisted, "best": peers.best_settings}
-    peer = made[spec["way"]](network).eval() if spec["way"] in made else None
+    x = torch.from_numpy(volumes_of(spec))
+    if spec["way"] not in made:
+        return _read_ours(network_of(spec).eval(), x, spec["half"])
+    peer = made[spec["way"]](network_of(spec)).eval()
 
     def read() -> np.ndarray[Any, Any]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=spec["half"]):
-            logit = network(x).logit if peer is None else peer(x)
-        return logit.float().numpy()
+            return peer(x).float().numpy()
+
+    return read
+
+
+def _read_ours(network: Any, x: Any, half: bool) -> Read:
+    """As a scan does: the answer is always in 32 bits."""
+    import torch
+
+    def read() -> np.ndarray[Any, Any]:
+        with torch.inference_mode():
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                hidden = network.read(x)
+            return network.answer(hidden[-1].float()).numpy()
 
     return read
 
@@ -64,14 +78,8 @@ def read_engine(spec: dict[str, Any]) -> Read:
     import torch
     from EmphysemaScannerLib.core.openvinoengine import OpenVINONetwork
 
-    network, x = OpenVINONetwork(network_of(spec).eval()), torch.from_numpy(volumes_of(spec))
-
-    def read() -> np.ndarray[Any, Any]:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=spec["half"]):
-            hidden = network.read(x)
-            return network.answer(hidden[-1].float()).numpy()
-
-    return read
+    x = torch.from_numpy(volumes_of(spec))
+    return _read_ours(OpenVINONetwork(network_of(spec).eval()), x, spec["half"])
 
 
 def _onnx(spec: dict[str, Any]) -> bytes:

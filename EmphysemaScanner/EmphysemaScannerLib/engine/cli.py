@@ -1,5 +1,5 @@
 """The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | cohort | cache | train |
-predict | evaluate | compare``.
+predict | evaluate | compare | benchmark``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -319,3 +319,14 @@ def compare(
     from .measurecommands import compare_models
 
     compare_models(Console(), models, manifest, split, data, out, predictions, device, batch_size)
+
+
+@app.command()
+def benchmark(
+    device: Annotated[Device, typer.Option(help="Where the networks run; compared with the CPU.")] = Device.AUTO,
+    quick: Annotated[bool, typer.Option("--quick", help="A small network, once: only whether it runs.")] = False,
+) -> None:
+    """Time reading, learning and a whole scan on this machine, and check that the device says what the CPU says."""
+    from .benchmarkcommand import print_benchmark
+
+    print_benchmark(Console(), device, quick)
