@@ -1,5 +1,5 @@
 """The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | cohort | cache | train |
-predict | evaluate | compare | benchmark``.
+predict | evaluate | compare | report-model``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -319,6 +319,37 @@ def compare(
     from .measurecommands import compare_models
 
     compare_models(Console(), models, manifest, split, data, out, predictions, device, batch_size)
+
+
+@app.command("report-model")
+def report_model(
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV of simulated cases, as simulate writes it.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for page, tables and plots; what was measured there is kept.")],
+    model: Annotated[Path | None, typer.Option(help="A .safetensors model file; the shipped one if not given.")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Models to compare it with, or a folder with trainings.")
+    ] = None,
+    scans: Annotated[Path | None, typer.Option(help="CSV of real CTs: volume, name, kernel, what_is_known.")] = None,
+    full: Annotated[
+        Path | None, typer.Option(help="Manifest of simulate --full; these CTs are changed to see what it does.")
+    ] = None,
+    predictions: PredictionsOption = None,
+    split: Annotated[str, typer.Option(help="train, tune or test.")] = "test",
+    where_cases: Annotated[int, typer.Option(min=1, help="Cases on which overlays are measured.")] = 6,
+    changed_cases: Annotated[int, typer.Option(min=1, help="Cases of --full that are changed.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Of noise, random maps and ties.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Few cases everywhere.")] = False,
+) -> None:
+    """Write a report on a model: simulated and real CTs, what changes its answer, which overlay finds disease."""
+    from .modelreport.command import report_model as report
+
+    print(
+        report(
+            manifest, out, model, also or (), scans, full, predictions, split, where_cases, changed_cases, seed, quick
+        )
+    )
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""A report on a model: what it says of simulated and real CTs, what changes its answer, and which overlay to trust."""
