@@ -85,6 +85,32 @@ class Benchmark:
     def _rounds(self, number: int) -> int:
         return 1 if self.quick else number
 
+    def limits(self) -> Result:
+        """GFLOP/s of a product of matrices, which direct convolutions cannot exceed, and what a volume needs."""
+        import peers
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        torch.set_num_threads(self.common["threads"])
+        found: Result = {"gflops": {}, "gflop": {}}
+        size = 512 if self.quick else 3072
+        for dtype in (torch.float32, torch.bfloat16):
+            a = torch.rand(size, size).to(dtype)
+            seconds = []
+            for _ in range(self._rounds(9) + 1):
+                start = time.perf_counter()
+                a @ a
+                seconds.append(time.perf_counter() - start)
+            found["gflops"][str(dtype).removeprefix("torch.")] = 2e-9 * size**3 / min(seconds)
+        for side in (64, 128):
+            spec = {**self.common, "size": side, "width": 32, "slices": 35}
+            naive = peers.naive(ways.network_of(spec)).eval().to("meta")
+            with FlopCounterMode(display=False) as counter, torch.inference_mode():
+                naive(torch.empty(1, 35, 1, side, side, device="meta"))
+            found["gflop"][str(side)] = counter.get_total_flops() / 1e9
+        print(f"  {found}", flush=True)
+        return found
+
     def network(self) -> Result:
         """The network alone on 1 and 4 volumes; every way's logits beside the naive network's."""
         found = {}
@@ -196,7 +222,7 @@ class Benchmark:
         return {"count": count, "per_minute": found}
 
 
-PARTS = ("network", "training", "scan", "growth", "reading", "many", "cold", "cohort")
+PARTS = ("limits", "network", "training", "scan", "growth", "reading", "many", "cold", "cohort")
 
 
 def _check(well: bool, problem: str) -> None:

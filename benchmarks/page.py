@@ -31,6 +31,7 @@ def write_page(results: dict[str, Any], folder: Path) -> None:
     parts = {name: part["measured"] for name, part in results.items()}
     text = [INTRODUCTION, _machine(results), _targets(parts), "![Ours and peers](performance.svg)\n"]
     writers = {
+        "limits": _limits,
         "network": _network,
         "training": _training,
         "scan": _scan,
@@ -80,6 +81,8 @@ def _targets(parts: dict[str, Any]) -> str:
             at_least(f"whole scan: {peer} / ours", wanted, value)
     if scan:
         at_most("whole scan: memory over the import of torch, without the CT", 150, _scan_memory(scan), " MiB")
+        before = scan.get("ours, as in Slicer", scan["ours"])[0]["over_before_mib"]
+        at_most("whole scan: memory over libraries, model and CT", 150, before, " MiB")
     for batch, found in parts.get("network", {}).items():
         for peer, ours, wanted in (
             ("naive PyTorch", "ours", 2.3),
@@ -133,6 +136,20 @@ def _times(found: dict[str, Any], against: str, per: int = 1) -> list[list[objec
     ]
 
 
+def _limits(parts: dict[str, Any]) -> str:
+    limits = parts["limits"]
+    speeds = limits["gflops"]
+    text = "## What the processor can do\n\nThe fastest of several products of matrices, by PyTorch: "
+    text += ", ".join(f"{speed:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
+    text += ". Direct convolutions of a volume therefore take at least the milliseconds below (training: three times "
+    text += "reading's operations). Winograd's convolutions need fewer operations and can be faster.\n\n"
+    rows = []
+    for what, size, times in (("reading", "128", 1), ("learning", "64", 3), ("learning", "128", 3)):
+        need = times * limits["gflop"][size]
+        rows.append((f"{what}, {size} x {size}", f"{need:.1f}", *(f"{1e3 * need / s:,.0f}" for s in speeds.values())))
+    return text + _table(["a volume", "GFLOP", *(f"ms in {name}" for name in speeds)], rows)
+
+
 def _network(parts: dict[str, Any]) -> str:
     text = "## The network alone\n\nOne pass over volumes of 128 x 128 x 35, float32 where nothing else is said. "
     text += "*Apart* is the largest difference in the logit from naive PyTorch's.\n"
@@ -174,12 +191,14 @@ def _scan(parts: dict[str, Any]) -> str:
         "## A whole scan\n\nA CT of 512 x 512 x 300 (int16, in memory) to the answer with every overlay, lung mask and "
     )
     text += "densitometry; the peer gives no overlays. First: the first in its process. Memory: the highest during a "
-    text += "scan above the import of torch, the CT not counted.\n\n"
+    text += "scan above the import of torch, the CT not counted; and of the first scan above what was there before it "
+    text += "(SimpleITK, SciPy, model, CT).\n\n"
     rows = _times(found, "peer pipeline")
     for row, measured in zip(rows, found.values(), strict=True):
         ct = measured[0].get("ct_mib", 0)
         row += [f"{1e3 * measured[0]['wall']:,.0f}", f"{max(m['over_torch_mib'] for m in measured) - ct:,.0f}"]
-    text += _table(["", "ms", "x peer", "x peer, CPU time", "first, ms", "MiB"], rows)
+        row.append(f"{measured[0]['over_before_mib']:,.0f}")
+    text += _table(["", "ms", "x peer", "x peer, CPU time", "first, ms", "MiB over torch", "MiB over before"], rows)
     text += "\n" + _stages(found)
     peer = found["peer pipeline"][0]
     text += (
