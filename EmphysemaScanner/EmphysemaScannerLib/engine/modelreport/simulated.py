@@ -56,8 +56,9 @@ def simulated(
     by_scan = [("all", everybody), *_of_scan(rows)]
     anatomies = sorted({row.extra.get("anatomy", "unknown") for row in rows})
     said = [
-        f"{len(rows)} simulated cases, {sick.sum()} with disease, of {len(anatomies)} anatomies "
-        f"({', '.join(anatomies)}). Each kind of disease is against all {(~sick).sum()} healthy cases. Intervals: "
+        f"{len(rows)} simulated cases, {sick.sum()} with disease, made from {len(anatomies)} "
+        f"{'anatomy' if len(anatomies) == 1 else 'anatomies'} ({', '.join(anatomies)}). Each kind of disease is "
+        f"against all {(~sick).sum()} healthy cases. Intervals: "
         "DeLong (AUC), Wilson (sensitivity, specificity); they treat cases as independent, which cases of one anatomy "
         f"are not. Operating point {point:.3f}: {models[0].card.operating_point.source.rstrip('.')}."
     ]
@@ -119,9 +120,9 @@ def _of_scan(rows: Sequence[CohortRow]) -> list[tuple[str, Chosen]]:
         if len(there) and there.min() < there.max():
             low, high = np.quantile(there, [1 / 3, 2 / 3])
             parts: tuple[tuple[str, Callable[[NDArray[np.float64]], Chosen]], ...] = (
-                (f"up to {low:g} {unit}", lambda v, a=low: v <= a),  # type: ignore[misc]
-                (f"between {low:g} and {high:g} {unit}", lambda v, a=low, b=high: (v > a) & (v <= b)),  # type: ignore[misc]
-                (f"above {high:g} {unit}", lambda v, b=high: v > b),  # type: ignore[misc]
+                (f"up to {low:.3g} {unit}", lambda v, a=low: v <= a),  # type: ignore[misc]
+                (f"between {low:.3g} and {high:.3g} {unit}", lambda v, a=low, b=high: (v > a) & (v <= b)),  # type: ignore[misc]
+                (f"above {high:.3g} {unit}", lambda v, b=high: v > b),  # type: ignore[misc]
             )
             groups += [(f"{what} {name}", test(values)) for name, test in parts]
     return [(name, chosen) for name, chosen in groups if chosen.any()]
