@@ -143,11 +143,21 @@ def _limits(parts: dict[str, Any]) -> str:
     text += ", ".join(f"{speed:,.0f} GFLOP/s in {name}" for name, speed in speeds.items())
     text += ". Direct convolutions of a volume therefore take at least the milliseconds below (training: three times "
     text += "reading's operations). Winograd's convolutions need fewer operations and can be faster.\n\n"
+    naive = {("reading", "128"): (parts.get("network", {}).get("1"), 1)}
+    naive |= {("learning", size): (parts.get("training", {}).get(size), 4) for size in ("64", "128")}
     rows = []
-    for what, size, times in (("reading", "128", 1), ("learning", "64", 3), ("learning", "128", 3)):
-        need = times * limits["gflop"][size]
-        rows.append((f"{what}, {size} x {size}", f"{need:.1f}", *(f"{1e3 * need / s:,.0f}" for s in speeds.values())))
-    return text + _table(["a volume", "GFLOP", *(f"ms in {name}" for name in speeds)], rows)
+    for (what, size), (found, volumes) in naive.items():
+        need = limits["gflop"][size] * (1 if what == "reading" else 3)
+        least = [need / speed for speed in speeds.values()]
+        most = [f"{median(found['naive PyTorch']) / volumes / s:.2f}" if found else "" for s in least]
+        rows.append((f"{what}, {size} x {size}", f"{need:.1f}", *(f"{1e3 * s:,.0f}" for s in least), *most))
+    head = [
+        "a volume",
+        "GFLOP",
+        *(f"ms in {name}" for name in speeds),
+        *(f"at most x naive in {name}" for name in speeds),
+    ]
+    return text + _table(head, rows)
 
 
 def _network(parts: dict[str, Any]) -> str:
