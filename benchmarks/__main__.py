@@ -129,7 +129,7 @@ class Benchmark:
     def training(self) -> Result:
         """A step on 4 volumes, again and again from the same start: time, memory and the learning curve."""
         found = {}
-        for size, rounds in ((32, 2),) if self.quick else ((64, 20), (128, 3)):
+        for size, rounds in ((32, 2),) if self.quick else ((64, 12), (128, 3)):
             found[str(size)] = in_turn(self._specs("learn", LEARNERS, batch=4, size=size), self._rounds(rounds))
             for label, measured in found[str(size)].items():
                 truth = found[str(size)]["naive PyTorch"]

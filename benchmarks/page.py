@@ -180,7 +180,7 @@ def _training(parts: dict[str, Any]) -> str:
     text += "before the given step, all from the same weights on the same volumes.\n"
     for size, found in parts["training"].items():
         rows = _times(found, "naive PyTorch", 4)
-        steps = [k for k in (0, 1, 3, 10, 20) if k < len(found["ours"])]
+        steps = [k for k in (0, 1, 3, 6, 12) if k < len(found["ours"])]
         for row, measured in zip(rows, found.values(), strict=True):
             row.append(f"{median(measured, 'over_torch_mib'):,.0f}")
             row += [f"{measured[k]['loss']:.4f}" for k in steps]
