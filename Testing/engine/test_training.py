@@ -275,6 +275,20 @@ def test_with_crops_every_place_gets_the_same_vote_and_enlarging_changes_none(tm
     assert torch.allclose(large.evidence(states)[:, :2, :2], network.eval().evidence(states[..., :2, :2]), atol=1e-6)
 
 
+def test_a_model_for_whole_slices_goes_on_with_crops(tmp_path: Path) -> None:
+    grid = Preprocessing(shape=(4, 32, 32), window_low_hu=-1000)
+    manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4)
+    plan = Plan(epochs=1, batch_size=2, crop=16, lesion_weight=1.0, learning_rate=1e-12)
+    first = train_model([manifest], tmp_path / "a", plan, width=2, preprocessing=grid)
+    second = train_model([manifest], tmp_path / "b", plan, start=first)
+    assert first is not None
+    assert second is not None
+    before, after = (modelfile.load(path).network for path in (first, second))
+    for (name, old), (_, new) in zip(before.named_parameters(), after.named_parameters(), strict=True):
+        if name != "dense.bias":  # balanced anew
+            assert torch.allclose(old, new, atol=1e-6), name
+
+
 def test_evidence_that_grows_with_the_disease_read_from_the_top_loses_nothing() -> None:
     learner = LesionLearner(ConvLSTMNetwork(width=2, image_size=32), Plan(lesion_weight=1), total_steps=1)
     share = torch.zeros(1, 3, 32, 32)
@@ -286,6 +300,10 @@ def test_evidence_that_grows_with_the_disease_read_from_the_top_loses_nothing() 
     assert learner._evidence_loss(grown.flip(1), share) > 0.01
     assert learner._evidence_loss(grown.flip(3), share) > 0.01
     assert learner._evidence_loss(0 * grown, share) > 0.01
+    late = grown.clone()
+    late[0, 1, 0, 0] = 0  # told only with the slice after
+    offset = grown + 0.001  # hardly anything is missed, and in no slice
+    assert learner._evidence_loss(late, share) > 0.1 > learner._evidence_loss(offset, share)
 
 
 def test_long_memory_keeps_more_of_the_first_slices() -> None:
@@ -380,6 +398,7 @@ def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
     before, after = modelfile.load(first), modelfile.load(second)
     assert after.card.architecture == "mil_mean"
     assert after.card.preprocessing == grid
+    assert after.card.training_data.endswith(f"Went on from a: {before.card.training_data}")
     for (name, old), new in zip(before.network.named_parameters(), after.network.parameters(), strict=True):
         assert torch.allclose(old, new, atol=1e-6), name
     for options, why in (({"architecture": "mil_max"}, "is a mil_mean"), ({"width": 3}, "its own width")):

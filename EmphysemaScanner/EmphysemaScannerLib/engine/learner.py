@@ -17,6 +17,7 @@ from .plan import Plan
 SURE, DOUBTFUL = 0.25, 0.05  # lesion share of a voxel from which it is disease; between the two it teaches nothing
 
 MUCH = 10.0  # with a tenth of a place in lesions in one slice, evidence stops growing in proportion
+STEP = 0.1  # what one slice tells of a place is missed in proportion from here on; less, and its square counts
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # as ``Volumes`` gives them, one volume after the other
 
@@ -144,10 +145,17 @@ class LesionLearner(Learner):
         return torch.stack(losses).sum()
 
     def _evidence_loss(self, terms: Tensor, share: Tensor) -> Tensor:
-        """At every place of the last unit: how much disease has been read here so far? Much more says little more."""
+        """At every place of the last unit: how much disease has been read here so far, and in this slice?
+
+        Much more says little more.
+        """
         here = functional.avg_pool2d(share, share.shape[-1] // terms.shape[-1])
         read = torch.log1p(MUCH * here.flip(1).cumsum(1).flip(1))
-        weight = torch.where(read > 0, 4.0, 1.0)
         told = self.evidence_scale.exp() * terms + self.evidence_bias
-        misses = functional.smooth_l1_loss(told, read, reduction="none")
-        return (weight * misses).sum() / weight.sum()
+        return _missed(told, read, 1.0) + _missed(-told.diff(dim=1), -read.diff(dim=1), STEP)
+
+
+def _missed(told: Tensor, read: Tensor, beta: float) -> Tensor:
+    """How far off, on average; places where something was to be told count four times as much as others."""
+    weight = torch.where(read > 0, 4.0, 1.0)
+    return (weight * functional.smooth_l1_loss(told, read, reduction="none", beta=beta)).sum() / weight.sum()

@@ -25,6 +25,7 @@ from ..core.errors import ModelFileError, reason
 from ..core.manifest import CohortRow, read_manifest
 from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
+from ..core.modelheader import read_card
 from ..core.networks import ARCHITECTURES, build, keras_parameter_count
 from ..core.preprocessing import Preprocessing
 from . import trainingwatch
@@ -114,9 +115,11 @@ def train_model(
         card = dataclasses.replace(card, **words)
         if not ARCHITECTURES[architecture].reads_densitometry:
             card = dataclasses.replace(card, training_range=range_of(rows, preprocessing, cache, stop.check))
-        card = dataclasses.replace(
-            card, training_data=f"{card.training_data} {_statement(outcome, plan, architecture)}"
-        )
+        learned = f"{card.training_data} {_statement(outcome, plan, architecture)}"
+        if start is not None:
+            before = read_card(start)
+            learned += f" Went on from {before.name}: {before.training_data}"
+        card = dataclasses.replace(card, training_data=learned)
         tune = [row for row in rows if row.split == "tune"]
         network.eval().to(choose(hardware.device))
         logits = _logits(Model(network, card), tune, cache, plan.batch_size, stop)
@@ -147,9 +150,10 @@ def _go_on_from(
         )
     if width not in (None, card.width) or preprocessing not in (None, card.preprocessing):
         raise ModelFileError(f"{start.name} has its own width, grid and window; leave these options out.")
-    if plan.crop is not None:
-        raise ModelFileError("A model for whole slices cannot go on with crops; leave one of the two out.")
-    return model.network.train(), card.architecture, card.preprocessing
+    network: nn.Module = model.network
+    if plan.crop is not None and isinstance(network, ConvLSTMNetwork):
+        network = enlarge(network, plan.crop)
+    return network.train(), card.architecture, card.preprocessing
 
 
 def _fit_densities(
