@@ -29,17 +29,12 @@ if TYPE_CHECKING:
     from ..core.result import ScanResult
     from ..engine.batch import BatchRow, BatchSummary
     from ..engine.compare import Comparison
-    from ..engine.device import Device, Engine, Precision
+    from ..engine.device import Device, Precision
     from ..engine.saving import Kind
 
 
 def scan(
-    volume_node: vtkMRMLScalarVolumeNode,
-    path: Path,
-    device: Device,
-    precision: Precision,
-    progress: Report | None,
-    engine: Engine,
+    volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, precision: Precision, progress: Report | None
 ) -> ScanResult:
     """Ask a model about a chest CT."""
     image = _image(volume_node)
@@ -51,7 +46,7 @@ def scan(
         from ..engine import device as devices
 
         report(0.0, _("Loading the model"))
-        model = devices.on_engine(modelfile.load(path), engine)
+        model = modelfile.load(path)
         return devices.scan_on(devices.choose(device), image, model, report, name, precision=precision)
 
     return wait_for(work, progress, volume_node)
@@ -128,7 +123,6 @@ def batch(
     precision: Precision,
     progress: Report | None,
     on_row: Callable[[BatchRow], None] | None,
-    engine: Engine,
 ) -> BatchSummary:
     """Scan many CTs on the worker's thread; ``on_row`` and ``progress`` are called on this one."""
     ensure(Need.SCAN)
@@ -147,8 +141,7 @@ def batch(
         from ..engine.batch import find_cts, run_batch
 
         report(0.0, _("Looking for CTs"))
-        cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, engine=engine, progress=report, on_row=rows.put)
+        return run_batch(find_cts(source), csv_path, model, device, precision, progress=report, on_row=rows.put)
 
     try:
         return wait_for(work, deliver)
