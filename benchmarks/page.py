@@ -42,6 +42,8 @@ def write_page(results: dict[str, Any], folder: Path) -> None:
         "cohort": _cohort,
     }
     text += [write(parts) for name, write in writers.items() if name in parts]
+    missing = ", ".join(name for name in writers if name not in parts)
+    text += [f"**Not measured in this run:** {missing}.\n"] if missing else []
     (folder / "performance.md").write_text("\n".join([*text, GPU]))
     _plot(parts, folder / "performance.svg")
 
