@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
 	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
-	@echo "make benchmark  time and memory beside what others would use, twenty minutes on a quiet machine; writes docs/performance.md"
+	@echo "make benchmark  time and memory beside what others would use, on a quiet machine; writes docs/performance.md"
 	@echo "make test   style, types and tests"
 	@echo "make soak   the long tests: thousands of damaged files, kills and scans; see docs/reliability.md"
 	@echo "make lint   style and types only"

@@ -1,6 +1,6 @@
 """Ours and its peers on this machine, in turn, each in a process of its own; writes docs/performance.md.
 
-make benchmark                       all of it, about twenty minutes; installs the peers into build/peers first
+make benchmark                       all of it; installs the peers into build/peers first
 python benchmarks --part scan        one part; --quick: small and once, to see that it runs
 """
 

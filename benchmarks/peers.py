@@ -48,37 +48,13 @@ class NaiveLayer(nn.Module):
         return out.flip(1) if self.descending else out
 
 
-class HoistedLayer(nn.Module):
-    """The convolution of the input is done for all slices at once, before the loop."""
-
-    def __init__(self, layer: ConvLSTM) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, steps = x.shape[:2]
-        gates_x = self.layer.input_conv(x.flatten(0, 1)).unflatten(0, (batch, steps)).unbind(1)
-        order = range(steps) if self.layer.direction is Direction.ASCENDING else range(steps - 1, -1, -1)
-        states: list[Tensor] = [x] * steps
-        hidden: Tensor | None = None
-        cell: Tensor | None = None
-        for t in order:
-            gates = gates_x[t] if hidden is None else gates_x[t] + self.layer.state_conv(hidden)
-            i, f, g, o = gates.chunk(4, dim=1)
-            new = torch.sigmoid(i) * torch.tanh(g)
-            cell = new if cell is None else torch.sigmoid(f) * cell + new
-            hidden = torch.sigmoid(o) * torch.tanh(cell)
-            states[t] = hidden
-        return torch.stack(states, dim=1)
-
-
 class TorchPeer(nn.Module):
-    """The network in eager PyTorch around one kind of ConvLSTM layer; nothing folded, default memory layout."""
+    """The network in eager PyTorch; nothing folded, default memory layout."""
 
-    def __init__(self, network: ConvLSTMNetwork, layer: type[NaiveLayer] | type[HoistedLayer]) -> None:
+    def __init__(self, network: ConvLSTMNetwork) -> None:
         super().__init__()
         self.slice_layers = nn.ModuleList([nn.Sequential(*unit.slice_layers) for unit in network.reading_units])
-        self.recurrences = nn.ModuleList([layer(unit.recurrence) for unit in network.reading_units])
+        self.recurrences = nn.ModuleList([NaiveLayer(unit.recurrence) for unit in network.reading_units])
         self.norms = nn.ModuleList([unit.state_norm for unit in network.reading_units])
         self.dense = network.dense
         self.last = network.last_read_slice
@@ -94,12 +70,7 @@ class TorchPeer(nn.Module):
 
 def naive(network: ConvLSTMNetwork) -> TorchPeer:
     """Concatenation of slice and state, one convolution a step (the ndrplz way)."""
-    return TorchPeer(network, NaiveLayer)
-
-
-def hoisted(network: ConvLSTMNetwork) -> TorchPeer:
-    """The input's convolution hoisted out of the loop, and nothing else."""
-    return TorchPeer(network, HoistedLayer)
+    return TorchPeer(network)
 
 
 class SettledCell(nn.Module):

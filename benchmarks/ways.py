@@ -47,7 +47,7 @@ def read_torch(spec: dict[str, Any]) -> Read:
     import peers
     import torch
 
-    made = {"naive": peers.naive, "hoisted": peers.hoisted, "best": peers.best_settings}
+    made = {"naive": peers.naive, "best": peers.best_settings}
     x = torch.from_numpy(volumes_of(spec))
     if spec["way"] not in made:
         return _read_ours(network_of(spec).eval(), x, spec["half"])
@@ -74,7 +74,7 @@ def _read_ours(network: Any, x: Any, half: bool) -> Read:
 
 
 def _onnx(spec: dict[str, Any]) -> bytes:
-    """The naive network unrolled over the slices: both runtimes are faster with it than with the hoisted one."""
+    """The naive network unrolled over the slices."""
     import warnings
 
     import peers
@@ -196,7 +196,6 @@ def learn_keras(spec: dict[str, Any]) -> Callable[[], float]:
 READERS: dict[str, Callable[[dict[str, Any]], Read]] = {
     "naive": read_torch,
     "best": read_torch,
-    "hoisted": read_torch,
     "ours": read_torch,
     "onnxruntime": read_onnxruntime,
     "openvino": read_openvino,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import everymodel
@@ -12,7 +13,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.lungs import segment_lungs
-from EmphysemaScannerLib.engine.modelreport import changes, real
+from EmphysemaScannerLib.engine.modelreport import changes, page, real
 from EmphysemaScannerLib.engine.modelreport.command import report_model, spread
 from EmphysemaScannerLib.engine.modelreport.page import _csv
 from EmphysemaScannerLib.engine.modelreport.places import enlarged, found, most_highlighted
@@ -106,6 +107,17 @@ def test_figures_below_zero_stay_numbers_in_the_csv_and_formulas_do_not_run() ->
     assert _csv(Table("t", "", ("a",), [("-0.5",), ("=1+1",)])) == "a\n-0.5\n'=1+1\n"
 
 
+def test_foreign_words_become_no_link_html_or_formula(tmp_path: Path) -> None:
+    words = "<script>alert(1)</script> [x](http://x) `a`"
+    card = dataclasses.replace(everymodel.model_of("conv_lstm").card, name=words, training_data=words, limits=words)
+    table = Table("t", words, (words,), [(words,), ("-1+cmd|' /C calc'!A0",)])
+    text = page.write(tmp_path, card, [Section("A", [], [table])]).read_text()
+    assert "<" not in text
+    assert "\\[x\\](http" in text
+    assert "[x]" not in text
+    assert "\n'-1+cmd" in (tmp_path / "t.csv").read_text()
+
+
 def test_changes_leave_the_patient_as_it_was() -> None:
     image = phantom_image()
     array, grid = sitk.GetArrayFromImage(image), Grid.of_image(image)
@@ -171,11 +183,11 @@ def test_the_whole_report_is_written_on_a_small_network(tmp_path: Path, monkeypa
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "real.csv").write_text("volume,name,what_is_known\nv1.nrrd,one | two,nothing\ngone.nrrd,gone,nothing\n")
 
-    page = report_model(
+    written = report_model(
         tmp_path / "manifest.csv", tmp_path / "report", model, scans=tmp_path / "real.csv", where_cases=1
     )
 
-    text = page.read_text()
+    text = written.read_text()
     for words in (
         "Simulated cases",
         "| gone | nothing | - | missing |",
@@ -184,11 +196,11 @@ def test_the_whole_report_is_written_on_a_small_network(tmp_path: Path, monkeypa
         "does not know",
     ):
         assert words in text
-    with (page.parent / "where.csv").open() as file:
+    with (written.parent / "where.csv").open() as file:
         maps = {row["map"]: row for row in csv.DictReader(file)}
     assert maps["the lesions themselves"]["AUPRC"].startswith("1.000")
     assert {"evidence", "gradient attribution", "activation desc2", "random lung"} <= set(maps)
-    with (page.parent / "simulated-disease.csv").open() as file:
+    with (written.parent / "simulated-disease.csv").open() as file:
         assert next(csv.DictReader(file))["AUC of LAA%-950"].startswith("1.000")
     assert "flipped left-right" in text
 

@@ -129,6 +129,7 @@ class ScanResult:
     @property
     def running_probability(self) -> NDArray[np.float64] | None:
         """(slices,) sigmoid of the running logit, in reading order."""
+        # Not scipy's expit: Slicer reads this file at its start.
         return None if self.running_logit is None else np.exp(-np.logaddexp(0, -self.running_logit))
 
     @property

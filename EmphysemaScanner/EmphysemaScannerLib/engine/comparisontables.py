@@ -208,15 +208,15 @@ def markdown(comparison: Comparison, pictures: Sequence[tuple[str, str]] = ()) -
         comparison: what was measured.
         pictures: of plots that are put below the first table: what they show, and their files.
     """
-    lines = ["  \n".join(map(_escaped, statement(comparison)))]
+    lines = ["  \n".join(map(escaped, statement(comparison)))]
     for number, table in enumerate(tables(comparison)):
         align = ["---", *(["---" if table.words else "---:"] * (len(table.columns) - 1))]
         rows = [
-            tuple(f"*{c}*" if k in table.published else c for c in map(_escaped, row))
+            tuple(f"*{c}*" if k in table.published else c for c in map(escaped, row))
             for k, row in enumerate(table.rows)
         ]
-        cells = (tuple(map(_escaped, table.columns)), align, *rows)
-        lines += ["", f"### {_escaped(table.title)}", "", *(f"| {' | '.join(row)} |" for row in cells)]
+        cells = (tuple(map(escaped, table.columns)), align, *rows)
+        lines += ["", f"### {escaped(table.title)}", "", *(f"| {' | '.join(row)} |" for row in cells)]
         for note in table.notes:
             lines += ["", note]
         if number == 0:
@@ -286,7 +286,7 @@ def _values(metrics: Iterable[Metric]) -> list[object]:
     return [value if math.isfinite(value) else "" for value in values]
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
     """Markdown that shows the text as it is; a stranger's words become no links, pictures or HTML."""
     marked = re.sub(r"([\\|\[\]`])", r"\\\1", shown(cell))
     return marked.replace("&", "&amp;").replace("<", "&lt;")

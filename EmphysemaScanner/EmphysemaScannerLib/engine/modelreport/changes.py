@@ -13,7 +13,8 @@ from ...core.grid import Grid, area_average, canonical
 from ...core.modelfile import Model
 from ...core.progress import Progress, silent
 from ...core.scan import scan
-from .section import NOTHING, Section, Table
+from ..comparisontables import NONE, escaped
+from .section import Section, Table
 
 Change = Callable[[sitk.Image], sitk.Image]
 NOISES_HU, SLICES_MM, SHIFT_MM, CROP_MM, KERNEL_MM, SHARPENING = (20.0, 50.0), (1.0, 2.0, 5.0, 8.0), 5.0, 20.0, 1.0, 1.0
@@ -134,7 +135,7 @@ def _section(
         f"{len(before)} CTs. Shifts are to the nearest whole voxel. Noise is white and Gaussian, before the averaging "
         "onto the network's grid. Slices are averaged or repeated over the same box of space. The smoother kernel is a "
         f"Gaussian of {KERNEL_MM:g} mm within the slices; the sharper one adds what it takes away.",
-        *([f"Refused: {'; '.join(refused)}"] if refused else []),
+        *([escaped(f"Refused: {'; '.join(refused)}")] if refused else []),
     ]
     return Section("What changes the answer", said, tables)
 
@@ -142,7 +143,7 @@ def _section(
 def _figures(before: NDArray[np.float64], after: NDArray[np.float64], point: float) -> tuple[str, ...]:
     there = np.isfinite(after)
     if not there.any():
-        return ("0", *[NOTHING] * 4)
+        return ("0", *[NONE] * 4)
     moved = np.abs(after - before)[there]
     calls = ((after >= point) != (before >= point))[there]
     return (

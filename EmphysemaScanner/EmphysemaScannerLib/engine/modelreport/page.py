@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from ...core.modelcard import ModelCard
 from ...core.wholefile import write_whole
 from ..comparisoncharts import COLOURS, DASHES, svg
+from ..comparisontables import escaped
 from ..rowfile import guarded
 from ..wording import RESEARCH_USE
 from .section import Plot, Section, Table
 
 PAGE = "model-report.md"
+_FIGURE = re.compile(r"-|-[\d.]+( \(-?[\d.]+ to -?[\d.]+\))?")  # begins like a formula and is none
 
 
 def write(out: Path, card: ModelCard, sections: Sequence[Section]) -> Path:
@@ -27,18 +29,19 @@ def write(out: Path, card: ModelCard, sections: Sequence[Section]) -> Path:
         The page's path.
     """
     out.mkdir(parents=True, exist_ok=True)
-    text = [f"# Report on the model {_cell(card.name)}", "", RESEARCH_USE, ""]
-    text += [f"{card.parameters:,} parameters, {card.architecture}, of {card.trained_on}. {card.training_data}", ""]
+    text = [f"# Report on the model {escaped(card.name)}", "", RESEARCH_USE, ""]
+    about = f"{card.parameters:,} parameters, {card.architecture}, of {card.trained_on}. {card.training_data}"
+    text += [escaped(about), ""]
     for section in sections:
         text += [f"## {section.title}", "", *(line for said in section.said for line in (said, ""))]
         for table in section.tables:
             write_whole(out / f"{table.name}.csv", _csv(table).encode())
             if table.in_page:
-                text += [f"### {table.title}", "", *_markdown(table), ""]
+                text += [f"### {escaped(table.title)}", "", *_markdown(table), ""]
         for plot in section.plots:
             write_whole(out / f"{plot.name}.svg", svg(_figure(plot)).encode())
             text += [f"![{plot.title}]({plot.name}.svg)", ""]
-    text += ["## What it does not know", "", card.limits, ""]
+    text += ["## What it does not know", "", escaped(card.limits), ""]
     text += [
         "Simulated disease is not disease: cases of one anatomy differ less than people do, and no interval here "
         "covers that. Real CTs without a reader's or a pathologist's answer are shown and not scored. A change of "
@@ -55,18 +58,14 @@ def _markdown(table: Table) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return "| " + " | ".join(map(escaped, cells)) + " |"
 
 
 def _csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows([cell if re.match(r"-[\d.]|-$", cell) else guarded(cell) for cell in row] for row in table.rows)
+    writer.writerows([cell if _FIGURE.fullmatch(cell) else guarded(cell) for cell in row] for row in table.rows)
     return buffer.getvalue()
 
 

@@ -17,7 +17,8 @@ from ...core.modelfile import Model
 from ...core.progress import Progress, silent
 from ...core.reading import read_ct
 from ...core.scan import scan
-from .section import NOTHING, Section, Table
+from ..comparisontables import NONE
+from .section import Section, Table
 
 SMOOTHING_MM = 1.0
 
@@ -53,8 +54,8 @@ def read_list(path: Path) -> list[RealScan]:
         RealScan(
             path.parent / (line["volume"] or ""),
             line.get("name") or Path(line["volume"] or "").name,
-            line.get("kernel") or NOTHING,
-            line.get("what_is_known") or NOTHING,
+            line.get("kernel") or NONE,
+            line.get("what_is_known") or NONE,
         )
         for line in lines
     ]
@@ -71,7 +72,7 @@ def real(models: Sequence[Model], listed: Sequence[RealScan], progress: Progress
         start = [one.name, one.known, one.kernel]
         if not one.volume.exists():
             missing += 1
-            rows.append([*start, "missing", *[NOTHING] * (len(columns) - 4)])
+            rows.append([*start, "missing", *[NONE] * (len(columns) - 4)])
             continue
         try:
             image = read_ct(one.volume)
@@ -79,7 +80,7 @@ def real(models: Sequence[Model], listed: Sequence[RealScan], progress: Progress
             smoothed = smoothed_laa(image, result.lung_mask.values)
             beside = [f"{scan(image, other).probability:.3f}" for other in others]
         except EmphysemaScannerError as error:
-            rows.append([*start, f"refused: {error}", *[NOTHING] * (len(columns) - 4)])
+            rows.append([*start, f"refused: {error}", *[NONE] * (len(columns) - 4)])
             continue
         whole = result.densitometry["whole"]
         figures = [f"{whole.laa_950_percent:.2f}", f"{smoothed:.2f}", f"{whole.perc15_hu:.0f}"]

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.modelcard import Metric
 from ...core.wholefile import write_whole
+from ..comparisontables import NONE
 
 Floats = NDArray[np.float64]
-NOTHING = "-"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Section:
 
     Attributes:
         title: the heading.
-        said: paragraphs: how it was measured, and what came out.
+        said: paragraphs of Markdown, foreign words in them escaped: how it was measured, and what came out.
         tables: in order.
         plots: in order.
     """
@@ -84,21 +83,12 @@ def key_of(files: Iterable[Path | None], *options: object) -> str:
     return digest.hexdigest()
 
 
-def figure(metric: Metric) -> str:
-    """A figure with its interval, where it has one."""
-    if not np.isfinite(metric.value):
-        return NOTHING
-    if not np.isfinite(metric.low):
-        return f"{metric.value:.3f}"
-    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
-
-
 def mean_interval(values: Sequence[float] | Floats, seed: int = 1, resamples: int = 2000) -> str:
     """The mean over cases with the percentile interval of a bootstrap over them; NaN are left out."""
     there = np.asarray(values, float)
     there = there[np.isfinite(there)]
     if not len(there):
-        return NOTHING
+        return NONE
     drawn = np.random.default_rng(seed).choice(there, (resamples, len(there))).mean(1)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return f"{there.mean():.3f} ({low:.3f} to {high:.3f})"

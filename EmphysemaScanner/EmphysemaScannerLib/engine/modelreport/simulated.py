@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from ...core.manifest import CohortRow
 from ...core.modelfile import Model
 from ...core.progress import Progress, silent
+from ..comparisontables import NONE, escaped, interval
 from ..evaluation import InputSource, column, predict_all
 from ..predict import read_predictions
 from ..statistics import Predictions, proportion
-from .section import NOTHING, Plot, Section, Table, figure
+from .section import Plot, Section, Table
 
 EXTENTS = (("mild: extent below 5 %", 0, 5), ("moderate: 5 to 20 %", 5, 20), ("severe: 20 % and more", 20, 101))
 DENSITY = (("LAA%-950", "laa_950_percent", 1.0), ("Perc15", "perc15_hu", -1.0))
@@ -57,10 +58,10 @@ def simulated(
     anatomies = sorted({row.extra.get("anatomy", "unknown") for row in rows})
     said = [
         f"{len(rows)} simulated cases, {sick.sum()} with disease, made from {len(anatomies)} "
-        f"{'anatomy' if len(anatomies) == 1 else 'anatomies'} ({', '.join(anatomies)}). Each kind of disease is "
-        f"against all {(~sick).sum()} healthy cases. Intervals: "
+        f"{'anatomy' if len(anatomies) == 1 else 'anatomies'} ({escaped(', '.join(anatomies))}). Each kind of disease "
+        f"is against all {(~sick).sum()} healthy cases. Intervals: "
         "DeLong (AUC), Wilson (sensitivity, specificity); they treat cases as independent, which cases of one anatomy "
-        f"are not. Operating point {point:.3f}: {models[0].card.operating_point.source.rstrip('.')}."
+        f"are not. Operating point {point:.3f}: {escaped(models[0].card.operating_point.source.rstrip('.'))}."
     ]
     tables = [
         _table("simulated-disease", "By subtype and extent", scores, disease, names[0], point),
@@ -91,10 +92,10 @@ def _table(
             (
                 group,
                 f"{sick.sum()} / {(~sick).sum()}",
-                figure(proportion("", int((sick & called).sum()), int(sick.sum()), "")),
-                figure(proportion("", int((~sick & ~called).sum()), int((~sick).sum()), "")),
+                interval(proportion("", int((sick & called).sum()), int(sick.sum()), "")),
+                interval(proportion("", int((~sick & ~called).sum()), int((~sick).sum()), "")),
                 *(
-                    figure(of.of(chosen).auc("", "")) if sick.any() and not sick.all() else NOTHING
+                    interval(of.of(chosen).auc("", "")) if sick.any() and not sick.all() else NONE
                     for of in scores.values()
                 ),
             )
