@@ -95,17 +95,14 @@ class RowFile:
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def guarded(value: object) -> object:
     """A cell as a spreadsheet shows it and does not calculate it: what begins like a formula gets an apostrophe."""
-    if not isinstance(value, (str, Path)) or not _FORMULA.match(str(value)):
+    if not isinstance(value, (str, Path)) or not _FORMULA.match(str(value)) or _NUMBER.fullmatch(str(value)):
         return value
-    try:
-        float(str(value))
-    except ValueError:
-        return f"'{value}"
-    return value  # a negative number
+    return f"'{value}"
 
 
 def _unguarded(cell: str) -> str:
