@@ -1,6 +1,6 @@
 """The lung mask: air inside the chest, without trachea and main bronchi, bowel gas and the air around the patient.
 
-The shape is found on a grid of about 2 mm, where everything is fast and noise is averaged out; its border is then drawn
+The shape is found on a grid of about 3 mm, where everything is fast and noise is averaged out; its border is then drawn
 on the CT's own voxels. Arrays are canonical: (slices, rows, columns), inferior to superior, anterior to posterior,
 patient right to left.
 """
@@ -26,7 +26,8 @@ _NO_LUNG = 3
 _PADDING_HU = -1024
 _AIR_BELOW_HU = -400  # half-way between lung at about -850 and soft tissue at about +50
 _BORDER_HU = -500  # the lung's border on the CT's own voxels; nearer to lung, to keep half-filled pleural voxels out
-_WORKING_MM = 2.0
+_WORKING_MM = 3.0
+_WALL_MM = 2.0  # of an airway; and the thinnest thing that may join table and body
 _CLOSING_MM = 6.0  # fills vessels and bronchi within the lung, leaves the mediastinum out
 _PARTING_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
 _PARTING_HU = (
@@ -91,7 +92,7 @@ def segment_lungs(image: sitk.Image) -> Labels:
     hu, grid = canonical_view(image)
     coarse = _averaged(hu, grid.spacing_mm)
     air = _air_inside_body(coarse)
-    airways = dilated(_airways(air, coarse), coarse.radius(_WORKING_MM))  # with their wall
+    airways = dilated(_airways(air, coarse), coarse.radius(_WALL_MM))  # with their wall
     lungs = _two_lungs(air & ~airways, coarse)
     _refuse_what_is_no_chest(lungs, coarse)
     filled = np.zeros_like(lungs)
@@ -110,7 +111,7 @@ def _averaged(hu: NDArray[np.generic], spacing: tuple[float, ...]) -> _Coarse:
 def _air_inside_body(coarse: _Coarse) -> Mask:
     """Air that the body encloses in each axial slice; the table and what lies around the patient are left out."""
     tissue = coarse.hu >= _AIR_BELOW_HU
-    rim = coarse.radius(_WORKING_MM)
+    rim = coarse.radius(_WALL_MM)
     body = _largest_piece(dilated(eroded(tissue, rim), rim))
     where = box(body, (1, 1, 1))
     around, count = ndimage.label(~body[where], _WITHIN_SLICE)
