@@ -99,13 +99,15 @@ def test_each_subtype_lies_in_its_thirds_of_the_lungs() -> None:
 
 
 def test_paraseptal_holes_lie_under_the_pleura_and_have_walls() -> None:
-    hu, labels = chest()
+    labels = chest()[1]
     changed, lesions = with_disease(Subtype.PARASEPTAL, 5)
     depth = np.zeros(SHAPE, np.float32)
     depth[space().where] = space().depth
     inner = depth > 30  # beyond the holes at the pleura; those of fissures are few
     assert lesions[inner].mean() < 0.2 * lesions[labels > 0].mean()
-    assert ((changed - hu)[labels > 0] > 40).sum() > 50
+    between = lesions[..., :-2] & lesions[..., 2:] & (labels > 0)[..., 1:-1]
+    rise = changed[..., 1:-1] - np.maximum(changed[..., :-2], changed[..., 2:])
+    assert (rise[between] > 40).sum() > 50
 
 
 def test_larger_vessels_run_through_centrilobular_disease() -> None:
@@ -132,7 +134,7 @@ def test_the_healthy_twin_is_the_same_scan_where_there_is_no_lesion() -> None:
     same = ill.hu == well.hu
     assert same[ill.labels == 0].all()
     assert same[ill.labels > 0].mean() > 0.5
-    assert not same[ill.lesions].any()
+    assert same[ill.lesions].mean() < 0.005  # under a nodule
 
 
 def test_nothing_but_the_disease_depends_on_the_label() -> None:

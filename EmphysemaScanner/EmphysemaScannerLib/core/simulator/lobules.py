@@ -38,6 +38,16 @@ class Cells:
         """The lobules of a lung, of a size of its own between 12 and 18 mm in the mean."""
         return cls.spread(space, float(rng.uniform(12, 18)), rng)
 
+    def drawn_to(self, points: NDArray[np.floating], within_mm: float) -> Cells:
+        """Cells about the nearest of these points, as of arteries, where one is near; else about their own site."""
+        if not len(points):
+            return self
+        distance, nearest = cKDTree(points).query(self.sites, distance_upper_bound=within_mm)
+        near = np.isfinite(distance)
+        sites = self.sites.copy()
+        sites[near] = points[nearest[near]]
+        return Cells(sites)
+
     def relaxed(self, points: NDArray[np.floating]) -> Cells:
         """Rounder cells (Lloyd): each site moved to the middle of its cell's points."""
         nearest = cKDTree(self.sites).query(points)[1]

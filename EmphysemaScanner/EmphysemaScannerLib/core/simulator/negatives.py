@@ -110,25 +110,25 @@ def _fibrosis(hu: Floats, space: LungSpace, rng: np.random.Generator) -> None:
     """Reticulation under the pleura at the bases and at the back; in some chests honeycombing."""
     points = space.points
     at = tuple(space.index.T)
-    reach = rng.uniform(8, 25)
+    reach = rng.uniform(5, 16)
     back = points[:, 1] / space.size_mm[1]
     where = (
-        1.6 * np.exp(-space.depth[at] / reach)
-        - 1.0 * space.height(points)
+        2.0 * np.exp(-space.depth[at] / reach)
+        - 1.2 * space.height(points)
         + 0.5 * back
-        + 0.5 * space.patchiness(points, rng)
+        + 0.25 * space.patchiness(points, rng)
     )
-    weight = np.clip((where - np.quantile(where, 1 - rng.uniform(0.08, 0.3))) * 2, 0, 1)
+    weight = np.clip((where - np.quantile(where, 1 - rng.uniform(0.06, 0.22))) * 2, 0, 1)
     chosen = np.flatnonzero(weight > 0)
     place = tuple(axis[chosen] for axis in at)
-    some = chosen[rng.integers(0, len(chosen), max(8, round(len(chosen) * float(np.prod(space.spacing_mm)) / 5**3)))]
-    near = points[chosen]
     honeycomb = rng.random() < 0.35
-    cells = Cells(points[some]).relaxed(near[::3]) if honeycomb else Cells(points[some])
-    _, to_wall = cells.of(near + (0.5 if honeycomb else 1.2) * Grain(3.0, rng).at(near)[:, None])
-    uneven = np.clip(0.8 + 0.5 * Grain(4.0, rng).at(near), 0.1, 1) * weight[chosen]
-    lines = wall_share(to_wall, float(rng.uniform(0.6, 1.3)), space.spacing_mm[2]) * uneven
-    haze = weight[chosen] * rng.uniform(20, 160) * (1 + 0.3 * Grain(4.0, rng).at(near))
+    mesh = rng.uniform(4, 7) if honeycomb else rng.uniform(6, 11)
+    some = chosen[rng.integers(0, len(chosen), max(8, round(len(chosen) * np.prod(space.spacing_mm) / mesh**3)))]
+    near = points[chosen]
+    _, to_wall = Cells(points[some]).relaxed(near[::3]).of(near + 0.8 * Grain(4.0, rng).at(near)[:, None])
+    uneven = np.clip(0.6 + 0.5 * Grain(8.0, rng).at(near), 0.1, 1) * weight[chosen]
+    lines = wall_share(to_wall, float(rng.uniform(0.8, 1.8)), space.spacing_mm[2]) * uneven
+    haze = weight[chosen] * rng.uniform(10, 90) * (1 + 0.3 * Grain(4.0, rng).at(near))
     values = hu[place] + haze
     if honeycomb:
         comb = np.clip(weight[chosen] * 2 - 1, 0, 1) * (space.depth[place] < 0.6 * reach)

@@ -1,0 +1,235 @@
+"""What each subtype looks like: where in the lungs it comes first, and what it leaves of the tissue there.
+
+Morphology and distribution after Lynch et al., "CT-definable subtypes of chronic obstructive pulmonary disease: a
+statement of the Fleischner Society" (Radiology 2015). Centrilobular: small round holes without walls of their own about
+the lobule's artery, upper lungs first; they grow together (confluent) until lobules are left with their septa alone
+(advanced destructive). Paraseptal: one layer of air spaces with thin walls under the pleura and along fissures, few of
+them bullae. Panlobular: a loss without holes or borders, greatest at the lungs' base, with fewer and thinner vessels.
+
+Every hole or lobule has a *liability*. Disease of a severity reaches all places whose liability is above a threshold,
+and the holes there have grown by how far it is above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from .lobules import Cells, wall_share
+from .lungspace import Floats, Grain, LungSpace
+
+LESION_ABOVE = 0.35  # share of a voxel's tissue destroyed from which it counts as lesion
+_LARGEST_GROWTH = 2.4
+_BEGUN = LESION_ABOVE / 0.7  # how much older a lobule that empties as a whole is when it is a lesion
+
+
+@dataclass(frozen=True)
+class Lobules:
+    """The lobules of a pair of lungs, with septa that are no planes."""
+
+    space: LungSpace
+    cells: Cells
+    bent: Grain
+
+    @cached_property
+    def of_voxels(self) -> tuple[NDArray[np.int64], Floats]:
+        """Of every lung voxel the lobule, and the distance in mm to its septum."""
+        points = self.space.points
+        return self.cells.of(points + self.bent.at(points)[:, None])
+
+
+class Pattern:
+    """A subtype in one pair of lungs: the lung voxels' severity, and the shares at a threshold of it."""
+
+    severity: Floats  # (N,) of the lung voxels; -inf where this pattern never comes
+    margin = 0.0  # severity below the threshold from which some tissue is lost
+
+    def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Destroyed share, wall share and vessel thinning of the chosen lung voxels."""
+        raise NotImplementedError
+
+
+class Centrilobular(Pattern):
+    """Round holes, each a centre, a radius and a liability; they grow with severity, and old lobules empty as a whole.
+
+    A voxel belongs to the hole that reaches it first. Holes have no rim: their tissue thins out over ``edge`` mm.
+    """
+
+    def __init__(self, space: LungSpace, lobules: Lobules, target: float, rng: np.random.Generator) -> None:
+        self.space, sites = space, lobules.cells.sites
+        back = sites[:, 1] / space.size_mm[1]
+        self.of_site = (
+            rng.uniform(3.0, 5.5) * space.height(sites)
+            + rng.uniform(0, 1) * back
+            + 0.6 * space.patchiness(sites, rng)
+            + 0.45 * rng.standard_normal(len(sites))
+        ).astype(np.float32)
+        count = 1 + rng.poisson(1.6 + 3 * target, len(sites))
+        of = np.repeat(np.arange(len(sites)), count)
+        self.centres = sites[of] + rng.normal(0, 2.2 + 2 * target, (len(of), 3)).astype(np.float32)
+        typical = rng.uniform(1.1, 1.7) + 1.2 * min(target / 0.3, 1)
+        self.radius = np.clip(typical * np.exp(rng.normal(0, 0.3, len(of))), 0.7, 4.5).astype(np.float32)
+        self.liability = (self.of_site[of] + 0.3 * rng.standard_normal(len(of))).astype(np.float32)
+        self.edge = rng.uniform(0.6, 2.4, len(of)).astype(np.float32)
+        self.septum_mm = float(rng.uniform(0.5, 1.0))
+        self.emptied = rng.uniform(0.6, 1.0, len(of)).astype(np.float32)
+        self.leaves = rng.uniform(0.2, 1.0, len(sites)).astype(np.float32)  # how much of its septa a lobule keeps
+        self.owner, self.nearness = self._nearest(Grain(1.6, rng))
+        self.cell, self.to_wall = lobules.of_voxels
+        self.confluent = 1.3 + 0.15 / target  # how old a lobule must be to empty as a whole
+        whole = self.of_site[self.cell] - self.confluent - _BEGUN
+        self.severity = np.maximum(self.nearness, whole).astype(np.float32)
+
+    def _nearest(self, grain: Grain) -> tuple[NDArray[np.int32], Floats]:
+        """Of each lung voxel the hole that reaches it first, and at which threshold."""
+        space, spacing = self.space, np.array(self.space.spacing_mm)
+        shape = space.mask.shape
+        first = np.full(shape, -np.inf, np.float32)
+        owner = np.zeros(shape, np.int32)
+        for number, (centre, r) in enumerate(zip(self.centres, self.radius, strict=True)):
+            reach = r * _LARGEST_GROWTH
+            low = np.maximum(np.floor((centre - reach) / spacing).astype(int), 0)
+            high = np.minimum(np.ceil((centre + reach) / spacing).astype(int) + 1, shape)
+            if (low >= high).any():
+                continue
+            z, y, x = (
+                ((np.arange(a, b) + 0.5) * s - c) ** 2 for a, b, c, s in zip(low, high, centre, spacing, strict=True)
+            )
+            distance = np.sqrt(z[:, None, None] + y[:, None] + x).astype(np.float32)
+            came = self.liability[number] - distance / r
+            came[distance > reach] = -np.inf
+            part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+            before, owns = first[part], owner[part]
+            owns[came > before] = number
+            np.maximum(before, came, out=before)
+        at = tuple(space.index.T)
+        nearness = first[at]
+        within = np.isfinite(nearness)
+        nearness[within] += 0.22 * grain.at(space.to_mm(space.index[within]))  # no hole is a ball
+        return owner[at], nearness
+
+    def _filled(self, threshold: float, chosen: NDArray[np.int64]) -> Floats:
+        """The share of each voxel's slice thickness that its hole takes: holes may be smaller than slices are thick."""
+        owner = self.owner[chosen]
+        off = self.space.to_mm(self.space.index[chosen]) - self.centres[owner]
+        ideal = self.liability[owner] - np.linalg.norm(off, axis=1) / self.radius[owner]
+        radius = np.minimum(self.liability[owner] - threshold, _LARGEST_GROWTH)
+        nearness = np.maximum(self.nearness[chosen], -1e3)
+        radius = np.maximum((radius + nearness - ideal) * self.radius[owner], 0)
+        half = np.sqrt(np.maximum(radius**2 - off[:, 1] ** 2 - off[:, 2] ** 2, 0))
+        thick = self.space.spacing_mm[0]
+        z = np.abs(off[:, 0])
+        overlap = np.minimum(z + thick / 2, half) - np.maximum(z - thick / 2, -half)
+        soft = np.clip(0.25 + (nearness - threshold) * self.radius[owner] / self.edge[owner], 0, 1)
+        share: Floats = (np.clip(overlap / thick, 0, 1) * soft).astype(np.float32)
+        return share
+
+    def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        owner, cell = self.owner[chosen], self.cell[chosen]
+        age = np.clip(self.liability[owner] - threshold, 0, 2)
+        share = self._filled(threshold, chosen) * self.emptied[owner] * (0.65 + 0.35 * np.minimum(age, 1))
+        whole = np.clip(0.7 * (self.of_site[cell] - threshold - self.confluent), 0, 1)
+        share = share + whole * (1 - share)
+        septa = wall_share(self.to_wall[chosen], self.septum_mm, self.space.spacing_mm[2]) * self.leaves[cell]
+        share *= 1 - septa
+        vessels = share * np.clip(age - 0.8, 0, 0.5)
+        return share.astype(np.float32), np.zeros_like(share), vessels.astype(np.float32)
+
+
+class Paraseptal(Pattern):
+    """One layer of air spaces side by side under the pleura, as deep as they are wide or less, walls between them."""
+
+    def __init__(self, space: LungSpace, target: float, rng: np.random.Generator) -> None:
+        self.space = space
+        typical = rng.uniform(2.0, 3.5) + 3.5 * min(target / 0.3, 1)  # half a space's width in mm
+        points, depth = space.points, space.depth[tuple(space.index.T)]
+        fissure = space.fissure_distance(points, rng)
+        skin = max(space.spacing_mm)
+        surface = np.flatnonzero((depth < skin) | ((fissure < skin) & (rng.random(len(points)) < 0.25)))
+        tried = surface[rng.integers(0, len(surface), round(3e5 / typical**2))]
+        radius = np.clip(typical * np.exp(rng.normal(0, 0.35, len(tried))), 1.5, 10)
+        bullous = rng.random(len(tried)) < rng.uniform(0, 0.004)
+        radius = np.where(bullous, np.clip(radius * rng.uniform(2, 4, len(tried)), 6, 28), radius)
+        neighbours = cKDTree(points[tried])
+        taken = np.zeros(len(tried), bool)
+        kept: list[int] = []
+        for number in np.argsort(-radius, kind="stable"):  # side by side, the large ones first
+            if not taken[number]:
+                kept.append(int(number))
+                taken[neighbours.query_ball_point(points[tried[number]], 1.6 * radius[number])] = True
+        sites, self.radius = points[tried[kept]], radius[kept].astype(np.float32)
+        self.deep = (self.radius * np.clip(rng.normal(1.5, 0.3, len(kept)), 0.8, 2.2)).astype(np.float32)
+        of_fissure = depth[tried[kept]] >= skin
+        z, x = (np.abs(sites[:, axis] - space.size_mm[axis] / 2) for axis in (0, 2))
+        at_hilum = np.exp(-((z / 50) ** 2) - (x / 60) ** 2)  # the lungs' surface there is that of large vessels
+        self.liability = (
+            rng.uniform(3.5, 6) * space.height(sites)
+            - rng.uniform(0, 1) * sites[:, 1] / space.size_mm[1]
+            - 2.0 * at_hilum
+            + 0.8 * space.patchiness(sites, rng, 7)
+            + 0.3 * rng.standard_normal(len(kept))
+            - 0.7 * of_fissure
+        ).astype(np.float32)
+        near = np.flatnonzero(np.minimum(depth, np.where(of_fissure.any(), fissure, np.inf)) < self.deep.max())
+        warped = points[near] + 1.1 * Grain(3.5, rng).at(points[near])[:, None]
+        cell, to_wall = Cells(sites).of(warped)
+        beneath = np.where(of_fissure[cell], fissure[near], depth[near])
+        aside = np.clip(to_wall / (0.8 * self.radius[cell]), 0, 1)
+        dome = self.deep[cell] * (0.4 + 0.6 * np.sqrt(aside * (2 - aside)))
+        self.cell = self._spread(near, cell, 0).astype(np.int64)
+        self.to_wall, self.beneath, self.dome = (self._spread(near, values, 0) for values in (to_wall, beneath, dome))
+        needed = np.maximum(2 * beneath / dome - 1, 0) / 2  # spaces get deeper with severity
+        self.severity = self._spread(
+            near, np.where(beneath < 1.1 * dome, self.liability[cell] - needed, -np.inf), -np.inf
+        )
+        self.wall_mm = float(rng.uniform(0.4, 1.0))
+        self.emptied = rng.uniform(0.85, 1.0, len(kept)).astype(np.float32)
+
+    def _spread(self, near: NDArray[np.int64], values: NDArray[np.generic], other: float) -> Floats:
+        """Values of some lung voxels as an array over all."""
+        out = np.full(len(self.space.index), other, np.float32)
+        out[near] = values
+        return out
+
+    def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        cell, voxel = self.cell[chosen], self.space.spacing_mm[2]
+        age = np.clip(self.liability[cell] - threshold, 0, 0.5)
+        to_rim = self.dome[chosen] * (0.5 + age) - self.beneath[chosen]
+        filled = np.clip(to_rim / voxel + 0.5, 0, 1)
+        walls = np.maximum(
+            wall_share(self.to_wall[chosen], self.wall_mm, voxel), wall_share(np.abs(to_rim), 0.6 * self.wall_mm, voxel)
+        )
+        share = filled * self.emptied[cell] * (1 - 0.9 * walls)
+        return share.astype(np.float32), walls.astype(np.float32), np.minimum(1, 1.3 * filled).astype(np.float32)
+
+
+class Panlobular(Pattern):
+    """Loss that fades out upwards: no border, no holes; lobules differ a little, and few of their septa are seen."""
+
+    def __init__(self, space: LungSpace, lobules: Lobules, target: float, rng: np.random.Generator) -> None:
+        self.space, sites = space, lobules.cells.sites
+        of_site = (
+            -rng.uniform(2.5, 4.0) * (space.height(sites) - 0.3 * sites[:, 1] / space.size_mm[1])
+            + 0.3 * space.patchiness(sites, rng)
+            + 0.12 * rng.standard_normal(len(sites))
+        )
+        points = space.points
+        self.cell, self.to_wall = lobules.of_voxels
+        smooth = -rng.uniform(0.5, 1.0) * space.height(points) + 0.15 * Grain(6.0, rng).at(points)
+        self.severity = (of_site[self.cell] + smooth).astype(np.float32)
+        self.slope = float(rng.uniform(0.25, 0.45) + 0.5 * min(target / 0.3, 1))
+        self.margin = LESION_ABOVE / self.slope
+        self.emptied = float(rng.uniform(0.8, 1.0))
+        self.grain = Grain(1.8, rng)
+        self.leaves = rng.uniform(0, 0.6, len(sites)).astype(np.float32)
+
+    def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        share = self.emptied * np.clip(1.2 * LESION_ABOVE + self.slope * (self.severity[chosen] - threshold), 0, 1)
+        share *= 1 + 0.025 * self.grain.at(self.space.to_mm(self.space.index[chosen]))
+        septa = wall_share(self.to_wall[chosen], 0.5, self.space.spacing_mm[2]) * self.leaves[self.cell[chosen]]
+        share = np.clip(share * (1 - septa), 0, 0.97).astype(np.float32)
+        return share, np.zeros_like(share), 0.7 * share
