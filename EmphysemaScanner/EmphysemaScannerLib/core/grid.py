@@ -162,7 +162,8 @@ def area_average(
         if array.strides[axis] < 0:  # memory is read forwards, which is faster, and its weights are turned instead
             array = np.flip(array, axis)
             weights.indices = array.shape[axis] - 1 - weights.indices
-    raised = at_least is not None and array.min() < at_least
+    beyond = at_most is not None or (at_least is not None and array.min() < at_least)
+    limits = [np.float32(inf if limit is None else limit) for limit, inf in ((at_least, -np.inf), (at_most, np.inf))]
     out = np.empty(shape, np.float32)
 
     def average(numbers: range) -> None:
@@ -172,10 +173,8 @@ def area_average(
             mean.fill(0)
             for weight, index in zip(share.data, share.indices, strict=True):
                 np.copyto(plane, array[index], casting="unsafe")
-                if raised:
-                    np.maximum(plane, np.float32(at_least), out=plane)
-                if at_most is not None:
-                    np.minimum(plane, np.float32(at_most), out=plane)
+                if beyond:
+                    np.clip(plane, *limits, out=plane)  # three times as fast as numpy's maximum of array and number
                 plane *= weight
                 mean += plane
             out[k] = (columns @ (rows @ mean).T).T
