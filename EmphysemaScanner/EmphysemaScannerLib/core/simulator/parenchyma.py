@@ -47,7 +47,7 @@ def empty(hu: Floats, space: LungSpace, done: Destruction, rng: np.random.Genera
         inside = inside + done.vessels * np.where(inside > -800, 0.9, 0.35) * np.minimum(thinned - inside, 0)
     gone = np.clip(2 * done.vessels - 1, 0, 1)  # no vessel crosses an air space
     if gone.any():
-        gone *= np.clip(space.depth / space.spacing_mm[1] - 1, 0, 1)  # at the pleura denser voxels are chest wall
+        gone *= np.clip(0.5 * space.depth / space.spacing_mm[1] - 0.5, 0, 1)  # denser voxels there are chest wall
     vessel = np.clip((inside - low) / (high - low), 0, 1) * (1 - gone)
     left = rng.normal(-984, 5)
     emptied = np.minimum(left + 0.6 * grain, inside)

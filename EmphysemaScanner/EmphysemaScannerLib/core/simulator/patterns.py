@@ -76,7 +76,7 @@ class Centrilobular(Pattern):
         self.liability = (self.of_site[of] + 0.3 * rng.standard_normal(len(of))).astype(np.float32)
         self.edge = rng.uniform(0.6, 2.4, len(of)).astype(np.float32)
         self.septum_mm = float(rng.uniform(0.5, 1.0))
-        self.emptied = rng.uniform(0.6, 1.0, len(of)).astype(np.float32)
+        self.emptied = rng.uniform(0.7, 1.0, len(of)).astype(np.float32)
         self.leaves = rng.uniform(0.2, 1.0, len(sites)).astype(np.float32)  # how much of its septa a lobule keeps
         self.owner, self.nearness = self._nearest(Grain(1.6, rng))
         self.cell, self.to_wall = lobules.of_voxels
@@ -186,7 +186,7 @@ class Paraseptal(Pattern):
         self.severity = self._spread(
             near, np.where(beneath < 1.1 * dome, self.liability[cell] - needed, -np.inf), -np.inf
         )
-        self.wall_mm = float(rng.uniform(0.4, 1.0))
+        self.wall_mm = float(rng.uniform(0.3, 0.8))
         self.emptied = rng.uniform(0.85, 1.0, len(kept)).astype(np.float32)
 
     def _spread(self, near: NDArray[np.int64], values: NDArray[np.generic], other: float) -> Floats:
