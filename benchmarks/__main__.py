@@ -168,7 +168,7 @@ class Benchmark:
         """Scans in one process, one after the other."""
         ct = str(write_ct(self.folder / "small.nrrd", self.ct_size if self.quick else (256, 256, 150)))
         with started(self._specs("scan", [("ours", "ours", False, False)], ct=ct, reading=False)) as (worker,):
-            return {"scans": [worker.again() for _ in range(3 if self.quick else 200)]}
+            return {"scans": [worker.again() for _ in range(3 if self.quick else 1000)]}
 
     def cold(self) -> Result:
         """Seconds of imports, each in a new process."""
