@@ -60,7 +60,7 @@ def _unit(
     """One unit: (T, B, C, H, W), not yet normalised by ``norm`` -> hidden states (T, B, F, H/2, W/2)."""
     recurrence = unit.recurrence
     steps, batch, filters = *slices.shape[:2], recurrence.filters
-    layers = [folded(*unit.convolution(k), dtype) for k in (0, 1)]
+    first, second = (folded(*unit.convolution(k), dtype) for k in (0, 1))
     if norm is not None:
         scale, shift = (v.to(dtype)[:, None, None] for v in scale_and_shift(norm))
     weight = torch.cat([recurrence.input_conv.weight, recurrence.state_conv.weight], dim=1)
@@ -88,9 +88,8 @@ def _unit(
         y = channels_last(slices[low : max(group) + 1].flatten(0, 1).to(dtype))
         if norm is not None:
             y = torch.addcmul(shift, y, scale)
-        for weights in layers:
-            y = convolved(y, *weights).relu_()
-        pooled = by_slice(_max_pooled(y), len(group))
+        y = convolved(convolved(y, *first).relu_(), *second)
+        pooled = by_slice(_max_pooled(y).relu_(), len(group))  # the same as before pooling, on a quarter
         for t in group:
             on_slice()
             features.copy_(pooled[t - low])
