@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.grid import Grid, area_average, canonical, canonical_view
+from EmphysemaScannerLib.core.morphology import box
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -277,3 +278,14 @@ def test_turned_arrays_are_averaged_like_their_copies() -> None:
         turned = array[:: turns[0], :: turns[1], :: turns[2]]
         expected = area_average(np.clip(turned, -1024, 0), (3, 4, 17))
         assert np.array_equal(area_average(turned, (3, 4, 17), at_least=-1024, at_most=0), expected)
+
+
+def test_what_lies_outside_of_a_box_of_zeros_need_not_be_read() -> None:
+    array = np.zeros((9, 20, 30), np.uint8)
+    where = (slice(2, 7), slice(5, 18), slice(11, 24))
+    array[where] = np.random.default_rng(7).integers(0, 3, (5, 13, 13))
+    for turns in itertools.product((1, -1), repeat=2):
+        turned = array[:, :: turns[0], :: turns[1]]
+        there = box(turned > 0)
+        averaged = area_average(turned, (4, 7, 11), at_most=1, within=there)
+        assert np.allclose(averaged, area_average(turned, (4, 7, 11), at_most=1), atol=1e-6)

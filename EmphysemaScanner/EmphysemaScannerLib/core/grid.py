@@ -146,6 +146,7 @@ def area_average(
     shape: tuple[int, int, int],
     at_least: float | None = None,
     at_most: float | None = None,
+    within: tuple[slice, ...] | None = None,
 ) -> NDArray[np.float32]:
     """Resize by averaging: each output voxel is the mean of the input over the box that it covers.
 
@@ -156,8 +157,12 @@ def area_average(
         array: (slices, rows, columns), any number type.
         shape: output (slices, rows, columns).
         at_least, at_most: values beyond are set to these before averaging.
+        within: a box (slices, rows, columns) outside of which all values are zero and are not read.
     """
     slices, rows, columns = (_box_weights(n, m) for n, m in zip(array.shape, shape, strict=True))
+    if within is not None:
+        array = array[within]
+        slices, rows, columns = (w[:, part] for w, part in zip((slices, rows, columns), within, strict=True))
     for axis, weights in ((1, rows), (2, columns)):
         if array.strides[axis] < 0:  # memory is read forwards, which is faster, and its weights are turned instead
             array = np.flip(array, axis)

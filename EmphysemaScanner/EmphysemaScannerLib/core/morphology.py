@@ -42,7 +42,7 @@ def eroded(mask: Mask, radius: Radius) -> Mask:
     return ~dilated(~mask, radius)
 
 
-def box(mask: Mask, margin: Radius = (0, 0, 0)) -> tuple[slice, ...]:
+def box(mask: Mask | NDArray[np.uint8], margin: Radius = (0, 0, 0)) -> tuple[slice, ...]:
     """The box around a mask with a margin in voxels, inside the array; one voxel for an empty mask."""
     flat = np.bitwise_or.reduce(mask, axis=0)
     found = []

@@ -21,6 +21,7 @@ from .grid import Grid, area_average, canonical_view
 from .likeness import unlike_training
 from .lungs import segment_lungs
 from .modelfile import Model
+from .morphology import box
 from .networks import ARCHITECTURES
 from .progress import Progress, silent
 from .result import OverlayMap, ScanResult, SliceStory
@@ -57,10 +58,12 @@ def scan(
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
         labels = segment_lungs(image)
+        where = box(labels)
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
-        lungs = measure_lungs(hu, labels, ct_grid.spacing_mm)
+        columns = (slice(None), *where[1:])  # of voxels, with lung in them
+        lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
         densitometry, warnings = lungs.regions, doubts(image, labels)
 
     progress(0.5, "Averaging onto the network's grid")
@@ -69,7 +72,7 @@ def scan(
     device = next(network.parameters()).device
     with _timed(timings, "resampling"):
         grid = ct_grid.resized(preprocessing.shape)
-        lung_fraction = area_average(labels, preprocessing.shape, at_most=1)
+        lung_fraction = area_average(labels, preprocessing.shape, at_most=1, within=where)
         laa_by_slice = _laa_by_slice(lungs, preprocessing.shape[0])
         if not known.reads_densitometry:
             averaged = preprocessing.average(hu)
