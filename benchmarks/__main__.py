@@ -125,15 +125,14 @@ class Benchmark:
     def training(self) -> Result:
         """A step on 4 volumes, again and again from the same start: time, memory and the learning curve."""
         found = {}
-        for size, rounds in ((32, 2),) if self.quick else ((64, 12), (128, 3)):
+        for size, rounds in ((32, 2),) if self.quick else ((64, 5), (128, 3)):
             learners = [way for way in LEARNERS if way[1] != "keras" or size < 128]  # half a minute a step at 64
             found[str(size)] = in_turn(self._specs("learn", learners, batch=4, size=size), self._rounds(rounds))
             for label, measured in found[str(size)].items():
                 if "Keras" in label:  # 3's TimeDistributed normalises each slice by itself while it learns
                     continue
-                truth = found[str(size)]["naive PyTorch"]
-                apart = max(abs(m["loss"] - t["loss"]) for m, t in zip(measured[:4], truth, strict=False))
-                _check(apart <= (0.05 if "bf16" in label else 1e-3), f"{label}: losses of 4 steps differ by {apart}")
+                apart = abs(measured[0]["loss"] - found[str(size)]["naive PyTorch"][0]["loss"])
+                _check(apart <= (0.05 if "bf16" in label else 1e-4), f"{label}: losses differ by {apart}")
         return found
 
     def scan(self) -> Result:
