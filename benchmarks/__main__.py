@@ -52,6 +52,7 @@ LEARNERS = (
     ("naive PyTorch", "naive", False, False),
     ("naive PyTorch, memory kept", "naive", False, True),
     ("Keras 3 on JAX", "keras", False, False),
+    ("ours, memory not kept", "ours", False, False),
     ("ours", "ours", False, True),
     ("ours, bf16", "ours", True, True),
 )
