@@ -101,8 +101,8 @@ def _targets(parts: dict[str, Any]) -> str:
                 if value:
                     at_least(f"training, {size} x {size}: {peer} / {ours}", wanted, value)
         if "ours, memory not kept" in found:
-            ours, naive = (median(found[way], "over_torch_mib") for way in ("ours, memory not kept", "naive PyTorch"))
-            at_most(f"training, {size} x {size}: memory, ours / naive PyTorch, neither kept", 1, ours / naive)
+            memory = [median(found[way], "over_torch_mib") for way in ("ours, memory not kept", "naive PyTorch")]
+            at_most(f"training, {size} x {size}: memory, ours / naive PyTorch, neither kept", 1, memory[0] / memory[1])
     if "many" in parts:
         scans = parts["many"]["scans"]
         first, last = scans[: max(1, len(scans) // 10)], scans[-max(1, len(scans) // 10) :]

@@ -144,8 +144,8 @@ def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
 def area_average(
     array: NDArray[np.generic],
     shape: tuple[int, int, int],
-    at_least: float | None = None,
-    at_most: float | None = None,
+    at_least: float = -np.inf,
+    at_most: float = np.inf,
     within: tuple[slice, ...] | None = None,
 ) -> NDArray[np.float32]:
     """Resize by averaging: each output voxel is the mean of the input over the box that it covers.
@@ -167,8 +167,7 @@ def area_average(
         if array.strides[axis] < 0:  # memory is read forwards, which is faster, and its weights are turned instead
             array = np.flip(array, axis)
             weights.indices = array.shape[axis] - 1 - weights.indices
-    beyond = at_most is not None or (at_least is not None and array.min() < at_least)
-    limits = [np.float32(inf if limit is None else limit) for limit, inf in ((at_least, -np.inf), (at_most, np.inf))]
+    beyond = at_most < np.inf or (at_least > -np.inf and array.min() < at_least)
     out = np.empty(shape, np.float32)
 
     def average(numbers: range) -> None:
@@ -179,7 +178,9 @@ def area_average(
             for weight, index in zip(share.data, share.indices, strict=True):
                 np.copyto(plane, array[index], casting="unsafe")
                 if beyond:
-                    np.clip(plane, *limits, out=plane)  # three times as fast as numpy's maximum of array and number
+                    np.clip(
+                        plane, at_least, at_most, out=plane
+                    )  # three times as fast as numpy's maximum of array and number
                 plane *= weight
                 mean += plane
             out[k] = (columns @ (rows @ mean).T).T

@@ -173,13 +173,14 @@ def _two_lungs(air: Mask, coarse: _Coarse) -> Labels:
     where = box(air, (dz + 1, dy + 1, dx + 1))
     inside, hu = air[where], coarse.hu[where]
     out = np.zeros(air.shape, np.uint8)
-    for mm, threshold in itertools.product(_PARTING_MM, _PARTING_HU):
+    radii = dict.fromkeys(map(coarse.radius, _PARTING_MM))  # each once, where voxels are larger than the steps
+    for radius, threshold in itertools.product(radii, _PARTING_HU):
         seed = inside & (hu < threshold)
-        if mm > 0:
-            seed = eroded(seed, coarse.radius(mm))
+        if any(radius):
+            seed = eroded(seed, radius)
         pair = _pair(seed)
         if pair is not None:
-            untouched = mm == 0 and threshold == _AIR_BELOW_HU
+            untouched = not any(radius) and threshold == _AIR_BELOW_HU
             out[where] = pair if untouched else _flooded(pair, inside, hu)
             return out
     return _by_midline(_largest_piece(air), coarse)
