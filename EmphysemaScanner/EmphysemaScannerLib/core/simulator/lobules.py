@@ -55,12 +55,21 @@ class Cells:
         sums = np.stack([np.bincount(nearest, points[:, axis], len(self.sites)) for axis in range(3)], 1)
         return Cells(np.where(count > 0, sums / np.maximum(count, 1), self.sites).astype(np.float32))
 
-    def of(self, points: NDArray[np.floating]) -> tuple[NDArray[np.int64], Floats]:
-        """The cell of each point, and its distance in mm to the wall with the next cell."""
-        distance, nearest = cKDTree(self.sites).query(points, k=2)
-        between = np.linalg.norm(self.sites[nearest[:, 0]] - self.sites[nearest[:, 1]], axis=1)
-        to_wall = (distance[:, 1] ** 2 - distance[:, 0] ** 2) / (2 * np.maximum(between, 1e-3))
-        return nearest[:, 0].astype(np.int64), to_wall.astype(np.float32)
+    def of(self, points: NDArray[np.floating], round_mm: float = 0) -> tuple[NDArray[np.int64], Floats]:
+        """The cell of each point, and its distance in mm to the wall with the next cell.
+
+        Args:
+            points: (N, 3), mm.
+            round_mm: with it, distances blend where walls meet: what keeps a distance from them has round corners.
+        """
+        distance, nearest = cKDTree(self.sites).query(points, k=min(3 if round_mm else 2, len(self.sites)))
+        own = self.sites[nearest[:, 0]]
+        between = np.linalg.norm(self.sites[nearest[:, 1:]] - own[:, None], axis=2)
+        to_walls = (distance[:, 1:] ** 2 - distance[:, :1] ** 2) / (2 * np.maximum(between, 1e-3))
+        to_wall = to_walls[:, 0]
+        if round_mm and to_walls.shape[1] > 1:
+            to_wall = -round_mm * np.logaddexp(-to_wall / round_mm, -to_walls[:, 1] / round_mm)
+        return nearest[:, 0].astype(np.int64), np.maximum(to_wall, 0).astype(np.float32)
 
 
 def wall_share(to_wall_mm: Floats, thickness_mm: float, voxel_mm: float) -> Floats:

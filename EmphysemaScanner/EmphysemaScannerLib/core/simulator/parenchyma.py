@@ -15,14 +15,15 @@ from .lungspace import Floats, LungSpace
 from .subtypes import Destruction
 
 AIR_HU = -1000.0
-_VESSEL_HU = (-780.0, -560.0)  # from all parenchyma to all vessel
-_WALL_HU = -550.0  # of a thin wall that fills its voxel, blur included
+_DENSE_HU = -670.0  # vessel or wall rather than parenchyma
+_TISSUE_HU = 40.0  # vessels, walls and the chest wall, where they fill a voxel
+_TEXTURE_HU = 100.0  # how much denser than usual a voxel without vessels may be
 _NOISE_MM = 1.4
 
 
 def destroyable(hu: Floats) -> NDArray[np.bool_]:
     """Voxels that are parenchyma rather than vessel, bronchial wall, nodule or consolidation."""
-    parenchyma: NDArray[np.bool_] = hu < sum(_VESSEL_HU) / 2
+    parenchyma: NDArray[np.bool_] = hu < _DENSE_HU
     return parenchyma
 
 
@@ -38,20 +39,22 @@ def empty(hu: Floats, space: LungSpace, done: Destruction, rng: np.random.Genera
     out: Floats = hu.copy()
     inside = out[space.where]
     touched = (done.share > 0) | (done.walls > 0)
-    low, high = _VESSEL_HU
+    usual = float(np.percentile(inside[space.mask], 35))  # parenchyma between the vessels
+    within = np.clip(0.5 * space.depth / space.spacing_mm[1] - 0.5, 0, 1)  # what is denser at the pleura is chest wall
+    most = usual + _TEXTURE_HU * within  # of parenchyma
     sigma = [0.0, *(_NOISE_MM / s for s in space.spacing_mm[1:])]
-    flat = np.minimum(inside, low)  # without the vessels' edges
+    flat = np.minimum(inside, usual + _TEXTURE_HU)  # without the vessels' edges
     grain = np.clip(flat - ndimage.gaussian_filter(flat, sigma, truncate=2), -40, 40)  # noise goes on in holes
     if done.vessels.any():
+        vessels = done.vessels * within
         thinned = ndimage.grey_erosion(inside, size=(1, 3, 3)) + 0.5 * grain
-        inside = inside + done.vessels * np.where(inside > -800, 0.9, 0.35) * np.minimum(thinned - inside, 0)
-    gone = np.clip(2 * done.vessels - 1, 0, 1)  # no vessel crosses an air space
-    if gone.any():
-        gone *= np.clip(0.5 * space.depth / space.spacing_mm[1] - 0.5, 0, 1)  # denser voxels there are chest wall
-    vessel = np.clip((inside - low) / (high - low), 0, 1) * (1 - gone)
-    left = rng.normal(-984, 5)
-    emptied = np.minimum(left + 0.6 * grain, inside)
-    changed = inside + done.share * (1 - vessel) * (emptied - inside)
-    changed += done.walls * np.maximum(_WALL_HU - changed, 0)
+        inside = inside + vessels * np.where(inside > most, 0.9, 0.35) * np.minimum(thinned - inside, 0)
+        gone = np.clip(2 * vessels - 1, 0, 1)  # no vessel crosses an air space
+        inside = inside + gone * np.minimum(usual + grain - inside, 0)
+    lung = np.minimum(inside, most)
+    dense = np.clip((inside - most) / (_TISSUE_HU - most), 0, 1)  # vessel's or chest wall's share of a voxel
+    emptied = np.minimum(rng.normal(-984, 5) + 0.6 * grain, lung)
+    changed = inside + done.share * (1 - dense) * (emptied - lung)
+    changed += done.walls * np.maximum(_TISSUE_HU - changed, 0)
     out[space.where] = np.where(touched & space.mask, changed, out[space.where])
     return out

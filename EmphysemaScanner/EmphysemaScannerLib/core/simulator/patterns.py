@@ -140,54 +140,98 @@ class Centrilobular(Pattern):
         return share.astype(np.float32), np.zeros_like(share), vessels.astype(np.float32)
 
 
-class Paraseptal(Pattern):
-    """One layer of air spaces side by side under the pleura, as deep as they are wide or less, walls between them."""
+@dataclass(frozen=True)
+class _Spaces:
+    """Air spaces side by side under a surface: where each touches it, and its size and depth in mm.
 
-    def __init__(self, space: LungSpace, target: float, rng: np.random.Generator) -> None:
-        self.space = space
-        typical = rng.uniform(2.0, 3.5) + 3.5 * min(target / 0.3, 1)  # half a space's width in mm
+    Attributes:
+        sites: (M, 3), mm.
+        radius: half the width, (M,).
+        deep: how far it reaches into the lung at most, (M,).
+        bulla: which are bullae, (M,).
+        at_fissure: which lie along a fissure instead of the pleura, (M,).
+    """
+
+    sites: Floats
+    radius: Floats
+    deep: Floats
+    bulla: NDArray[np.bool_]
+    at_fissure: NDArray[np.bool_]
+
+    @classmethod
+    def under(cls, space: LungSpace, fissure: Floats, typical: float, rng: np.random.Generator) -> _Spaces:
+        """As many as find room, the large ones first.
+
+        Args:
+            space: the lungs.
+            fissure: distance of every lung voxel to a fissure in mm.
+            typical: half a space's width in mm.
+            rng: chance.
+        """
         points, depth = space.points, space.depth[tuple(space.index.T)]
-        fissure = space.fissure_distance(points, rng)
         skin = max(space.spacing_mm)
         surface = np.flatnonzero((depth < skin) | ((fissure < skin) & (rng.random(len(points)) < 0.25)))
         tried = surface[rng.integers(0, len(surface), round(3e5 / typical**2))]
         radius = np.clip(typical * np.exp(rng.normal(0, 0.35, len(tried))), 1.5, 10)
-        bullous = rng.random(len(tried)) < rng.uniform(0, 0.004)
-        radius = np.where(bullous, np.clip(radius * rng.uniform(2, 4, len(tried)), 6, 28), radius)
+        bulla = rng.random(len(tried)) < rng.uniform(0, 0.004)
+        radius = np.where(bulla, np.clip(radius * rng.uniform(2, 4, len(tried)), 6, 28), radius)
         neighbours = cKDTree(points[tried])
         taken = np.zeros(len(tried), bool)
         kept: list[int] = []
-        for number in np.argsort(-radius, kind="stable"):  # side by side, the large ones first
+        for number in np.argsort(-radius, kind="stable"):
             if not taken[number]:
                 kept.append(int(number))
                 taken[neighbours.query_ball_point(points[tried[number]], 1.6 * radius[number])] = True
-        sites, self.radius = points[tried[kept]], radius[kept].astype(np.float32)
-        self.deep = (self.radius * np.clip(rng.normal(1.5, 0.3, len(kept)), 0.8, 2.2)).astype(np.float32)
-        of_fissure = depth[tried[kept]] >= skin
-        z, x = (np.abs(sites[:, axis] - space.size_mm[axis] / 2) for axis in (0, 2))
-        at_hilum = np.exp(-((z / 50) ** 2) - (x / 60) ** 2)  # the lungs' surface there is that of large vessels
-        self.liability = (
-            rng.uniform(3.5, 6) * space.height(sites)
-            - rng.uniform(0, 1) * sites[:, 1] / space.size_mm[1]
-            - 2.0 * at_hilum
-            + 0.8 * space.patchiness(sites, rng, 7)
-            + 0.3 * rng.standard_normal(len(kept))
-            - 0.7 * of_fissure
-        ).astype(np.float32)
-        near = np.flatnonzero(np.minimum(depth, np.where(of_fissure.any(), fissure, np.inf)) < self.deep.max())
-        warped = points[near] + 1.1 * Grain(3.5, rng).at(points[near])[:, None]
-        cell, to_wall = Cells(sites).of(warped)
-        beneath = np.where(of_fissure[cell], fissure[near], depth[near])
-        aside = np.clip(to_wall / (0.8 * self.radius[cell]), 0, 1)
-        dome = self.deep[cell] * (0.4 + 0.6 * np.sqrt(aside * (2 - aside)))
-        self.cell = self._spread(near, cell, 0).astype(np.int64)
-        self.to_wall, self.beneath, self.dome = (self._spread(near, values, 0) for values in (to_wall, beneath, dome))
-        needed = np.maximum(2 * beneath / dome - 1, 0) / 2  # spaces get deeper with severity
-        self.severity = self._spread(
-            near, np.where(beneath < 1.1 * dome, self.liability[cell] - needed, -np.inf), -np.inf
+        deep = radius[kept] * np.clip(rng.normal(1.5, 0.3, len(kept)), 0.8, 2.2)
+        chosen = tried[kept]
+        return cls(
+            points[chosen], radius[kept].astype(np.float32), deep.astype(np.float32), bulla[kept], depth[chosen] >= skin
         )
-        self.wall_mm = float(rng.uniform(0.3, 0.8))
-        self.emptied = rng.uniform(0.85, 1.0, len(kept)).astype(np.float32)
+
+    def liability(self, space: LungSpace, rng: np.random.Generator) -> Floats:
+        """Upper lungs and their back first, bullae before others, few along fissures and about the hilum."""
+        z, x = (np.abs(self.sites[:, axis] - space.size_mm[axis] / 2) for axis in (0, 2))
+        at_hilum = np.exp(-((z / 50) ** 2) - (x / 60) ** 2)  # the lungs' surface there is that of large vessels
+        liability: Floats = (
+            rng.uniform(3.5, 6) * space.height(self.sites)
+            - rng.uniform(0, 1) * self.sites[:, 1] / space.size_mm[1]
+            - 2.0 * at_hilum
+            + 0.8 * space.patchiness(self.sites, rng, 7)
+            + 0.3 * rng.standard_normal(len(self.sites))
+            + 0.7 * self.bulla
+            - 0.7 * self.at_fissure
+        ).astype(np.float32)
+        return liability
+
+
+class Paraseptal(Pattern):
+    """One layer of round air spaces under the pleura, as deep as they are wide or less, walls or some lung between."""
+
+    def __init__(self, space: LungSpace, target: float, rng: np.random.Generator) -> None:
+        self.space = space
+        points, depth = space.points, space.depth[tuple(space.index.T)]
+        fissure = space.fissure_distance(points, rng)
+        spaces = _Spaces.under(space, fissure, rng.uniform(2.0, 3.5) + 3.5 * min(target / 0.3, 1), rng)
+        self.liability = spaces.liability(space, rng)
+        self.wall_mm = float(rng.uniform(0.1, 0.4))
+        self.emptied = rng.uniform(0.85, 1.0, len(spaces.sites)).astype(np.float32)
+        surface = np.minimum(depth, fissure) if spaces.at_fissure.any() else depth
+        near = np.flatnonzero(surface < spaces.deep.max())
+        warped = points[near] + 1.1 * Grain(3.5, rng).at(points[near])[:, None]
+        cell, to_wall = Cells(spaces.sites).of(warped, round_mm=0.5)
+        beneath = np.where(spaces.at_fissure[cell], fissure[near], depth[near])
+        aside = np.clip(to_wall / (0.8 * spaces.radius[cell]), 0, 1)
+        dome = spaces.deep[cell] * (0.2 + 0.8 * np.sqrt(aside * (2 - aside)))
+        patchy = Grain(6.0, rng).at(points[near])
+        needed = np.maximum(2 * beneath / dome - 1, 0) / 2  # spaces get deeper with severity
+        severity = np.where(beneath < 1.1 * dome, self.liability[cell] - needed, -np.inf)
+        self.severity = self._spread(near, severity, -np.inf)
+        self.cell = self._spread(near, cell, 0).astype(np.int64)
+        self.to_wall, self.beneath, self.dome, self.between = (
+            self._spread(near, values, 0)
+            for values in (to_wall, beneath, dome, np.clip(0.35 * patchy, 0, 1))  # half the lung left between spaces, mm
+        )
+        self.firm = self._spread(near, np.clip(0.6 + 0.4 * patchy, 0, 1), 0)  # of a wall: some are hardly seen
 
     def _spread(self, near: NDArray[np.int64], values: NDArray[np.generic], other: float) -> Floats:
         """Values of some lung voxels as an array over all."""
@@ -199,11 +243,12 @@ class Paraseptal(Pattern):
         cell, voxel = self.cell[chosen], self.space.spacing_mm[2]
         age = np.clip(self.liability[cell] - threshold, 0, 0.5)
         to_rim = self.dome[chosen] * (0.5 + age) - self.beneath[chosen]
-        filled = np.clip(to_rim / voxel + 0.5, 0, 1)
-        walls = np.maximum(
-            wall_share(self.to_wall[chosen], self.wall_mm, voxel), wall_share(np.abs(to_rim), 0.6 * self.wall_mm, voxel)
+        to_side = self.to_wall[chosen] - self.between[chosen] * (1 - age)
+        filled = np.clip(np.minimum(to_rim, to_side) / voxel + 0.5, 0, 1)
+        walls = self.firm[chosen] * np.maximum(
+            wall_share(self.to_wall[chosen], self.wall_mm, voxel), wall_share(np.abs(to_rim), self.wall_mm, voxel)
         )
-        share = filled * self.emptied[cell] * (1 - 0.9 * walls)
+        share = filled * self.emptied[cell] * (1 - walls)
         return share.astype(np.float32), walls.astype(np.float32), np.minimum(1, 1.3 * filled).astype(np.float32)
 
 
