@@ -229,7 +229,7 @@ class Paraseptal(Pattern):
         self.cell = self._spread(near, cell, 0).astype(np.int64)
         self.to_wall, self.beneath, self.dome, self.between = (
             self._spread(near, values, 0)
-            for values in (to_wall, beneath, dome, np.clip(0.35 * patchy, 0, 1))  # half the lung left between spaces, mm
+            for values in (to_wall, beneath, dome, np.clip(0.35 * patchy, 0, 1))  # mm of lung left on each side
         )
         self.firm = self._spread(near, np.clip(0.6 + 0.4 * patchy, 0, 1), 0)  # of a wall: some are hardly seen
 
