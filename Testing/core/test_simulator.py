@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.simulator.acquisition import Acquisition, Scan, acquire
-from EmphysemaScannerLib.core.simulator.anatomy import Anatomy, Body, framed
+from EmphysemaScannerLib.core.simulator.anatomy import Anatomy, Body, embody, framed
 from EmphysemaScannerLib.core.simulator.case import Recipe, diseased, draw_disease, put_in, simulate_case
 from EmphysemaScannerLib.core.simulator.disease import Disease, Subtype
 from EmphysemaScannerLib.core.simulator.lungspace import LungSpace
@@ -21,6 +21,7 @@ from EmphysemaScannerLib.core.simulator.parenchyma import destroyable
 from EmphysemaScannerLib.core.simulator.shape import Shape, bend
 from EmphysemaScannerLib.core.simulator.subtypes import TOLERANCE
 from phantom import phantom, phantom_image
+from scipy import ndimage
 
 SHAPE, SPACING_MM = (56, 96, 96), (5.0, 3.2, 3.2)
 STILL = Body(Shape(), 60.0)
@@ -173,6 +174,31 @@ def test_noise_has_the_strength_asked_for_up_to_the_strongest() -> None:
         inside = case.labels > 0
         inside &= (case.hu > -1024) | (noise_hu < 20)
         assert (case.hu - quiet.hu)[inside].std() == pytest.approx(noise_hu, rel=0.3)
+
+
+def test_every_chest_breathes_to_the_density_asked_for_and_its_twin_too() -> None:
+    for parenchyma_hu in (-930.0, -820.0):
+        breath = Acquisition(parenchyma_hu=parenchyma_hu)
+        healthy, ill = (
+            simulate_case(anatomy(), recipe(disease=d, acquisition=breath)) for d in (None, recipe().disease)
+        )
+        lung = healthy.labels > 0
+        assert np.percentile(healthy.hu[lung], 35) == pytest.approx(parenchyma_hu, abs=2)
+        spared = lung & ~ndimage.binary_dilation(ill.lesions, iterations=4)
+        assert np.median(ill.hu[spared]) == pytest.approx(np.median(healthy.hu[spared]), abs=2)
+
+
+def test_arms_lie_beside_the_body_and_change_nothing_of_it() -> None:
+    plain, armed = (
+        embody(anatomy(), replace(STILL, margin_mm=120.0, arm_mm=arm_mm), np.random.default_rng(1))
+        for arm_mm in (0.0, 40.0)
+    )
+    changed = armed.hu != plain.hu
+    assert not changed[(plain.hu > -300) | (plain.labels > 0)].any()
+    for side in np.array_split(changed, 2, axis=2):
+        assert side.any((1, 2)).all()  # in every slice
+    muscle = np.median(armed.hu[changed])
+    assert muscle == pytest.approx(55, abs=10)
 
 
 def test_a_sharp_kernel_puts_noise_at_higher_frequencies_than_a_smooth_one() -> None:

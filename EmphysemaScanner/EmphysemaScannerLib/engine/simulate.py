@@ -28,7 +28,7 @@ from ..core.wholefile import write_whole
 COLUMNS = (
     "volume", "label", "patient", "anatomy", "split", "kernel", "lesions", "subtype", "extent_percent",
     *(f"extent_{region}_percent" for region in REGIONS), "asked_percent", "negatives",
-    "laa_950_percent", "perc15_hu", "mean_hu", "noise_hu", "slice_mm", "contrast_hu", "aeration", "seed",
+    "laa_950_percent", "perc15_hu", "mean_hu", "noise_hu", "slice_mm", "contrast_hu", "parenchyma_hu", "seed",
 )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) ->
         "noise_hu": round(acquisition.noise_hu, 1),
         "slice_mm": round(case.grid.spacing_mm[0], 2),
         "contrast_hu": round(acquisition.contrast_hu),
-        "aeration": round(acquisition.aeration, 3),
+        "parenchyma_hu": round(acquisition.parenchyma_hu),
         "seed": "/".join(str(number) for number in recipe.seed),
     }
 

@@ -18,6 +18,7 @@ from scipy import fft, ndimage
 from ..grid import Grid, area_average
 from .anatomy import averaged_labels, soft_tissue
 from .lungspace import Floats, Labels, Spacing
+from .parenchyma import parenchyma_hu
 
 AIR_HU = -1000.0
 _Value = TypeVar("_Value", bound=np.generic)
@@ -32,7 +33,7 @@ class Acquisition:
     """One breath and one scan. HU values are at the simulated resolution.
 
     Attributes:
-        aeration: factor on lung tissue's density above air; below 1 is deeper inspiration.
+        parenchyma_hu: of lung between the vessels, lower when breath is deeper; 0: as in the CT.
         gravity_hu_per_mm: density gained per mm towards the back.
         contrast_hu: added to the blood in heart and vessels.
         kernel: sharpness relative to the CT's own reconstruction; 0 leaves it, 1 is the step from a soft tissue to a
@@ -47,7 +48,7 @@ class Acquisition:
         step_mm: how far the chest jumped between two breaths, part of the way through the scan; 0 for one breath.
     """
 
-    aeration: float = 1.0
+    parenchyma_hu: float = 0.0
     gravity_hu_per_mm: float = 0.0
     contrast_hu: float = 0.0
     kernel: float = 0.0
@@ -66,7 +67,7 @@ class Acquisition:
         kernel = float(rng.choice([-0.5, 0.0, 0.0, 0.4, 0.8], p=[0.2, 0.2, 0.2, 0.2, 0.2]) + rng.uniform(-0.1, 0.1))
         noise = float(np.clip(np.exp(rng.normal(np.log(14), 0.65)) * 2.2 ** max(kernel, -0.3), 2, 95))
         values = cls(
-            aeration=float(np.exp(rng.normal(0, 0.17))),
+            parenchyma_hu=AIR_HU + 115 * float(np.exp(rng.normal(0, 0.25))),
             gravity_hu_per_mm=float(rng.normal(0.12, 0.15)),
             contrast_hu=float(rng.uniform(60, 280)) if rng.random() < 0.35 else 0.0,
             kernel=kernel,
@@ -107,7 +108,7 @@ def acquire(scan: Scan, a: Acquisition, like: Floats, rng: np.random.Generator) 
         rng: chance; the same state gives twins the same noise.
     """
     spacing = scan.grid.spacing_mm
-    hu = _breathe(scan.hu, scan.labels, spacing, a)
+    hu = _breathe(scan, a, like)
     if a.contrast_hu:
         hu = _with_contrast(hu, scan.labels, spacing, a.contrast_hu)
     labels, lesions = scan.labels, scan.lesions
@@ -126,16 +127,20 @@ def acquire(scan: Scan, a: Acquisition, like: Floats, rng: np.random.Generator) 
     return Scan(np.clip(out, -1024, 3071).astype(np.float32), labels, lesions, grid)
 
 
-def _breathe(hu: Floats, labels: Labels, spacing: Spacing, a: Acquisition) -> Floats:
-    if a.aeration == 1 and not a.gravity_hu_per_mm:
+def _breathe(scan: Scan, a: Acquisition, like: Floats) -> Floats:
+    hu, labels, spacing = scan.hu, scan.labels, scan.grid.spacing_mm
+    if not a.parenchyma_hu and not a.gravity_hu_per_mm:
         return hu
     rows_mm = np.arange(hu.shape[1], dtype=np.float32) * spacing[1]
     used = np.flatnonzero((labels > 0).any((0, 2)))
     middle = rows_mm[used].mean() if used.size else rows_mm.mean()
     gradient = (a.gravity_hu_per_mm * (rows_mm - middle))[None, :, None]
+    aeration = 1.0
+    if a.parenchyma_hu:
+        aeration = (a.parenchyma_hu - AIR_HU) / (parenchyma_hu(like[labels > 0]) - AIR_HU)
     tissue = hu - np.float32(AIR_HU)  # 0 in air, about 150 in healthy lung
     parenchyma = np.clip((-500 - hu) / 200, 0, 1) * (labels > 0)  # vessels keep their density
-    change = tissue * (a.aeration - 1) + gradient * np.clip(tissue / 150, 0, 1)
+    change = tissue * (aeration - 1) + gradient * np.clip(tissue / 150, 0, 1)
     out: Floats = (hu + parenchyma * change).astype(np.float32)
     return out
 

@@ -14,6 +14,7 @@ from ..errors import NotAChestCTError
 from ..grid import Grid, area_average, canonical
 from ..lungs import segment_lungs
 from ..reading import read_ct
+from .arms import lay_arms
 from .lungspace import Floats, Labels
 from .shape import Shape, bend
 
@@ -86,6 +87,7 @@ class Body:
         margin_mm: of the field of view beyond the lungs' larger side; it is square within slices.
         off_mm: of its centre from the lungs' centre (row, column).
         below_mm, above_mm: scanned beyond the lungs.
+        arm_mm: radius of the arms at the body's sides; 0: they are raised, out of view.
     """
 
     shape: Shape
@@ -93,6 +95,7 @@ class Body:
     off_mm: tuple[float, float] = (0.0, 0.0)
     below_mm: float = 20.0
     above_mm: float = 20.0
+    arm_mm: float = 0.0
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Body:
@@ -101,13 +104,18 @@ class Body:
         off = rng.normal(0, 0.2 * margin, 2)
         below, above = (round(float(mm), 1) for mm in rng.uniform(3, 35, 2))
         row, column = (round(float(mm), 1) for mm in np.clip(off, -0.6 * margin, 0.6 * margin))
-        return cls(Shape.draw(rng), round(float(margin), 1), (row, column), below, above)
+        shape = Shape.draw(rng)
+        arm = round(float(rng.uniform(35, 55)), 1) if rng.random() < 0.15 else 0.0
+        return cls(shape, round(float(margin), 1), (row, column), below, above, arm)
 
 
 def embody(anatomy: Anatomy, body: Body, rng: np.random.Generator) -> Anatomy:
     """The anatomy as this body, in its field of view."""
     hu, labels = bend(anatomy.hu, anatomy.labels, anatomy.grid.spacing_mm, body.shape, rng)
-    return framed(Anatomy(anatomy.name, anatomy.split, hu, labels, anatomy.grid), body)
+    chest = framed(Anatomy(anatomy.name, anatomy.split, hu, labels, anatomy.grid), body)
+    if not body.arm_mm:
+        return chest
+    return replace(chest, hu=lay_arms(chest.hu, chest.labels, chest.grid.spacing_mm, body.arm_mm, rng))
 
 
 def framed(anatomy: Anatomy, body: Body) -> Anatomy:

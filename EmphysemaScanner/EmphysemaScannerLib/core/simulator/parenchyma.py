@@ -14,7 +14,6 @@ from scipy import ndimage
 from .lungspace import Floats, LungSpace
 from .subtypes import Destruction
 
-AIR_HU = -1000.0
 _DENSE_HU = -670.0  # vessel or wall rather than parenchyma
 _TISSUE_HU = 40.0  # vessels, walls and the chest wall, where they fill a voxel
 _TEXTURE_HU = 100.0  # how much denser than usual a voxel without vessels may be
@@ -25,6 +24,11 @@ def destroyable(hu: Floats) -> NDArray[np.bool_]:
     """Voxels that are parenchyma rather than vessel, bronchial wall, nodule or consolidation."""
     parenchyma: NDArray[np.bool_] = hu < _DENSE_HU
     return parenchyma
+
+
+def parenchyma_hu(hu: Floats) -> float:
+    """Usual density between the vessels, of a chest's lung voxels in HU."""
+    return float(np.percentile(hu, 35))
 
 
 def empty(hu: Floats, space: LungSpace, done: Destruction, rng: np.random.Generator) -> Floats:
@@ -39,7 +43,7 @@ def empty(hu: Floats, space: LungSpace, done: Destruction, rng: np.random.Genera
     out: Floats = hu.copy()
     inside = out[space.where]
     touched = (done.share > 0) | (done.walls > 0)
-    usual = float(np.percentile(inside[space.mask], 35))  # parenchyma between the vessels
+    usual = parenchyma_hu(inside[space.mask])
     within = np.clip(0.5 * space.depth / space.spacing_mm[1] - 0.5, 0, 1)  # what is denser at the pleura is chest wall
     most = usual + _TEXTURE_HU * within  # of parenchyma
     sigma = [0.0, *(_NOISE_MM / s for s in space.spacing_mm[1:])]
