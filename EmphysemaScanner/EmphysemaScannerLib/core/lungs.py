@@ -30,13 +30,7 @@ _WORKING_MM = 3.0
 _WALL_MM = 2.0  # of an airway; and the thinnest thing that may join table and body
 _CLOSING_MM = 6.0  # fills vessels and bronchi within the lung, leaves the mediastinum out
 _PARTING_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
-_PARTING_HU = (
-    -400,
-    -600,
-    -700,
-    -750,
-    -800,
-)  # a wall thinner than a voxel looks like dense lung
+_PARTING_HU = (-400, -600, -700, -750, -800)  # a wall thinner than a voxel looks like dense lung
 _SMALLEST_LUNGS_L = 0.6
 _LARGEST_LUNGS_L = 20.0
 _SHORTEST_LUNGS_MM = 120.0
@@ -181,7 +175,7 @@ def _two_lungs(air: Mask, coarse: _Coarse) -> Labels:
         pair = _pair(seed)
         if pair is not None:
             untouched = not any(radius) and threshold == _AIR_BELOW_HU
-            out[where] = pair if untouched else _flooded(pair, inside, hu)
+            out[where] = pair if untouched else _flooded(pair, inside, hu, dx)
             return out
     return _by_midline(_largest_piece(air), coarse)
 
@@ -205,17 +199,26 @@ def _pair(air: Mask) -> Labels | None:
     return None
 
 
-def _flooded(markers: Labels, air: Mask, hu: Hu) -> Labels:
-    """Grow the two markers over the air that is connected with them, lowest density first, until they meet."""
+def _flooded(markers: Labels, air: Mask, hu: Hu, margin: int) -> Labels:
+    """Grow the two markers over the air that is connected with them, lowest density first, until they meet.
+
+    They can meet only where both have columns, and so many columns beyond: what lies farther out is the one lung's.
+    """
     pieces, sizes = _pieces(air)
     reached = np.zeros(len(sizes), bool)
     reached[pieces[markers > 0]] = True
     lungs = reached[pieces]
-    density = sitk.GetImageFromArray(np.where(lungs, hu, 1000).astype(np.int16))
+    meeting = np.flatnonzero((markers == LEFT).any((0, 1)))[0], np.flatnonzero((markers == RIGHT).any((0, 1)))[-1]
+    start = max(min(meeting) - margin, 0)
+    between = (slice(None), slice(None), slice(start, max(meeting) + margin + 1))
+    grown = lungs * np.where(np.arange(lungs.shape[2]) < start, RIGHT, LEFT).astype(np.uint8)
+    part = lungs[between]
+    density = sitk.GetImageFromArray(np.where(part, hu[between], 1000).astype(np.int16))
     # A marker of its own keeps the flood out of what is no lung anyhow.
-    seeds = sitk.GetImageFromArray(np.where(lungs, markers, np.uint8(_NO_LUNG)))
-    grown = sitk.MorphologicalWatershedFromMarkers(density, seeds, markWatershedLine=False)
-    return np.asarray(sitk.GetArrayViewFromImage(grown) * lungs)
+    seeds = sitk.GetImageFromArray(np.where(part, markers[between], np.uint8(_NO_LUNG)))
+    flooded = sitk.MorphologicalWatershedFromMarkers(density, seeds, markWatershedLine=False)
+    grown[between] = sitk.GetArrayViewFromImage(flooded) * part
+    return grown
 
 
 def _by_midline(lung: Mask, coarse: _Coarse) -> Labels:
