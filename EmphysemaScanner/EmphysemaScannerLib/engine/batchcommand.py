@@ -8,12 +8,18 @@ from ..core.errors import shown
 from ..core.shippedmodel import default_model_path
 from . import wording
 from .batch import DONE, BatchRow, find_cts, run_batch
-from .device import Device, Precision
+from .device import Device, Engine, Precision
 from .scancommand import progress_bar
 
 
 def batch_scan(
-    path: Path, out: Path, model: Path | None, device: Device, precision: Precision, processes: int = 1
+    path: Path,
+    out: Path,
+    model: Path | None,
+    device: Device,
+    precision: Precision,
+    processes: int = 1,
+    engine: Engine = Engine.TORCH,
 ) -> None:
     """Scan the CTs at a path, print a line for each, and write the CSV.
 
@@ -29,6 +35,7 @@ def batch_scan(
             device,
             precision,
             processes=processes,
+            engine=engine,
             progress=progress,
             on_row=_say,
         )
