@@ -17,7 +17,7 @@ from .plan import Plan
 SURE, DOUBTFUL = 0.25, 0.05  # lesion share of a voxel from which it is disease; between the two it teaches nothing
 
 MUCH = 10.0  # with a tenth of a place in lesions in one slice, evidence stops growing in proportion
-STEP = 0.03  # what one slice tells of a place is missed in proportion from here on; less, and its square counts
+STEP = 0.1  # what one slice tells of a place is missed in proportion from here on; less, and its square counts
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # as ``Volumes`` gives them, one volume after the other
 
