@@ -7,7 +7,8 @@ import pytest
 import torch
 from EmphysemaScannerLib.core import slicewise
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
-from torch import Tensor, nn
+from smallnetwork import network_of, volumes
+from torch import Tensor
 from torch.nn import functional
 
 BOTH = list(Direction)
@@ -36,22 +37,6 @@ def plain_read(network: ConvLSTMNetwork, x: Tensor) -> list[Tensor]:
         x = plain_layer(unit.recurrence, unit.slice_layers(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
         hidden.append(x)
     return hidden
-
-
-def network_of(dtype: torch.dtype = torch.float32) -> ConvLSTMNetwork:
-    torch.manual_seed(5)
-    network = ConvLSTMNetwork(width=4, image_size=32)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, 0, 0.1)
-            nn.init.uniform_(module.running_var, 0.2, 0.8)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.3)
-    return network.to(dtype).eval()
-
-
-def volumes(batch: int, slices: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.rand((batch, slices, 1, 32, 32), generator=torch.Generator().manual_seed(6), dtype=dtype)
 
 
 def learned(network: ConvLSTMNetwork, read: Callable[[Tensor], list[Tensor]], x: Tensor) -> tuple[Tensor, list[Tensor]]:

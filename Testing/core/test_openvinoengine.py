@@ -19,7 +19,7 @@ from EmphysemaScannerLib.core.networks import build
 from EmphysemaScannerLib.core.openvinoengine import OpenVINONetwork, on_openvino
 from EmphysemaScannerLib.core.scan import scan
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
-from torch import Tensor, nn
+from smallnetwork import network_of, volumes
 
 # importing it here would load its telemetry
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
@@ -27,19 +27,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, re
 
 @pytest.fixture
 def network() -> ConvLSTMNetwork:
-    torch.manual_seed(5)
-    network = ConvLSTMNetwork(width=4, image_size=32)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, 0, 0.1)
-            nn.init.uniform_(module.running_var, 0.2, 0.8)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.3)
-    return network.eval()
-
-
-def volumes(batch: int, slices: int) -> Tensor:
-    return torch.rand((batch, slices, 1, 32, 32), generator=torch.Generator().manual_seed(6))
+    return network_of()
 
 
 @pytest.mark.parametrize(("batch", "slices"), [(1, 1), (1, 7), (3, 7)])
