@@ -67,7 +67,7 @@ class Acquisition:
         kernel = float(rng.choice([-0.5, 0.0, 0.0, 0.4, 0.8], p=[0.2, 0.2, 0.2, 0.2, 0.2]) + rng.uniform(-0.1, 0.1))
         noise = float(np.clip(np.exp(rng.normal(np.log(14), 0.65)) * 2.2 ** max(kernel, -0.3), 2, 95))
         values = cls(
-            parenchyma_hu=AIR_HU + 115 * float(np.exp(rng.normal(0, 0.25))),  # of one chest in ten below -916, or above -842
+            parenchyma_hu=AIR_HU + 115 * float(np.exp(rng.normal(0, 0.25))),  # a tenth below -916, one above -842
             gravity_hu_per_mm=float(rng.normal(0.12, 0.15)),
             contrast_hu=float(rng.uniform(60, 280)) if rng.random() < 0.35 else 0.0,
             kernel=kernel,
