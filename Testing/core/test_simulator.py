@@ -188,13 +188,24 @@ def test_every_chest_breathes_to_the_density_asked_for_and_its_twin_too() -> Non
         assert np.median(ill.hu[spared]) == pytest.approx(np.median(healthy.hu[spared]), abs=2)
 
 
-def test_arms_lie_beside_the_body_and_change_nothing_of_it() -> None:
+def with_and_without_arms(margin_mm: float) -> tuple[Anatomy, np.ndarray, np.ndarray]:
+    """The chest with arms, what of it they changed, and the body without them."""
     plain, armed = (
-        embody(anatomy(), replace(STILL, margin_mm=120.0, arm_mm=arm_mm), np.random.default_rng(1))
+        embody(anatomy(), replace(STILL, margin_mm=margin_mm, arm_mm=arm_mm), np.random.default_rng(1))
         for arm_mm in (0.0, 40.0)
     )
-    changed = armed.hu != plain.hu
-    assert not changed[(plain.hu > -300) | (plain.labels > 0)].any()
+    return armed, armed.hu != plain.hu, (plain.hu > -300) | (plain.labels > 0)
+
+
+def test_arms_in_a_narrow_field_of_view_leave_what_is_between_the_lungs_sides() -> None:
+    chest, changed, _ = with_and_without_arms(1.0)
+    lung_columns = np.flatnonzero(chest.labels.any((0, 1)))
+    assert not changed[:, :, lung_columns[0] : lung_columns[-1] + 1].any()
+
+
+def test_arms_lie_beside_the_body_and_change_nothing_of_it() -> None:
+    armed, changed, body = with_and_without_arms(120.0)
+    assert not changed[body].any()
     for side in np.array_split(changed, 2, axis=2):
         assert side.any((1, 2)).all()  # in every slice
     muscle = np.median(armed.hu[changed])

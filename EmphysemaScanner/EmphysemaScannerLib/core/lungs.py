@@ -202,7 +202,7 @@ def _pair(air: Mask) -> Labels | None:
 def _flooded(markers: Labels, air: Mask, hu: Hu, margin: int) -> Labels:
     """Grow the two markers over the air that is connected with them, lowest density first, until they meet.
 
-    They can meet only where both have columns, and so many columns beyond: what lies farther out is the one lung's.
+    They are let meet where both have columns, and ``margin`` columns beyond: what lies farther out is the one lung's.
     """
     pieces, sizes = _pieces(air)
     reached = np.zeros(len(sizes), bool)

@@ -87,6 +87,8 @@ def step_(gates: Tensor, previous_cell: Tensor | None, cell: Tensor, hidden: Ten
 class Recurrence(torch.autograd.Function):
     """All slices of a ConvLSTM, forward and back, without keeping more than gates, cells and hidden states.
 
+    Cells and the cell's gate are kept as ``step_`` leaves them, twice as large; ``grad_cell`` is for twice the cell.
+
     Forward: features (T, B, C, H, W), input weight and bias, state weight, the order in which the slices are read,
     ``on_slice``, the type to convolve in -> hidden states (T, B, F, H, W). The cell is never kept in 16 bits.
     The weights' gradients are summed over several slices in one call.

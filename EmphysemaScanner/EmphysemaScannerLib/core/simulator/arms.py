@@ -12,7 +12,7 @@ _TISSUE_HU = -300.0
 
 
 def lay_arms(hu: Floats, labels: Labels, spacing_mm: Spacing, radius_mm: float, rng: np.random.Generator) -> Floats:
-    """The CT with an arm on each side: skin fat, muscle, and the humerus within; nothing of the body is changed.
+    """The CT with an arm on each side: fat, muscle and the humerus; nothing between the lungs' sides is changed.
 
     Args:
         hu: canonical CT.
@@ -23,16 +23,15 @@ def lay_arms(hu: Floats, labels: Labels, spacing_mm: Spacing, radius_mm: float, 
     """
     deep, high, wide = spacing_mm
     tissue = hu > _TISSUE_HU
-    widest = np.flatnonzero(np.median(tissue.sum(1), 0) * high > _BODY_MM)
-    if not len(widest):
-        return hu
-    rows = np.flatnonzero(labels.any((0, 2)))
-    middle = float(rows.mean()) * high if len(rows) else hu.shape[1] * high / 2
-    free = ~tissue & (labels == 0)
+    body = np.flatnonzero(np.median(tissue.sum(1), 0) * high > _BODY_MM)
+    lung_rows, lung_columns = (np.flatnonzero(labels.any(axes)) for axes in ((0, 2), (0, 1)))
+    middle = float(lung_rows.mean()) * high
+    free = ~tissue
+    free[:, :, lung_columns[0] : lung_columns[-1] + 1] = False
     out: Floats = hu.copy()
     along = (np.arange(hu.shape[0]) * deep)[:, None, None]
     row, column = (np.arange(n) * s for n, s in zip(hu.shape[1:], (high, wide), strict=True))
-    for edge, away in ((widest[0], -1), (widest[-1], 1)):
+    for edge, away in ((min(body[0], lung_columns[0]), -1), (max(body[-1], lung_columns[-1]), 1)):
         gap, turn, lean = rng.uniform(0, 12), rng.uniform(-0.12, 0.12), rng.uniform(-0.1, 0.1)
         flat = rng.uniform(0.85, 1.2)
         y = row[None, :, None] - middle - rng.uniform(-10, 40) - turn * along
