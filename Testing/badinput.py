@@ -434,7 +434,7 @@ class Judge:
     def judge(self, path: Path, kind: Kind) -> tuple[str, list[str]]:
         """What became of it ("refused" or "answered"), and what is wrong with that."""
         try:
-            result = scan(read_ct(path), self.model)
+            result = scan(read_ct(path).image, self.model)
         except EmphysemaScannerError as error:
             wrong = wrongs(str(error), kind.says)
             return "refused", [

@@ -85,4 +85,4 @@ def test_values_that_are_not_hounsfield_units_are_refused(image: sitk.Image, say
 
 def test_twenty_slices_of_a_lung_base_are_refused(shared_data: Path) -> None:
     with pytest.raises(GeometryError, match="20 axial slices over 40 mm"):
-        check_image(read_ct(shared_data / "not-a-chest/lung-base-20-slices-jpeg2000"))
+        check_image(read_ct(shared_data / "not-a-chest/lung-base-20-slices-jpeg2000").image)

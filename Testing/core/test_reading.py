@@ -71,33 +71,33 @@ def assert_is_the_volume(image: sitk.Image) -> None:
 @pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.nii", "a.nii.gz", "a.mha", "a.mhd", "A.NRRD"])
 def test_an_image_file_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
     sitk.WriteImage(volume(), str(tmp_path / name))
-    assert_is_the_volume(read_ct(tmp_path / name))
+    assert_is_the_volume(read_ct(tmp_path / name).image)
 
 
 def test_a_dicom_folder_is_read_in_hu_and_ordered_by_position_whatever_its_files_are_called(tmp_path: Path) -> None:
     write_series(tmp_path / "study" / "series")
     (tmp_path / "study" / "notes.txt").write_text("not an image")
-    assert_is_the_volume(read_ct(tmp_path))
+    assert_is_the_volume(read_ct(tmp_path).image)
 
 
 def test_one_file_of_a_series_stands_for_its_series(tmp_path: Path) -> None:
     write_series(tmp_path, "a", slices=20)
     wanted = write_series(tmp_path, "b")
-    assert_is_the_volume(read_ct(wanted[3]))
+    assert_is_the_volume(read_ct(wanted[3]).image)
 
 
 def test_of_several_series_the_ct_with_the_most_slices_is_read(tmp_path: Path) -> None:
     write_series(tmp_path, "short", slices=3)
     write_series(tmp_path, "chest")
     write_series(tmp_path, "pet", slices=9, Modality="PT")
-    assert_is_the_volume(read_ct(tmp_path))
+    assert_is_the_volume(read_ct(tmp_path).image)
 
 
 def test_a_localizer_of_the_same_series_is_left_out(tmp_path: Path) -> None:
     series = generate_uid()
     write_series(tmp_path, "chest", series)
     write_series(tmp_path, "scout", series, slices=2, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    assert_is_the_volume(read_ct(tmp_path))
+    assert_is_the_volume(read_ct(tmp_path).image)
 
 
 def test_pictures_without_a_place_in_the_patient_are_left_out(tmp_path: Path) -> None:
@@ -106,18 +106,18 @@ def test_pictures_without_a_place_in_the_patient_are_left_out(tmp_path: Path) ->
         image = pydicom.dcmread(path)
         del image.ImagePositionPatient, image.ImageOrientationPatient
         image.save_as(path)
-    assert_is_the_volume(read_ct(tmp_path))
+    assert_is_the_volume(read_ct(tmp_path).image)
 
 
 def test_a_file_exported_twice_counts_once(tmp_path: Path) -> None:
     first = write_series(tmp_path)[0]
     shutil.copy(first, tmp_path / "copy.ima")
-    assert_is_the_volume(read_ct(tmp_path))
+    assert_is_the_volume(read_ct(tmp_path).image)
 
 
 def test_slice_positions_rounded_in_the_headers_are_accepted(tmp_path: Path) -> None:
     write_series(tmp_path, ImagePositionPatient=lambda k: [-10, -20, round(-300 + k * 2.5 + 0.04 * (k % 2), 2)])
-    assert read_ct(tmp_path).GetSize() == (COLUMNS, ROWS, SLICES)
+    assert read_ct(tmp_path).image.GetSize() == (COLUMNS, ROWS, SLICES)
 
 
 def test_two_series_of_equal_length_are_not_guessed_between(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_itk_warns_again_after_reading(tmp_path: Path) -> None:
 
 def test_four_dimensions_are_read_and_left_to_the_checks(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 5, 6, 2], sitk.sitkInt16), str(tmp_path / "a.nrrd"))
-    assert read_ct(tmp_path / "a.nrrd").GetDimension() == 4
+    assert read_ct(tmp_path / "a.nrrd").image.GetDimension() == 4
 
 
 def test_a_nifti_with_a_shear_is_refused_for_its_geometry(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_nifti_with_a_shear_is_refused_for_its_geometry(tmp_path: Path) -> Non
 
 
 def test_real_dicom_equals_the_same_ct_as_nrrd(shared_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    dicom, nrrd = (read_ct(shared_data / "cip" / name) for name in ("ct-64Dicom", "ct-64.nrrd"))
+    dicom, nrrd = (read_ct(shared_data / "cip" / name).image for name in ("ct-64Dicom", "ct-64.nrrd"))
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(dicom), sitk.GetArrayViewFromImage(nrrd))
     np.testing.assert_allclose(dicom.GetSpacing(), nrrd.GetSpacing(), atol=1e-3)
     np.testing.assert_allclose(dicom.GetOrigin(), nrrd.GetOrigin(), atol=1e-3)
@@ -224,7 +224,7 @@ def test_real_dicom_equals_the_same_ct_as_nrrd(shared_data: Path, capfd: pytest.
 
 
 def test_compressed_dicom_is_read_in_hu(shared_data: Path) -> None:
-    image = read_ct(shared_data / "not-a-chest" / "lung-base-20-slices-jpeg2000")
+    image = read_ct(shared_data / "not-a-chest" / "lung-base-20-slices-jpeg2000").image
     assert image.GetSize() == (512, 512, 20)
     assert image.GetSpacing()[2] == pytest.approx(2.0)
     assert np.median(sitk.GetArrayViewFromImage(image)[:, :20]) == pytest.approx(-1000, abs=30)

@@ -128,9 +128,9 @@ def test_the_real_abdomen_and_lung_base_are_refused_or_flagged(model: Model, sha
     from EmphysemaScannerLib.core.reading import read_ct
 
     with pytest.raises(NotAChestCTError):
-        scan(read_ct(shared_data / "not-a-chest" / "abdomen.nii.gz"), model)
+        scan(read_ct(shared_data / "not-a-chest" / "abdomen.nii.gz").image, model)
     try:
-        flagged = scan(read_ct(shared_data / "not-a-chest" / "lung-base-20-slices-jpeg2000"), model)
+        flagged = scan(read_ct(shared_data / "not-a-chest" / "lung-base-20-slices-jpeg2000").image, model)
     except NotAChestCTError:
         return
     assert flagged.warnings

@@ -18,10 +18,18 @@ from EmphysemaScannerLib.core.errors import RecordError
 from EmphysemaScannerLib.core.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.core.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
 from EmphysemaScannerLib.core.scan import scan
 from EmphysemaScannerLib.core.serialise import record_to_json, result_from_json, result_to_dict
 from phantom import phantom_image
+
+PROVENANCE = Provenance(
+    series=Series("2", "Thorax", "B30f", "ORIGINAL\\PRIMARY\\AXIAL", 133, "1"),
+    left_out=(LeftOut("series 3 'MinIP'", 133, "it is derived"),),
+    slice_thickness_mm=2.5,
+    warnings=("The gantry was tilted.",),
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,7 @@ def result() -> ScanResult:
         (Metric("AUC", 0.5, 0.4, 0.6, "none"),),
         ("Braman 2018",),
     )
-    scanned = scan(image, Model(ConvLSTMNetwork(width=2).eval(), card), source="Überlauf <1>")
+    scanned = scan(image, Model(ConvLSTMNetwork(width=2).eval(), card), source="Überlauf <1>", provenance=PROVENANCE)
     assert np.isnan(scanned.laa_950_by_slice_percent).any()
     empty = Densitometry(*[float("nan")] * 6, volume_l=0.0, mass_g=0.0)
     return dataclasses.replace(
@@ -132,7 +140,7 @@ def test_a_record_cut_off_anywhere_is_refused(result: ScanResult, record: str) -
 
 def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, record: str) -> None:
     derived = {"running_probability", "reading_order", "operating_point"}
-    derived |= {"story", "slice_probability", "slice_weight"}  # earlier versions had none of them
+    derived |= {"story", "slice_probability", "slice_weight", "input"}  # earlier versions had none of them
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(changed(record, lambda values, name=name: values.pop(name)), result.lung_mask)

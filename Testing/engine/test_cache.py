@@ -51,14 +51,14 @@ def test_packing_loses_nothing(hu: np.ndarray) -> None:
 
 
 def test_a_volume_is_what_scanning_averages_rounded(ct: Path, cache: VolumeCache) -> None:
-    expected = np.rint(SMALL.average(sitk.GetArrayFromImage(canonical(read_ct(ct)))))
+    expected = np.rint(SMALL.average(sitk.GetArrayFromImage(canonical(read_ct(ct).image))))
     for _ in range(2):  # made, then kept
         found = cache.grid_hu(ct, SMALL)
         assert found.dtype == np.int16
         assert np.array_equal(found, expected)
     x = cache.network_input(CohortRow(ct, 1, "p"), "mil_max", SMALL)
     assert x.shape == (9, 1, 16, 16)
-    assert torch.allclose(x[:, 0], torch.from_numpy(SMALL.apply(read_ct(ct))[0]), atol=0.5 / 400)
+    assert torch.allclose(x[:, 0], torch.from_numpy(SMALL.apply(read_ct(ct).image)[0]), atol=0.5 / 400)
 
 
 def test_a_volume_is_read_once(ct: Path, cache: VolumeCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_folder_of_files_is_known_by_its_contents(tmp_path: Path, cache: Volum
 def test_densities_are_the_manifests_or_measured(ct: Path, cache: VolumeCache) -> None:
     row = CohortRow(ct, 1, "p", extra={"laa_950_percent": "12.5", "perc15_hu": "-950"})
     assert cache.densities(row) == (12.5, -950.0)
-    image = canonical(read_ct(ct))
+    image = canonical(read_ct(ct).image)
     expected = measure(sitk.GetArrayFromImage(image)[segment_lungs(image) > 0], float(np.prod(image.GetSpacing())))
     for extra in ({}, {"laa_950_percent": "12.5"}):
         found = cache.densities(CohortRow(ct, 1, "p", extra=extra))

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.core import shippedmodel
 from EmphysemaScannerLib.core.errors import ModelFileError, UnreadableInputError
 from EmphysemaScannerLib.core.modelfile import load
+from EmphysemaScannerLib.core.reading import CT
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli, demo, device
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
@@ -263,7 +264,7 @@ def test_a_gpu_without_enough_memory_hands_over_to_the_cpu_with_a_warning(
         return make_result(warnings=("Slices are thick.",))
 
     monkeypatch.setattr("EmphysemaScannerLib.core.scan.scan", scan)
-    result = device.scan_on(torch.device("cpu"), chest, load(model_path), lambda *_: None, source="chest")
+    result = device.scan_on(torch.device("cpu"), CT(chest), load(model_path), lambda *_: None, source="chest")
     assert len(calls) == 2
     assert result.warnings[0] == "Slices are thick."
     assert "ran on the CPU" in result.warnings[1]

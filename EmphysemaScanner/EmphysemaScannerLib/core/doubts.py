@@ -12,7 +12,6 @@ from scipy import ndimage
 
 from .grid import Grid, canonical_view
 from .parallel import in_threads, pieces
-from .reading import SLICE_THICKNESS
 
 _THICK_MM = 3.2  # the thickest slices that the NLST protocol allowed
 _COARSE_MM = 1.5
@@ -34,12 +33,13 @@ _CUT_PERCENT = 2.0  # of the largest slice's lung area
 Array = NDArray[np.float32]
 
 
-def doubts(image: sitk.Image, labels: NDArray[np.uint8]) -> tuple[str, ...]:
+def doubts(image: sitk.Image, labels: NDArray[np.uint8], slice_thickness_mm: float = 0.0) -> tuple[str, ...]:
     """What makes the answer on this CT doubtful, as sentences with the number that was measured, gravest first.
 
     Args:
-        image: the CT in HU, any orientation, as ``reading.read_ct`` gives it: then it may know how thick a slice is.
+        image: the CT in HU, any orientation.
         labels: its lung mask as from ``lungs.segment_lungs``, (slices, rows, columns).
+        slice_thickness_mm: as DICOM states it; 0 where nothing is stated.
     """
     hu, grid = canonical_view(image)
     shadow = _Shadow.of(labels)
@@ -52,7 +52,7 @@ def doubts(image: sitk.Image, labels: NDArray[np.uint8]) -> tuple[str, ...]:
         *_noise(hu, labels, shadow),
         *_grain(hu, labels, shadow, grid),
         *_blood(hu, labels, shadow),
-        *_sampling(grid, _slice_thickness_mm(image)),
+        *_sampling(grid, slice_thickness_mm),
     )
 
 
@@ -260,15 +260,6 @@ def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) 
         f"Heart and vessels measure {density:.0f} HU (below {_THINNEST_BLOOD_HU:.0f}) instead of about 40: the "
         "scanner's calibration is doubtful."
     ]
-
-
-def _slice_thickness_mm(image: sitk.Image) -> float:
-    """As DICOM states it; 0 where nothing is known."""
-    try:
-        thickness = float(image.GetMetaData(SLICE_THICKNESS)) if image.HasMetaDataKey(SLICE_THICKNESS) else 0.0
-    except ValueError:
-        return 0.0
-    return thickness if math.isfinite(thickness) else 0.0
 
 
 def _sampling(grid: Grid, thickness_mm: float) -> list[str]:

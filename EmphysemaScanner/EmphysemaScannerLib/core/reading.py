@@ -18,6 +18,7 @@ from pydicom.misc import is_dicom
 
 from .errors import GeometryError, NotAChestCTError, UnreadableInputError, damaged
 from .fileheaders import check_metaimage, check_nifti
+from .provenance import UNKNOWN, Provenance
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
@@ -37,8 +38,6 @@ _HEADER = (
     "RescaleSlope",
     "SliceThickness",
 )
-SLICE_THICKNESS = "0018|0050"
-"""Where an image from ``read_ct`` keeps the thickness of its slices in mm, if DICOM states it; as ITK names it."""
 
 _MOST_VOXELS = 2 * 10**9  # 2048 x 2048 x 476
 _EVEN_WITHIN_MM = 0.1  # positions are rounded in some headers
@@ -58,10 +57,23 @@ class _Slice:
     position: NDArray[np.float64]
     normal: NDArray[np.float64]
     pixel_mm: tuple[float, ...]
-    thickness: str
+    thickness_mm: float
 
 
-def read_ct(path: Path) -> sitk.Image:
+@dataclass(frozen=True)
+class CT:
+    """A CT as it was read.
+
+    Attributes:
+        image: HU where the file states how to get them, in the geometry that the file states.
+        provenance: what else the file states.
+    """
+
+    image: sitk.Image
+    provenance: Provenance = UNKNOWN
+
+
+def read_ct(path: Path) -> CT:
     """Read a CT.
 
     Args:
@@ -69,8 +81,8 @@ def read_ct(path: Path) -> sitk.Image:
             read, whatever the files are called; or one DICOM file, for the series that it belongs to.
 
     Returns:
-        The image as stored, in the geometry that the file states. Values are HU where the file says how to get them
-        (DICOM rescale); whether it is a chest CT is for ``checks.check_image`` to say.
+        The image as stored, in the geometry that the file states. Values are HU where the file states how to get them
+        (DICOM rescale); whether it is a chest CT is checked by ``checks.check_image``.
 
     Raises:
         UnreadableInputError: nothing there, damaged, of an unknown kind, or without one clearly largest CT series.
@@ -87,7 +99,7 @@ def read_ct(path: Path) -> sitk.Image:
             check_nifti(path)
         if path.name.lower().endswith((".mha", ".mhd")):
             check_metaimage(path)
-        return _read(path, str(path))
+        return CT(_read(path, str(path)))
     if _is_dicom(path):
         return _read_series(path, _series_of(path))
     raise UnreadableInputError(
@@ -184,8 +196,16 @@ def _slice(path: Path) -> _Slice | None:
         position=position,
         normal=np.cross(orientation[:3], orientation[3:]),
         pixel_mm=pixel_mm,
-        thickness=str(header.get("SliceThickness") or ""),
+        thickness_mm=_thickness_mm(header),
     )
+
+
+def _thickness_mm(header: pydicom.Dataset) -> float:
+    try:
+        thickness = float(header.get("SliceThickness") or 0)
+    except (TypeError, ValueError):  # damaged; it only serves a warning
+        return 0.0
+    return thickness if math.isfinite(thickness) else 0.0
 
 
 def _main_series(folder: Path, slices: list[_Slice]) -> list[_Slice]:
@@ -224,14 +244,13 @@ def _by_series(slices: list[_Slice]) -> list[list[_Slice]]:
     return [list(group.values()) for group in groups.values()]
 
 
-def _read_series(path: Path, slices: list[_Slice]) -> sitk.Image:
+def _read_series(path: Path, slices: list[_Slice]) -> CT:
     """Slices in the order of their positions, read into one image."""
     unique = list({s.instance: s for s in slices}.values())
     ordered = sorted(unique, key=lambda s: float(s.position @ s.normal))
     _check_positions(ordered)
     image = _read(path, [str(s.path) for s in ordered])
-    image.SetMetaData(SLICE_THICKNESS, ordered[0].thickness)
-    return image
+    return CT(image, Provenance(slice_thickness_mm=ordered[0].thickness_mm))
 
 
 def _check_positions(ordered: list[_Slice]) -> None:

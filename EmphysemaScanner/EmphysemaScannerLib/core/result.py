@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .grid import Grid
 from .modelcard import ModelCard
+from .provenance import UNKNOWN, Provenance
 
 
 class SliceStory(Enum):
@@ -100,6 +101,7 @@ class ScanResult:
         model: the card of the model that answered.
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
+        provenance: the series that was read and what was left out.
         story: what the model can tell of a slice.
         slice_probability: (slices,) 0 to 1, of this slice by itself.
         slice_weight: (slices,) attention weights, positive, of sum 1.
@@ -122,6 +124,7 @@ class ScanResult:
     model: ModelCard
     timings_s: dict[str, float] = field(default_factory=dict)
     source: str = ""
+    provenance: Provenance = UNKNOWN
     story: SliceStory = SliceStory.EVIDENCE
     slice_probability: NDArray[np.float64] | None = None
     slice_weight: NDArray[np.float64] | None = None

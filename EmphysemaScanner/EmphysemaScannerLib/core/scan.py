@@ -24,6 +24,7 @@ from .modelfile import Model
 from .morphology import box
 from .networks import ARCHITECTURES
 from .progress import Progress, silent
+from .provenance import UNKNOWN, Provenance
 from .result import OverlayMap, ScanResult, SliceStory
 
 
@@ -33,15 +34,17 @@ def scan(
     *,
     progress: Progress = silent,
     source: str = "",
+    provenance: Provenance = UNKNOWN,
     dtype: torch.dtype = torch.float32,
 ) -> ScanResult:
     """Ask a model about a chest CT.
 
     Args:
-        image: a CT in HU, any orientation, as ``reading.read_ct`` gives it.
+        image: a CT in HU, any orientation.
         model: as ``modelfile.load`` gives it; the scan runs on the device where its weights are.
         progress: told of each stage and slice; whatever it raises ends the scan.
         source: what the user calls this CT, kept in the result.
+        provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
 
     Raises:
@@ -64,7 +67,8 @@ def scan(
     with _timed(timings, "densitometry"):
         columns = (slice(None), *where[1:])  # of voxels, with lung in them
         lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
-        densitometry, warnings = lungs.regions, doubts(image, labels)
+        densitometry = lungs.regions
+        warnings = (*provenance.warnings, *doubts(image, labels, provenance.slice_thickness_mm))
 
     progress(0.5, "Averaging onto the network's grid")
     card, network = model.card, model.network
@@ -116,6 +120,7 @@ def scan(
         model=card,
         timings_s=timings,
         source=shown(source),
+        provenance=provenance,
         story=known.story,
         slice_probability=None if said.slice_logits is None else expit(said.slice_logits[order]),
         slice_weight=None if said.slice_weights is None else said.slice_weights[order],

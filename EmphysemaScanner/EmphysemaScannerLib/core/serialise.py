@@ -17,6 +17,7 @@ from .errors import ModelFileError, RecordError, reason, shown
 from .grid import Grid, area_average
 from .modelcard import ModelCard
 from .preprocessing import MOST_VOXELS
+from .provenance import LeftOut, Provenance, Series
 from .result import Densitometry, OverlayMap, ScanResult, SliceStory
 
 SCHEMA = 1
@@ -32,14 +33,15 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     Keys, with units: probability, running_probability (0 to 1); logit, bias, running_logit, slice_evidence (logit);
     slice_positions_mm (RAS S); slice_indices; reading_order; operating_point; densitometry (per cent, HU, litres,
     grams; the whole lungs, and every region under "regions"); laa_950_by_slice_percent; warnings; model (its card);
-    timings_s (seconds); source; schema; story; slice_probability (0 to 1, of each slice by itself) and slice_weight.
-    What the model doesn't tell is None.
+    timings_s (seconds); source; input (the series that was read, what was left out, slice thickness in mm); schema;
+    story; slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model doesn't tell is None.
     """
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
     positions = result.slice_positions_mm
     values = {
         "schema": SCHEMA,
         "source": result.source,
+        "input": dataclasses.asdict(result.provenance),
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
@@ -163,6 +165,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         model=model,
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
+        provenance=_provenance(values.get("input") or {}),
         story=story,
         slice_probability=told("slice_probability", SliceStory.PROBABILITY, SliceStory.WEIGHT),
         slice_weight=told("slice_weight", SliceStory.WEIGHT),
@@ -170,6 +173,21 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
     return result
+
+
+def _provenance(raw: dict[str, Any]) -> Provenance:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+
+    def texts(fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: shown(value) if isinstance(value, str) else int(value) for name, value in fields.items()}
+
+    series = raw.get("series")
+    return Provenance(
+        series=None if series is None else Series(**texts(series)),
+        left_out=tuple(LeftOut(**texts(part)) for part in raw.get("left_out", ())),
+        slice_thickness_mm=_number(raw.get("slice_thickness_mm", 0.0)),
+        warnings=tuple(shown(str(warning)) for warning in raw.get("warnings", ())),
+    )
 
 
 def _map_to_dict(overlay: OverlayMap, dtype: str) -> dict[str, Any]:

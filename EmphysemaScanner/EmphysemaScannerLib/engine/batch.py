@@ -24,10 +24,10 @@ from .outputfolder import FILE_LIST
 from .rowfile import RowFile, one_line
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
     import torch
 
     from ..core.modelfile import Model
+    from ..core.reading import CT
 
 DONE, REFUSED = "done", "refused"
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -251,19 +251,19 @@ def _rows_here(
 
 def row_of(
     source: Path,
-    image: Callable[[], sitk.Image],
+    read: Callable[[], CT],
     model: Model,
     checksum: str,
     device: torch.device,
     precision: Precision,
     report: Progress = silent,
 ) -> BatchRow:
-    """The row of one CT, which ``image`` reads or has read."""
+    """The row of one CT, which ``read`` reads or has read."""
     start = time.perf_counter()
     point = model.card.operating_point.probability
     try:
         report(0.0, _("Reading the file"))
-        result = scan_on(device, image(), model, report, source.name, precision=precision)
+        result = scan_on(device, read(), model, report, source.name, precision=precision)
     except (ScanCancelled, ModelFileError):
         raise
     except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:

@@ -79,7 +79,7 @@ class VolumeCache:
         name = f"{preprocessing.shape} {preprocessing.padding_hu}"
 
         def average() -> NDArray[np.int16]:
-            image = read_ct(volume)  # the view needs it
+            image = read_ct(volume).image  # the view needs it
             averaged = np.rint(preprocessing.average(canonical_view(image)[0]))
             if not np.isfinite(averaged).all():
                 raise UnreadableInputError(f"'{volume}' has voxels that are not numbers; export it again.")
@@ -108,7 +108,7 @@ class VolumeCache:
             return laa, perc15
 
         def measured() -> NDArray[np.float64]:
-            image = canonical(read_ct(row.volume))
+            image = canonical(read_ct(row.volume).image)
             check_image(image)
             hu = sitk.GetArrayViewFromImage(image)
             found = measure(hu[segment_lungs(image) > 0], float(np.prod(image.GetSpacing())))
@@ -189,7 +189,7 @@ class VolumeCache:
         """
         volume = Path(volume).absolute()
         if _is_detached(volume):
-            image = read_ct(volume)
+            image = read_ct(volume).image
             geometry = (image.GetOrigin(), image.GetSpacing(), image.GetDirection(), image.GetSize())
             voxels = sitk.GetArrayViewFromImage(image)
             return _digest(f"{geometry} {voxels.dtype} {hashlib.sha256(voxels.tobytes()).hexdigest()}")

@@ -48,11 +48,12 @@ def scan(
 
     def work(report: Report) -> ScanResult:
         from ..core import modelfile
+        from ..core.reading import CT
         from ..engine import device as devices
 
         report(0.0, _("Loading the model"))
         model = devices.on_engine(modelfile.load(path), engine)
-        return devices.scan_on(devices.choose(device), image, model, report, name, precision=precision)
+        return devices.scan_on(devices.choose(device), CT(image), model, report, name, precision=precision)
 
     return wait_for(work, progress, volume_node)
 

@@ -75,8 +75,9 @@ def real(models: Sequence[Model], listed: Sequence[RealScan], progress: Progress
             rows.append([*start, "missing", *[NONE] * (len(columns) - 4)])
             continue
         try:
-            image = read_ct(one.volume)
-            result = scan(image, model)
+            ct = read_ct(one.volume)
+            image = ct.image
+            result = scan(image, model, provenance=ct.provenance)
             smoothed = smoothed_laa(image, result.lung_mask.values)
             beside = [f"{scan(image, other).probability:.3f}" for other in others]
         except EmphysemaScannerError as error:

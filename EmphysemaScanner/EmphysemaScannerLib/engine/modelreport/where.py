@@ -43,7 +43,7 @@ def where(model: Model, rows: Sequence[CohortRow], seed: int = 1, progress: Prog
     for number, row in enumerate(rows):
         progress(number / len(rows), row.volume.name)
         rng = np.random.default_rng([seed, number])
-        image = canonical(read_ct(row.volume))
+        image = canonical(read_ct(row.volume).image)
         result = scan(image, model)
         lung = result.lung_fraction.values >= LUNG_SHARE
         lesions = _lesions(row, lung.shape)
