@@ -20,6 +20,7 @@ def batch_scan(
     precision: Precision,
     processes: int = 1,
     engine: Engine = Engine.TORCH,
+    retry: bool = False,
 ) -> None:
     """Scan the CTs at a path, print a line for each, and write the CSV.
 
@@ -36,10 +37,13 @@ def batch_scan(
             precision,
             processes=processes,
             engine=engine,
+            retry=retry,
             progress=progress,
             on_row=_say,
         )
     print(shown(str(summary)))
+    if summary.refused_before:
+        print(f"Refused in an earlier run and unchanged since: {summary.refused_before}; --retry scans them again.")
     print(wording.RESEARCH_USE)
 
 
