@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import locale
 import math
 import os
@@ -19,7 +18,6 @@ from EmphysemaScannerLib.core.modelheader import read_metadata
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli
 from EmphysemaScannerLib.engine.batch import COLUMNS, BatchError, BatchRow, find_cts, run_batch
-from EmphysemaScannerLib.engine.device import Engine
 from EmphysemaScannerLib.engine.lock import lock_beside
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST
 from otherrun import holding
@@ -447,24 +445,6 @@ def test_the_command_scans_a_folder_and_says_what_came_out(
     assert 0 < float(chest["probability"]) < 1
     assert not math.isnan(float(chest["volume_l"]))
     assert "damaged" in text["problem"]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
-@pytest.mark.parametrize("processes", [1, 2])
-def test_with_openvino_the_answers_are_the_same(
-    processes: int, chest: sitk.Image, model_path: Path, tmp_path: Path
-) -> None:
-    cts = [tmp_path / "a.nrrd", tmp_path / "b.nrrd"]
-    for path in cts:
-        sitk.WriteImage(chest, path)
-    said = []
-    for engine in Engine:
-        rows: list[BatchRow] = []
-        out = tmp_path / f"{engine.value}.csv"
-        run_batch(cts, out, model_path, processes=processes, engine=engine, on_row=rows.append)
-        said.append([row.probability for row in rows])
-    assert said[0] == pytest.approx(said[1], abs=1e-5)
-    assert said[0] != said[1]  # it was another engine
 
 
 def test_the_window_can_import_it_without_torch_or_matplotlib() -> None:

@@ -19,7 +19,7 @@ from ..core.modelheader import read_metadata
 from ..core.progress import Progress, silent
 from ..core.reading import IMAGE_SUFFIXES, ct_series, read_ct
 from ..i18n import tr as _
-from .device import Device, Engine, Precision, choose, on_engine, scan_on
+from .device import Device, Precision, choose, scan_on
 from .inputstate import state_of
 from .outputfolder import FILE_LIST
 from .rowfile import Cells, RowFile, one_line
@@ -167,7 +167,6 @@ def run_batch(
     precision: Precision = Precision.AUTO,
     *,
     processes: int = 1,
-    engine: Engine = Engine.TORCH,
     retry: bool = False,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
@@ -183,21 +182,19 @@ def run_batch(
         device: where the network runs.
         precision: with how many bits.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
-        engine: what calculates a Conv-LSTM.
         retry: scan refused CTs again, changed or not.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
 
     Raises:
-        ModelFileError: the model cannot be read, or not by the engine.
-        MissingPackageError: the engine is not installed.
+        ModelFileError: the model cannot be read.
         DeviceError: there is no such device here.
         BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written.
     """
     from ..core.modelfile import load
 
-    model, checksum = on_engine(load(model_path), engine), read_metadata(model_path).get("sha256", "")
+    model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
     chosen = choose(device)
     out_csv = Path(out_csv).absolute()
     with _row_file(out_csv).growing() as table:
@@ -222,9 +219,7 @@ def run_batch(
                 said = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
                 progress(finished / len(sources), said)
 
-            coming = rows_from_processes(
-                remaining, processes, model_path, checksum, device, precision, engine, still_wanted
-            )
+            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, still_wanted)
         rows = list(kept)
         with contextlib.closing(coming):
             for row in coming:

@@ -8,7 +8,7 @@ from ..core.errors import shown
 from ..core.shippedmodel import default_model_path
 from . import wording
 from .batch import DONE, BatchRow, find_cts, run_batch
-from .device import Device, Engine, Precision
+from .device import Device, Precision
 from .scancommand import progress_bar
 
 
@@ -19,7 +19,6 @@ def batch_scan(
     device: Device,
     precision: Precision,
     processes: int = 1,
-    engine: Engine = Engine.TORCH,
     retry: bool = False,
 ) -> None:
     """Scan the CTs at a path, print a line for each, and write the CSV.
@@ -36,7 +35,6 @@ def batch_scan(
             device,
             precision,
             processes=processes,
-            engine=engine,
             retry=retry,
             progress=progress,
             on_row=_say,

@@ -16,7 +16,7 @@ from ..core.parallel import threads
 from ..core.reading import read_ct
 from ..i18n import tr as _
 from .batch import BatchError, BatchRow, row_of
-from .device import Device, Engine, Precision, choose, on_engine
+from .device import Device, Precision, choose
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,6 @@ def rows_from_processes(
     checksum: str,
     device: Device,
     precision: Precision,
-    engine: Engine,
     still_wanted: Callable[[int], None],
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs as processes finish them; each process reads, scans and keeps the model for itself.
@@ -44,7 +43,7 @@ def rows_from_processes(
         states: the CTs' paths, with the state that their files are in.
         processes: how many; they share the cores.
         model_path, checksum: the model file, and what its rows name it by.
-        device, precision, engine: as for ``run_batch``.
+        device, precision: as for ``run_batch``.
         still_wanted: told a few times a second how many are done; what it raises ends the processes.
 
     Raises:
@@ -55,7 +54,7 @@ def rows_from_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads half-way
         initializer=_start,
-        initargs=(model_path, checksum, device, precision, engine, share),
+        initargs=(model_path, checksum, device, precision, share),
     )
     try:
         running: set[Future[BatchRow]] = {pool.submit(_scan, *ct) for ct in states.items()}
@@ -72,7 +71,7 @@ def rows_from_processes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(model_path: Path, checksum: str, device: Device, precision: Precision, engine: Engine, share: int) -> None:
+def _start(model_path: Path, checksum: str, device: Device, precision: Precision, share: int) -> None:
     global _scanning
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and ends this one
     os.environ["OMP_NUM_THREADS"] = str(share)
@@ -83,7 +82,7 @@ def _start(model_path: Path, checksum: str, device: Device, precision: Precision
 
     torch.set_num_threads(share)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(share)
-    _scanning = on_engine(load(model_path), engine), checksum, choose(device), precision
+    _scanning = load(model_path), checksum, choose(device), precision
 
 
 def _scan(source: Path, input_state: str) -> BatchRow:
