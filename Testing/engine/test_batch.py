@@ -118,6 +118,11 @@ def test_a_list_is_read_however_it_was_saved(tmp_path: Path, name: str, encoding
     assert find_cts(tmp_path / name) == [tmp_path / "é.nrrd", tmp_path / "b.nrrd"]
 
 
+def test_a_path_that_is_too_long_to_be_one_is_a_refused_ct(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"volume\n{'9' * 5000}\n")
+    assert run_batch(find_cts(tmp_path / "list.csv"), tmp_path / "out.csv", model_path).refused == 1
+
+
 def test_a_ct_has_one_name_through_whatever_folder_it_is_found(tmp_path: Path) -> None:
     touch(tmp_path / "cts" / "a.nrrd")
     (tmp_path / "other").mkdir()

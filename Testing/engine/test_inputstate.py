@@ -100,7 +100,7 @@ def test_links_are_followed_and_those_that_lead_back_or_nowhere_do_no_harm(tmp_p
     assert state_of(tmp_path / "ct") != before
 
 
-@pytest.mark.parametrize("name", ["a.nrrd", "a", "folder", "a.mhd"])
+@pytest.mark.parametrize("name", ["a.nrrd", "a", "folder", "a.mhd", "no/folder/a", "9" * 5000])
 def test_what_is_not_there_has_no_state(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert state_of(tmp_path / name) == ""

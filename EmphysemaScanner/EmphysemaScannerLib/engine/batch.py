@@ -152,7 +152,10 @@ def _listed(path: Path) -> list[Path]:
 def _plain(path: Path) -> Path:
     """The path without "..", so that a CT has one name, unless a link on the way makes it another file."""
     plain = Path(os.path.normpath(path))
-    return plain if not path.exists() or (plain.exists() and plain.samefile(path)) else path
+    try:
+        return plain if plain.samefile(path) else path
+    except OSError:  # not there, or no name that could be
+        return path if os.path.exists(path) else plain  # noqa: PTH110 - Path.exists raises for some names
 
 
 def _ignore(row: BatchRow) -> None:

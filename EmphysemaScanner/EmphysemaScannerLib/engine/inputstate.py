@@ -33,8 +33,8 @@ def state_of(ct: Path) -> str:
     Returns:
         16 hexadecimal digits, or "" where there is no file that can be looked at.
     """
-    of_kind = _below if ct.is_dir() else _image if ct.name.lower().endswith(IMAGE_SUFFIXES) else _series
     try:
+        of_kind = _below if ct.is_dir() else _image if ct.name.lower().endswith(IMAGE_SUFFIXES) else _series
         stated = sorted(of_kind(ct))
     except OSError:
         return ""
