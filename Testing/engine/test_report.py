@@ -8,11 +8,14 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.modelcard import OperatingPoint
 from EmphysemaScannerLib.core.result import OverlayMap, ScanResult
 from EmphysemaScannerLib.core.serialise import result_to_dict, result_to_json
@@ -20,7 +23,9 @@ from EmphysemaScannerLib.engine import wording
 from EmphysemaScannerLib.engine.case import Case
 from EmphysemaScannerLib.engine.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice, undrawn_share
 from EmphysemaScannerLib.engine.report import render_report
+from EmphysemaScannerLib.engine.summary import print_scan
 from PIL import Image
+from rich.console import Console
 
 MakeResult = Callable[..., ScanResult]
 OUTLINE_RGB = (61, 255, 61)
@@ -170,10 +175,33 @@ def test_a_probability_close_to_the_operating_point_is_not_said_to_be_below_itse
     assert "below the operating point (52.4 %)" in wording.verdict(make_result(model=model, probability=0.52)).lower()
 
 
+def test_without_a_call_the_probability_is_grey_and_the_reason_stands_beside_it(
+    make_result: MakeResult, chest: sitk.Image
+) -> None:
+    called = make_result(probability=0.1)
+    withheld = dataclasses.replace(called, coverage=Coverage(12.0, 0.0))
+    html = render_report(Case(chest, withheld))
+    assert '<body class="withheld">' in html
+    assert withheld.call_reason in unescape(html)
+    assert "negative for emphysema" not in html
+    assert "withheld" not in render_report(Case(chest, called)).split("<body")[1]
+
+
+def test_without_a_call_the_terminal_says_why_and_calls_nothing_negative(make_result: MakeResult) -> None:
+    withheld = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
+    console = Console(record=True, width=200, force_terminal=True, color_system="standard", file=io.StringIO())
+    print_scan(console, withheld, Path("out"))
+    said = console.export_text(styles=True)
+    assert withheld.call_reason in said
+    assert "negative for emphysema" not in said
+    assert "\x1b[1;90m10 %" in said  # bold and grey
+
+
 def test_the_json_holds_what_was_promised_in_reading_order(make_result: MakeResult) -> None:
     result = make_result()
     values = json.loads(result_to_json(result))
     promised = {
+        "call", "call_reason", "lung_coverage",
         "probability", "logit", "bias", "running_logit", "slice_evidence", "slice_positions_mm", "operating_point",
         "densitometry", "warnings", "model", "timings_s",
     }  # fmt: skip

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 RESEARCH_USE = _("Research use only. Not for clinical decisions.")
 
+CALL_NAMES = {"positive": _("positive"), "negative": _("negative"), "none": _("no call")}
+"""By the values of ``core.call.Call``."""
+
 REGION_NAMES = {
     "whole": _("Both lungs"),
     "right": _("Right lung"),
@@ -38,12 +41,15 @@ def number(value: float, digits: int) -> str:
 
 
 def verdict(result: ScanResult) -> str:
-    """On which side of the operating point the probability lies."""
+    """The call, and on which side of the operating point the probability lies."""
     probability = result.model.operating_point.probability
     point = percent(probability)
     if point == percent(result.probability):  # "52 % is below 52 %" would explain nothing
         point = f"{100 * probability:.1f} %"
-    if result.positive:
+    if result.call_reason:
+        below = _("The probability is below the operating point ({point}), which does not exclude emphysema there.")
+        return f"{result.call_reason} {below.format(point=point)}"
+    if result.probability >= probability:
         return _("At or above the operating point ({point}): the model calls this CT positive for emphysema.").format(
             point=point
         )
