@@ -17,9 +17,10 @@ import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.modelcard import OperatingPoint
+from EmphysemaScannerLib.core.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.core.result import OverlayMap, ScanResult
 from EmphysemaScannerLib.core.serialise import result_to_dict, result_to_json
-from EmphysemaScannerLib.engine import wording
+from EmphysemaScannerLib.engine import panel, wording
 from EmphysemaScannerLib.engine.case import Case
 from EmphysemaScannerLib.engine.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice, undrawn_share
 from EmphysemaScannerLib.engine.report import render_report
@@ -195,6 +196,43 @@ def test_without_a_call_the_terminal_says_why_and_calls_nothing_negative(make_re
     assert withheld.call_reason in said
     assert "negative for emphysema" not in said
     assert "\x1b[1;90m10 %" in said  # bold and grey
+
+
+READ = Provenance(
+    Series("2", "Thorax <1 mm>", "B30f", "ORIGINAL\\PRIMARY\\AXIAL", 132),
+    (
+        LeftOut("series 3 'MinIP', kernel B30f, 133 slices", 133, "it is derived"),
+        LeftOut("key image", 1, "it is not a CT image"),
+    ),
+)
+READ_SENTENCES = (
+    "Series 2 'Thorax <1 mm>', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, 132 slices",
+    "series 3 'MinIP', kernel B30f, 133 slices (133 files): it is derived",
+    "key image (1 file): it is not a CT image",
+)
+
+
+def test_report_terminal_and_window_say_which_series_was_read_and_what_was_left_out(
+    make_result: MakeResult, chest: sitk.Image
+) -> None:
+    result = make_result(provenance=READ)
+    console = Console(width=400, file=io.StringIO())
+    print_scan(console, result, Path("out"))
+    window = unescape(panel.provenance(result))
+    for sentence in READ_SENTENCES:
+        assert sentence in Page(render_report(Case(chest, result))).text
+        assert sentence in console.file.getvalue()
+        assert sentence in window
+
+
+def test_of_a_series_only_what_dicom_states_is_said() -> None:
+    assert wording.series_read(Series(slices=80)) == "Series without a number, 80 slices"
+    assert wording.series_read(Series("4", acquisition="2", slices=80)) == "Series 4, acquisition 2, 80 slices"
+
+
+def test_of_a_ct_that_is_no_dicom_nothing_is_said_of_series(make_result: MakeResult, chest: sitk.Image) -> None:
+    assert "Series read" not in render_report(Case(chest, make_result()))
+    assert "Series read" not in panel.provenance(make_result())
 
 
 def test_the_json_holds_what_was_promised_in_reading_order(make_result: MakeResult) -> None:

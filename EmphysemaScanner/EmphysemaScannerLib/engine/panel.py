@@ -81,10 +81,11 @@ def densitometry(result: ScanResult) -> str:
 
 
 def provenance(result: ScanResult) -> str:
-    """What was scanned, with which model, and what that model learned from and never saw."""
+    """What was scanned and what was left out, with which model, and what that model learned from and never saw."""
     card = result.model
     lines = {
         _("Scanned"): result.source,
+        **{title: "; ".join(parts) for title, parts in wording.images(result.provenance)},
         _("Model"): f"{card.name} ({wording.architecture(card)}, {card.trained_on})",
         _("Trained on"): card.training_data,
         _("Limits"): card.limits,

@@ -50,6 +50,7 @@ def render_pdf(case: Case) -> bytes:
     pages.picture(slice_chart(case), slicewords.chart_caption(result), opacity)
     _how_to_read(pages, result)
     _densitometry(pages, result)
+    _images(pages, result)
     _model(pages, result)
     pages.y += 2
     if case.credit:
@@ -160,6 +161,15 @@ def _densitometry(pages: Pages, result: ScanResult) -> None:
         8,
         color=QUIET,
     )
+
+
+def _images(pages: Pages, result: ScanResult) -> None:
+    known = wording.images(result.provenance)
+    if known:
+        pages.heading("The images", needed=25)
+    for title, lines in known:
+        for k, text in enumerate(lines):
+            pages.entry("" if k else title, text)
 
 
 def _model(pages: Pages, result: ScanResult) -> None:

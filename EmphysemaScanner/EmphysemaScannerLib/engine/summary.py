@@ -34,6 +34,11 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
     if "whole" in result.densitometry:
         parts += [_densitometry(result), Text()]
     parts += [
+        Text.assemble((f"{title}: ", "bold"), line)
+        for title, lines in wording.images(result.provenance)
+        for line in lines
+    ]
+    parts += [
         Text.assemble(("Model: ", "bold"), f"{card.name}. {_caution(card)} Learned from: {card.training_data}"),
         *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),
         Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}"),
