@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from EmphysemaScannerLib.core.call import Call
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.errors import ModelFileError, NotAChestCTError, ScanCancelled, UnreadableInputError
 from EmphysemaScannerLib.core.modelheader import read_metadata
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli
 from EmphysemaScannerLib.engine.batch import COLUMNS, BatchError, BatchRow, find_cts, run_batch
+from EmphysemaScannerLib.engine.batchcommand import batch_scan
+from EmphysemaScannerLib.engine.device import Device, Precision
 from EmphysemaScannerLib.engine.lock import lock_beside
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST
 from otherrun import holding
@@ -166,14 +170,33 @@ def test_each_ct_gets_a_row_with_its_figures(
     assert [row["source"] for row in rows] == [str(path) for path in cts] == [row.source for row in told]
     result, row = make_result(), rows[1]
     assert float(row["probability"]) == result.probability
-    assert row["answer"] == ("positive" if result.positive else "negative")
+    assert (row["call"], row["call_reason"]) == (result.call.value, "")
     assert float(row["laa_950_percent"]) == result.densitometry["whole"].laa_950_percent
     assert float(row["operating_point"]) == 0.47
     assert row["warnings"] == "Slices are thick. | Noise is high."
     assert row["model"] == read_metadata(model_path)["sha256"]
     assert (summary.done, summary.refused, summary.kept) == (3, 0, 0)
-    assert summary.positive == 3 * result.positive
+    assert (summary.positive, summary.no_call) == (3 * (result.call is Call.POSITIVE), 0)
     assert str(summary).startswith("3 scanned")
+
+
+def test_a_ct_without_a_call_says_why_and_is_counted(
+    cts: list[Path],
+    model_path: Path,
+    tmp_path: Path,
+    make_result: Callable[..., ScanResult],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cut = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.scan_on", lambda *_, **__: cut)
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_ct", lambda path: path)
+    batch_scan(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
+    row = table(tmp_path / "out.csv")[0]
+    assert (row["call"], row["call_reason"]) == ("none", cut.call_reason)
+    said = capsys.readouterr().out
+    assert "a.nrrd: 10 %, no call" in said
+    assert "3 scanned (0 positive, 3 without a call), 0 refused" in said
 
 
 def test_a_ct_that_cannot_be_scanned_says_why_and_the_batch_goes_on(
@@ -183,7 +206,7 @@ def test_a_ct_that_cannot_be_scanned_says_why_and_the_batch_goes_on(
     summary = run_batch([bad, *cts], tmp_path / "out.csv", model_path)
     first, *others = table(tmp_path / "out.csv")
     assert (first["status"], first["problem"]) == ("refused", "This is not a chest; choose a chest CT.")
-    assert first["probability"] == first["answer"] == ""
+    assert first["probability"] == first["call"] == first["call_reason"] == ""
     assert {row["status"] for row in others} == {"done"}
     assert (summary.done, summary.refused) == (3, 1)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.call import Call
 from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled, UnreadableInputError
 from ..core.lists import SUFFIXES, read_list
 from ..core.modelheader import read_metadata
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ..core.reading import CT
 
 DONE, REFUSED = "done", "refused"
-POSITIVE, NEGATIVE = "positive", "negative"
 
 
 class BatchError(EmphysemaScannerError):
@@ -47,11 +47,12 @@ class BatchRow:
         status: "done" or "refused".
         probability: of emphysema, 0 to 1; NaN when refused, as are the other figures.
         operating_point: the probability at and above which the model calls a CT positive.
-        answer: "positive" or "negative"; "" when refused.
+        call: a value of ``core.call.Call``; "" when refused.
+        call_reason: why no call was made, if none was.
         laa_950_percent: LAA%-950 of both lungs.
         perc15_hu: 15th percentile of density of both lungs, HU.
         volume_l: volume of both lungs, litres.
-        warnings: doubts about the CT, separated by " | ".
+        warnings: image quality warnings, separated by " | ".
         problem: why it was refused.
         model: SHA-256 of the model, as its file states it.
         seconds: waiting for the file and scanning.
@@ -62,7 +63,8 @@ class BatchRow:
     status: str
     probability: float = math.nan
     operating_point: float = math.nan
-    answer: str = ""
+    call: str = ""
+    call_reason: str = ""
     laa_950_percent: float = math.nan
     perc15_hu: float = math.nan
     volume_l: float = math.nan
@@ -79,7 +81,7 @@ class BatchSummary:
 
     Attributes:
         done, refused: CTs, those of earlier runs included.
-        positive: CTs among those done.
+        positive, no_call: CTs among those done.
         kept: CTs that an earlier run had already been through.
         refused_before: CTs among those kept that were refused.
         path: the CSV.
@@ -88,13 +90,14 @@ class BatchSummary:
     done: int
     refused: int
     positive: int
+    no_call: int
     kept: int
     refused_before: int
     path: Path
 
     def __str__(self) -> str:
-        said = _("{done} scanned ({positive} positive), {refused} refused").format(
-            done=self.done, positive=self.positive, refused=self.refused
+        said = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused").format(
+            done=self.done, positive=self.positive, no_call=self.no_call, refused=self.refused
         )
         kept = _(", {kept} of them in an earlier run").format(kept=self.kept) if self.kept else ""
         return said + kept + _(": '{path}'.").format(path=self.path)
@@ -230,9 +233,9 @@ def run_batch(
                 rows.append(row)
                 on_row(row)
     done = [row for row in rows if row.status == DONE]
-    positive = sum(row.answer == POSITIVE for row in done)
+    positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
     refused_before = sum(row.status == REFUSED for row in kept)
-    return BatchSummary(len(done), len(rows) - len(done), positive, len(kept), refused_before, out_csv)
+    return BatchSummary(len(done), len(rows) - len(done), positive, no_call, len(kept), refused_before, out_csv)
 
 
 def _stands(row: BatchRow, state: str, retry: bool) -> bool:
@@ -304,7 +307,8 @@ def row_of(
         status=DONE,
         probability=result.probability,
         operating_point=point,
-        answer=POSITIVE if result.positive else NEGATIVE,
+        call=result.call.value,
+        call_reason=result.call_reason,
         laa_950_percent=whole.laa_950_percent if whole else math.nan,
         perc15_hu=whole.perc15_hu if whole else math.nan,
         volume_l=whole.volume_l if whole else math.nan,

@@ -46,5 +46,7 @@ def batch_scan(
 
 
 def _say(row: BatchRow) -> None:
-    answer = f"{wording.percent(row.probability)}, {row.answer}" if row.status == DONE else f"refused: {row.problem}"
-    print(shown(f"{row.source}: {answer}"), flush=True)
+    outcome = f"refused: {row.problem}"
+    if row.status == DONE:
+        outcome = f"{wording.percent(row.probability)}, {wording.CALL_NAMES.get(row.call, row.call)}"
+    print(shown(f"{row.source}: {outcome}"), flush=True)
