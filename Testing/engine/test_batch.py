@@ -345,15 +345,18 @@ def test_rows_of_an_earlier_version_are_read_and_replaced_because_nobody_knows_o
     cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.csv"
-    run_batch(cts[:2], out, model_path)
-    lines = out.read_text().splitlines()
-    assert lines[0].endswith(",seconds,input_state")
-    old = "".join(f"{line.rpartition(',')[0]}\n" for line in lines)
-    out.write_text(old + old.splitlines()[1].replace(str(cts[0]), "/far/x.nrrd") + "\n")
+    model = read_metadata(model_path)["sha256"]
+    out.write_text(
+        "source,status,probability,operating_point,answer,laa_950_percent,perc15_hu,volume_l,warnings,problem,model,seconds\n"
+        + "".join(f"{ct},done,0.9,0.47,positive,1.0,-900.0,4.0,,,{model},1.5\n" for ct in (*cts[:2], "/far/x.nrrd"))
+    )
     summary = run_batch(cts, out, model_path)
     assert summary.kept == 0
-    assert tuple(table(out)[0]) == COLUMNS
-    assert [row["source"] for row in table(out)] == [str(cts[0]), str(cts[1]), "/far/x.nrrd", str(cts[2])]
+    rows = table(out)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["source"] for row in rows] == [str(cts[0]), str(cts[1]), "/far/x.nrrd", str(cts[2])]
+    assert (rows[2]["probability"], rows[2]["call"], rows[2]["input_state"]) == ("0.9", "positive", "")
+    assert rows[0]["input_state"]
     assert run_batch(cts, out, model_path).kept == 3
 
 

@@ -324,7 +324,8 @@ _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.t
 
 
 def _row_file(path: Path) -> RowFile:
-    return RowFile(path, COLUMNS, ("source", "model"), "batch", BatchError, later=("input_state",))
+    later = ("call_reason", "input_state")
+    return RowFile(path, COLUMNS, ("source", "model"), "batch", BatchError, later, renamed={"answer": "call"})
 
 
 def _parsed(cells: Cells) -> BatchRow | None:
