@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +43,21 @@ def contents(paths: Iterable[Path]) -> Contents:
     return Contents(tuple(slices), tuple(others + copies))
 
 
-def files_below(top: Path) -> Iterator[Path]:
-    """The files in a folder at any depth, sorted; links are followed, into each folder once, and none that leads up."""
+def _none(folder: Path, files: Sequence[str]) -> bool:
+    return False
+
+
+def files_below(top: Path, passed_over: Callable[[Path, Sequence[str]], bool] = _none) -> Iterator[Path]:
+    """The files in a folder at any depth, sorted; links are followed, into each folder once, and none that leads up.
+
+    Args:
+        top: the folder.
+        passed_over: whether a folder below, given with the names of its files, is left out with all that is in it.
+    """
     seen = {str(up) for up in Path(os.path.realpath(top)).parents}
     for name, folders, files in os.walk(top, followlinks=True):
         here = os.path.realpath(name)
-        if here in seen:
+        if here in seen or passed_over(Path(name), files):
             folders.clear()
             continue
         seen.add(here)

@@ -11,7 +11,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from .dicomfolder import Contents, contents, contents_beside, files_below, may_be_slices
-from .dicomheader import Other, Slice, is_dicom, slices_in
+from .dicomheader import Other, is_dicom, slices_in
 from .errors import EmphysemaScannerError, GeometryError, NotAChestCTError, UnreadableInputError, damaged
 from .fileheaders import check_metaimage
 from .itkwarnings import itk_warnings
@@ -83,16 +83,27 @@ def read_ct(path: Path, series: str = "") -> CT:
 
 
 def ct_series(paths: Iterable[Path]) -> list[Path]:
-    """One file of each CT among some files, a series over several folders counting once.
+    """A path for ``read_ct`` to each CT among some files, a series over several folders counting once.
 
-    Of each study these are the series that ``series``'s rule leaves: the one that is read, or those that are equally
-    good. ``read_ct`` of such a file reads its volume.
+    Of each study these are the series that the rule in ``series`` leaves: the one that is read, or those that are
+    equally good. The path is a folder where the series is alone in one, and otherwise the series' first file. A folder
+    with files that may be DICOM, but are damaged, and without a CT is named, too: reading it will say so.
     """
-    studies: dict[tuple[str, str, str], list[Slice]] = defaultdict(list)
-    for s in contents(paths).slices:
-        if s.header.modality == "CT":
-            studies[(s.header.patient.identity, s.header.patient.name, s.header.study)].append(s)
-    return sorted(v.first_file for slices in studies.values() for v in choose(ct_volumes(slices)).best)
+    found = contents(paths)
+    studies: dict[tuple[str, str, str], list[Volume]] = defaultdict(list)
+    for v in ct_volumes([s for s in found.slices if s.header.modality == "CT"]):
+        header = v.first.header
+        studies[(header.patient.identity, header.patient.name, header.study)].append(v)
+    best = [v for volumes in studies.values() for v in choose(volumes).best]
+    broken = {o.path.parent for o in found.others if o.is_damaged}
+    lost = [folder for folder in broken if not any(folder in v.folders for v in best)]
+    return sorted([*lost, *(_path_of(v, best) for v in best)])
+
+
+def _path_of(volume: Volume, among: Sequence[Volume]) -> Path:
+    folder = volume.common_folder
+    alone = all(v is volume or not any(f.is_relative_to(folder) for f in v.folders) for v in among)
+    return folder if alone else volume.first_file
 
 
 def _read_image(path: Path) -> CT:

@@ -17,6 +17,7 @@ Of equally good ones none is guessed, and neither is one of two patients; the us
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -71,6 +72,21 @@ class Volume:
     def first_file(self) -> Path:
         """The first of its files by name."""
         return min(s.path for s in self.slices)
+
+    @cached_property
+    def studies(self) -> frozenset[str]:
+        """The StudyInstanceUIDs of its slices."""
+        return frozenset(s.header.study for s in self.slices)
+
+    @cached_property
+    def folders(self) -> frozenset[Path]:
+        """The folders of its files."""
+        return frozenset(s.path.parent for s in self.slices)
+
+    @property
+    def common_folder(self) -> Path:
+        """The deepest folder with all of its files at some depth."""
+        return Path(os.path.commonpath(self.folders))
 
     @cached_property
     def length_mm(self) -> float:
@@ -198,10 +214,9 @@ def of_two_patients(found: Sequence[Volume]) -> tuple[Volume, Volume] | None:
     """Two volumes that are of two patients, or of two studies that name no patient; None if there are none."""
     for k, one in enumerate(found):
         for other in found[:k]:
-            mine, theirs = one.first.header, other.first.header
-            unnamed = mine.patient.is_anonymous and theirs.patient.is_anonymous
-            studies = mine.study and theirs.study and mine.study != theirs.study
-            if mine.patient.is_other_than(theirs.patient) or (unnamed and studies):
+            mine, theirs = one.first.header.patient, other.first.header.patient
+            unnamed = mine.is_anonymous and theirs.is_anonymous
+            if mine.is_other_than(theirs) or (unnamed and one.studies.isdisjoint(other.studies)):
                 return other, one
     return None
 
