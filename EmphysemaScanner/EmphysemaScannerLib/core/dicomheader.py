@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
-from pydicom.uid import UID
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription",
@@ -21,8 +24,12 @@ _TAGS = [
     "RescaleIntercept", "RescaleSlope", "RescaleType", "ConvolutionKernel", "AcquisitionNumber", "AcquisitionTime",
     "AcquisitionDateTime", "ContentTime", "InstanceNumber", "TemporalPositionIdentifier", "TemporalPositionIndex",
     "NominalPercentageOfCardiacPhase", "TriggerTime", "EchoNumbers", "KVP", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation",
 ]  # fmt: skip
+_OF_FRAMES = ["FrameType", "FrameAcquisitionNumber", "FrameAcquisitionDateTime"]
+_TAG = {name: Tag(name) for name in _TAGS + _OF_FRAMES}
+_READ: list[int | str | tuple[int, int]] = [_TAG[name] for name in _TAGS]
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and .7.1 to .7.4, of several frames
@@ -31,6 +38,9 @@ _REPRESENTATIONS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
 _LONGEST_FIRST_VALUE = 1024  # bytes; a file without a preamble begins with a short element
+
+_PLAIN_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+_PIXEL_DATA = b"\xe0\x7f\x10\0"
 
 Point = NDArray[np.float64]
 
@@ -83,6 +93,21 @@ class Moment:
     number: str
 
 
+@dataclass(frozen=True)
+class StoredPixels:
+    """Where the 16-bit numbers of an uncompressed file lie.
+
+    Attributes:
+        offset: of the first frame, bytes.
+        bits: how many of each number's 16 bits hold the value, the lowest ones.
+        is_signed: whether the highest of them is the sign.
+    """
+
+    offset: int
+    bits: int
+    is_signed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Slice:
     """One image of a series and where it lies.
@@ -102,6 +127,7 @@ class Slice:
         units: RescaleType, upper case.
         photometric: PhotometricInterpretation.
         captured: whether it is a secondary capture, a picture made from a CT.
+        stored: None where GDCM has to decode the pixels.
     """
 
     path: Path
@@ -119,6 +145,7 @@ class Slice:
     units: str
     photometric: str
     captured: bool
+    stored: StoredPixels | None
 
     @property
     def normal(self) -> Point:
@@ -168,17 +195,19 @@ def slices_in(path: Path) -> Sequence[Slice] | Other:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every value that breaks the standard, harmless here
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-            kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+            with path.open("rb") as file:
+                header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_READ)
+                stored = _stored_pixels(header, file)
+            kind = _text(header, "SOPClassUID") or str(header.file_meta.get("MediaStorageSOPClassUID", ""))
         except Exception as error:  # of any kind, as pydicom reads a damaged header value by value
             return Other(path, "damaged file", f"damaged ({type(error).__name__})", is_damaged=True)
         try:
-            return _slices(path, header, kind)
+            return _slices(path, header, kind, stored)
         except Exception:  # of any kind, as above
             return _damaged(path, header, "its header is damaged")
 
 
-def _slices(path: Path, header: pydicom.Dataset, kind: str) -> Sequence[Slice] | Other:
+def _slices(path: Path, header: pydicom.Dataset, kind: str, stored: StoredPixels | None) -> Sequence[Slice] | Other:
     series, instance = _text(header, "SeriesInstanceUID"), _text(header, "SOPInstanceUID")
     modality = _text(header, "Modality")
     if kind == _DICOMDIR:
@@ -190,7 +219,7 @@ def _slices(path: Path, header: pydicom.Dataset, kind: str) -> Sequence[Slice] |
         return Other(path, "localizer", "a localizer", series, instance)
     frames = int(header.get("NumberOfFrames") or 1)
     if kind in _ENHANCED_CT and "PerFrameFunctionalGroupsSequence" in header:
-        return _frames(path, header)
+        return _frames(path, header, stored)
     if frames > 1:
         what = "movie" if kind.startswith(_SECONDARY_CAPTURE) else f"multi-frame {_kind_name(kind, modality)}"
         return Other(path, what, "several frames without positions", series, instance)
@@ -198,13 +227,13 @@ def _slices(path: Path, header: pydicom.Dataset, kind: str) -> Sequence[Slice] |
         if kind == "1.2.840.10008.5.1.4.1.1.2" and "ImageType" not in header and "Rows" not in header:
             return _damaged(path, header, "its header ends early")
         return Other(path, _kind_name(kind, modality), "without a position in the patient", series, instance)
-    slice_ = _slice(path, 0, [header], _series_header(header), captured=kind.startswith(_SECONDARY_CAPTURE))
+    slice_ = _slice(path, 0, [header], _series_header(header), kind.startswith(_SECONDARY_CAPTURE), stored)
     if not (np.isfinite(slice_.position).all() and np.isfinite(slice_.axes).all()):
         return _damaged(path, header, "its position or orientation is damaged")
     return [slice_]
 
 
-def _frames(path: Path, header: pydicom.Dataset) -> list[Slice]:
+def _frames(path: Path, header: pydicom.Dataset, stored: StoredPixels | None) -> list[Slice]:
     """The frames of an enhanced CT; each has functional groups of its own beside the shared ones.
 
     Source: DICOM PS3.3 C.7.6.16 (multi-frame functional groups) and C.8.15.3 (enhanced CT).
@@ -212,7 +241,7 @@ def _frames(path: Path, header: pydicom.Dataset) -> list[Slice]:
     of_series = _series_header(header)
     shared = [group for item in header.get("SharedFunctionalGroupsSequence") or () for group in _groups(item)]
     return [
-        _slice(path, frame, [*_groups(item), *shared, header], of_series, captured=False)
+        _slice(path, frame, [*_groups(item), *shared, header], of_series, False, stored)
         for frame, item in enumerate(header.PerFrameFunctionalGroupsSequence)
     ]
 
@@ -221,7 +250,14 @@ def _groups(item: pydicom.Dataset) -> list[pydicom.Dataset]:
     return [element.value[0] for element in item if element.VR == "SQ" and element.value]
 
 
-def _slice(path: Path, frame: int, places: Sequence[pydicom.Dataset], of_series: SeriesHeader, captured: bool) -> Slice:
+def _slice(
+    path: Path,
+    frame: int,
+    places: Sequence[pydicom.Dataset],
+    of_series: SeriesHeader,
+    captured: bool,
+    stored: StoredPixels | None,
+) -> Slice:
     """A slice from the data sets in which its attributes are looked for, in this order."""
 
     def text(*names: str) -> str:
@@ -275,7 +311,21 @@ def _slice(path: Path, frame: int, places: Sequence[pydicom.Dataset], of_series:
         units=text("RescaleType").upper(),
         photometric=text("PhotometricInterpretation").upper(),
         captured=captured,
+        stored=stored,
     )
+
+
+def _stored_pixels(header: pydicom.Dataset, file: BinaryIO) -> StoredPixels | None:
+    """Where a file's pixels are, if they are plain; the file stands where its header ended, before the pixels' tag."""
+    syntax = header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    layout = [header.get(name) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit")]
+    if syntax not in _PLAIN_SYNTAXES or layout[:2] != [1, 16] or not 0 < layout[2] <= 16 or layout[3] != layout[2] - 1:
+        return None
+    at, tag = file.tell(), file.read(12)
+    if tag[:4] != _PIXEL_DATA:
+        return None
+    is_explicit = tag[4:6] in (b"OW", b"OB")
+    return StoredPixels(at + (12 if is_explicit else 8), layout[2], header.get("PixelRepresentation") == 1)
 
 
 def _series_header(header: pydicom.Dataset) -> SeriesHeader:
@@ -305,6 +355,13 @@ def _kind_name(kind: str, modality: str) -> str:
 
 def _texts(header: pydicom.Dataset, name: str) -> tuple[str, ...]:
     """The values of an attribute; none where it is missing, empty or damaged."""
+    tag = _TAG[name]
+    if tag not in header:
+        return ()
+    raw = header.get_item(tag)
+    if isinstance(raw, RawDataElement) and raw.value is not None and raw.value.isascii():  # much faster than pydicom
+        text = raw.value.decode("ascii").rstrip("\0")
+        return tuple(one.strip() for one in text.split("\\")) if text.strip() else ()
     try:
         value = header.get(name)
     except Exception:  # of any kind, as pydicom reads a damaged value; what must be sound is checked by its reader

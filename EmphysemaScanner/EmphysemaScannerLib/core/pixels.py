@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from .dicomheader import Slice
+from .dicomheader import Other, Slice, slices_in
 from .errors import NotAChestCTError, UnreadableInputError
 from .parallel import in_threads, pieces
 from .series import Volume
@@ -43,13 +43,15 @@ def read_voxels(volume: Volume) -> Voxels:
             voxels[k] = plane
 
     def read(files: Sequence[tuple[Path, list[int]]]) -> None:
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
         for path, here in files:
             place = f"slice {here[0] + 1} of {len(slices)}" if len(here) == 1 else f"{len(here)} slices"
-            frames = _frames(reader, path, place, slices[0].size)
-            for k in here:
-                keep(k, _frame(frames, [slices[i] for i in here], slices[k], place))
+            if slices[here[0]].stored is None:
+                frames = _frames(path, place, slices[0].size)
+                for k in here:
+                    keep(k, _frame(frames, slices[k], place))
+            else:
+                for k in here:
+                    keep(k, _stored_frame(slices[k], place))
 
     files: dict[Path, list[int]] = {}
     for k, s in enumerate(slices):
@@ -82,22 +84,40 @@ def _check_header(s: Slice, name: str) -> None:
         )
 
 
-def _frames(reader: sitk.ImageFileReader, path: Path, place: str, size: tuple[int, int]) -> Voxels:
-    """(frames, rows, columns) of a file, all rescaled as its first frame is."""
+def _stored_frame(s: Slice, place: str) -> Voxels:
+    """(rows, columns) of one frame of an uncompressed file, in HU."""
+    assert s.stored is not None
+    count = s.size[0] * s.size[1]
+    kind = np.dtype("<i2" if s.stored.is_signed else "<u2")
+    numbers = np.fromfile(s.path, kind, count, offset=s.stored.offset + s.frame * count * kind.itemsize)
+    if len(numbers) < count:
+        raise _unreadable(s.path, place)
+    unused = 16 - s.stored.bits
+    if unused:  # they may hold an overlay
+        numbers = (numbers << unused) >> unused
+    return _rescaled(numbers.reshape(s.size), s.slope, s.intercept)
+
+
+def _rescaled(numbers: Voxels, slope: float, intercept: float) -> Voxels:
+    slope, intercept = (1.0 if math.isnan(slope) else slope), (0.0 if math.isnan(intercept) else intercept)
+    if slope == 1 and intercept == round(intercept):
+        return np.asarray(numbers.astype(np.int32) + int(intercept))
+    rescaled = numbers.astype(np.float64) * slope + intercept
+    return np.asarray(rescaled.astype(np.int32) if (rescaled == np.rint(rescaled)).all() else rescaled)
+
+
+def _frames(path: Path, place: str, size: tuple[int, int]) -> Voxels:
+    """(frames, rows, columns) of a file, which GDCM decodes, and rescales all as the first frame is."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # ITK would end the process
         raise UnreadableInputError(
             f"The name of '{path}' holds bytes that are not text; rename the file or folder."
         ) from error
-    reader.SetFileName(str(path))
     try:
-        frames = sitk.GetArrayFromImage(reader.Execute())
+        frames = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
     except RuntimeError as error:
-        raise UnreadableInputError(
-            f"'{path}' ({place}) cannot be read: it is damaged, incomplete or compressed in an unsupported way; get a "
-            "new copy of it."
-        ) from error
+        raise _unreadable(path, place) from error
     frames = frames[None] if frames.ndim == 2 else frames
     if frames.ndim != 3:
         raise NotAChestCTError(
@@ -105,21 +125,30 @@ def _frames(reader: sitk.ImageFileReader, path: Path, place: str, size: tuple[in
             "units."
         )
     if frames.shape[1:] != size:
-        raise UnreadableInputError(f"'{path}' ({place}) cannot be read: it is damaged; get a new copy of it.")
+        raise _unreadable(path, place)
     return np.asarray(frames)
 
 
-def _frame(frames: Voxels, of_file: Sequence[Slice], s: Slice, place: str) -> Voxels:
+def _unreadable(path: Path, place: str) -> UnreadableInputError:
+    return UnreadableInputError(
+        f"'{path}' ({place}) cannot be read: it is damaged, incomplete or compressed in an unsupported way; get a new "
+        "copy of it."
+    )
+
+
+def _frame(frames: Voxels, s: Slice, place: str) -> Voxels:
     """One frame in HU; GDCM has rescaled all frames of a file by its first one's slope and intercept."""
     if s.frame >= len(frames):
-        raise UnreadableInputError(f"'{s.path}' ({place}) cannot be read: it is incomplete; get a new copy of it.")
+        raise _unreadable(s.path, place)
     plane = frames[s.frame]
-    first = min(of_file, key=lambda other: other.frame)
-    if len(frames) == 1 or (s.slope, s.intercept) == (first.slope, first.intercept):
+    if s.frame == 0:
         return np.asarray(plane)
-    stored = (plane.astype(np.float64) - first.intercept) / first.slope
-    rescaled = stored * s.slope + s.intercept
-    return np.asarray(np.rint(rescaled).astype(np.int32) if (rescaled == np.rint(rescaled)).all() else rescaled)
+    frames_of_file = slices_in(s.path)
+    assert not isinstance(frames_of_file, Other)
+    first = frames_of_file[0]
+    if (s.slope, s.intercept) == (first.slope, first.intercept):
+        return np.asarray(plane)
+    return _rescaled((plane.astype(np.float64) - first.intercept) / first.slope, s.slope, s.intercept)
 
 
 def _check_rescaling(volume: Volume, voxels: Voxels) -> None:
