@@ -14,7 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 _TAGS = [
@@ -29,7 +29,7 @@ _TAGS = [
 ]  # fmt: skip
 _OF_FRAMES = ["FrameType", "FrameAcquisitionNumber", "FrameAcquisitionDateTime"]
 _TAG = {name: Tag(name) for name in _TAGS + _OF_FRAMES}
-_READ: list[int | str | tuple[int, int]] = [_TAG[name] for name in _TAGS]
+_READ: list[BaseTag] = [_TAG[name] for name in _TAGS]
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and .7.1 to .7.4, of several frames

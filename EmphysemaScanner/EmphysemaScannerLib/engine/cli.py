@@ -114,11 +114,14 @@ def batch(
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
     processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
+    ] = False,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish."""
+    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
     from .batchcommand import batch_scan
 
-    batch_scan(path, out, model, device, precision, processes)
+    batch_scan(path, out, model, device, precision, processes, retry)
 
 
 @app.command()
