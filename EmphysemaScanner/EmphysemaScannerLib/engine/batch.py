@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.call import Call
-from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled, UnreadableInputError
+from ..core.dicomfolder import files_below
+from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled
 from ..core.lists import SUFFIXES, read_list
 from ..core.modelheader import read_metadata
 from ..core.progress import Progress, silent
@@ -127,23 +128,12 @@ def find_cts(path: Path) -> list[Path]:
 
 
 def _search(top: Path) -> list[Path]:
-    found: list[Path] = []
-    for name, folders, files in os.walk(top):
-        folder = Path(name)
-        if FILE_LIST in files:
-            folders.clear()
-            continue
-        folders[:] = sorted(folder_name for folder_name in folders if not folder_name.startswith("."))
-        visible = [folder / file for file in sorted(files) if not file.startswith(".")]
-        images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
-        found += images
-        try:
-            series = ct_series(file for file in visible if file not in images)
-        except UnreadableInputError:  # the batch will say what is wrong with it
-            found.append(folder)
-            continue
-        found += [folder] if len(series) == 1 and not folders else series
-    return sorted(found)
+    def passed_over(folder: Path, files: Sequence[str]) -> bool:
+        return FILE_LIST in files or (folder != top and folder.name.startswith("."))
+
+    visible = [file for file in files_below(top, passed_over) if not file.name.startswith(".")]
+    images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
+    return sorted([*images, *ct_series(set(visible).difference(images))])
 
 
 def _listed(path: Path) -> list[Path]:

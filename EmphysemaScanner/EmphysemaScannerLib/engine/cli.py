@@ -93,11 +93,14 @@ def scan(
     named: Annotated[
         bool, typer.Option("--named", help="Call the CT by its file's name in the results, which may name a patient.")
     ] = False,
+    series: Annotated[
+        str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
+    ] = "",
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     from .scancommand import scan_path
 
-    scan_path(path, out, model, device, pictures, named)
+    scan_path(path, out, model, device, pictures, named, series)
 
 
 @app.command()
