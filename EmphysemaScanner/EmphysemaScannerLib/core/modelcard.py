@@ -90,15 +90,16 @@ class ModelCard:
         parameters: number of parameters, Keras counting.
         preprocessing: how a CT becomes this model's input.
         operating_point: the Youden point and its source.
-        training_data: what it learned from, in a sentence or two.
+        training_data: what it was trained on, in one sentence.
         trained_on: ISO date.
         intended_use: what it may be used for.
         limits: what it was never shown or checked on.
-        demonstration: True unless it was validated on patients; the window shows a banner.
+        demonstration: whether it only shows how the software works; its output must not be interpreted then.
         metrics: measured figures.
         citations: sources of method and data.
         temperature: the network's logit is divided by it (Guo et al. 2017); 1 leaves it as it is.
         training_range: where the training volumes lie, to tell a CT that is unlike them; None where it is not known.
+        training_log: how it was trained, a sentence or two for each training, the first one first.
     """
 
     name: str
@@ -116,6 +117,7 @@ class ModelCard:
     citations: tuple[str, ...] = field(default=())
     temperature: float = 1.0
     training_range: TrainingRange | None = None
+    training_log: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -151,6 +153,7 @@ class ModelCard:
                     "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
                     "citations": tuple(raw.get("citations", ())),
                     "training_range": trained,
+                    "training_log": tuple(raw.get("training_log", ())),
                 }
             )
             parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained)

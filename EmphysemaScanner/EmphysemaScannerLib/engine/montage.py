@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..core.grid import area_average, canonical
+from ..core.grid import canonical
 from ..core.result import ScanResult
 from . import slicewords
 from .case import Case
@@ -177,15 +177,6 @@ def axial_choice(result: ScanResult, number: int) -> list[int]:
     if strongest in steps:
         chosen[int(np.argmin(np.abs(np.array(chosen) - strongest)))] = strongest
     return sorted(chosen)
-
-
-def undrawn_share(result: ScanResult) -> float:
-    """Share (0 to 1) of the evidence's size in cells that hold no lung and are therefore in no picture."""
-    if result.evidence is None:
-        return 0.0
-    size = np.abs(result.evidence.values).astype(float)
-    lung = area_average(result.lung_fraction.values, result.evidence.grid.shape)
-    return float(size[lung == 0].sum() / size.sum()) if size.sum() > 0 else 0.0
 
 
 def _ct_slice(volume: Volume, grid_slice: int) -> int:
