@@ -222,7 +222,7 @@ def _displacements(grid: Grid, place: Place) -> sitk.Transform:
     missed = np.linalg.norm(place.to_world(index[within]) - points[within], axis=-1)
     if not missed.size or not missed.max() <= _INVERTED_WITHIN_MM:
         raise GeometryError(
-            f"The non-linear transform of '{place.name}' cannot be inverted; harden it on a copy of the CT and scan that."
+            f"The non-linear transform of '{place.name}' cannot be inverted; harden it on a copy and scan that."
         )
     field = sitk.GetImageFromArray(index - points, isVector=True)
     field.SetOrigin(grid.origin_lps)
