@@ -382,8 +382,8 @@ KINDS: dict[str, Kind] = {
     "DICOM, bytes changed": Kind(of_dicom(flipped_dicom), EITHER),
     "DICOM, slices missing": Kind(of_dicom(without_some), says="missing"),
     "DICOM, two images of a place": Kind(of_dicom(two_at_a_place), says="several images of the same place"),
-    "DICOM, two series": Kind(of_dicom(mixed), says="several CT series"),
-    "DICOM, tilted gantry": Kind(tilted, says="tilted"),
+    "DICOM, two series": Kind(of_dicom(mixed), says="equally good CT series"),
+    "DICOM, staggered slices": Kind(tilted, EITHER),
     "DICOM, another modality": Kind(of_dicom(Modality=Drawn(lambda draw: draw.choice(["MR", "PT"]))), says="modality"),
     "DICOM, localizers": Kind(of_dicom(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), says="no DICOM slices"),
     "DICOM, secondary captures": Kind(

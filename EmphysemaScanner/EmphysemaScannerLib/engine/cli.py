@@ -93,11 +93,14 @@ def scan(
     named: Annotated[
         bool, typer.Option("--named", help="Call the CT by its file's name in the results, which may name a patient.")
     ] = False,
+    series: Annotated[
+        str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
+    ] = "",
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     from .scancommand import scan_path
 
-    scan_path(path, out, model, device, pictures, named)
+    scan_path(path, out, model, device, pictures, named, series)
 
 
 @app.command()
@@ -111,11 +114,14 @@ def batch(
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
     processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
+    ] = False,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish."""
+    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
     from .batchcommand import batch_scan
 
-    batch_scan(path, out, model, device, precision, processes)
+    batch_scan(path, out, model, device, precision, processes, retry)
 
 
 @app.command()

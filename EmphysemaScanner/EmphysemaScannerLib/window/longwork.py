@@ -128,6 +128,7 @@ def batch(
     precision: Precision,
     progress: Report | None,
     on_row: Callable[[BatchRow], None] | None,
+    retry: bool,
 ) -> BatchSummary:
     """Scan many CTs on the worker's thread; ``on_row`` and ``progress`` are called on this one."""
     ensure(Need.SCAN)
@@ -147,7 +148,7 @@ def batch(
 
         report(0.0, _("Looking for CTs"))
         cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, progress=report, on_row=rows.put)
+        return run_batch(cts, csv_path, model, device, precision, retry=retry, progress=report, on_row=rows.put)
 
     try:
         return wait_for(work, deliver)
