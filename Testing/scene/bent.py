@@ -55,11 +55,24 @@ def under_grid(
     return node
 
 
-def tilted(ct: slicer.vtkMRMLScalarVolumeNode, degrees: float) -> slicer.vtkMRMLGridTransformNode:
-    """Put a CT with axial slices under the transform of a gantry that was tilted so far: rows move with the slices."""
+def staggered(ct: slicer.vtkMRMLScalarVolumeNode, degrees: float) -> slicer.vtkMRMLGridTransformNode:
+    """Put a CT under the transform of a table that moves aslant, along the columns, so many degrees off the normal."""
     step = ct.GetSpacing()[2] * np.tan(np.radians(degrees))
     along_rows = ijk_to_world_ras(ct)[:3, 1] / ct.GetSpacing()[1]
     return over_slices(ct, lambda k: along_rows * step * k)
+
+
+def tilt(ct: slicer.vtkMRMLScalarVolumeNode, degrees: float) -> slicer.vtkMRMLGridTransformNode:
+    """Make an axial CT one of a tilted gantry: its slices turned about the patient's transverse axis, and shifted along
+    their columns so that they follow each other along the table.
+    """
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
+    matrix = ijk_to_world_ras(ct)
+    way = np.array([0.0, 0.0, matrix[2, 2] / cosine])
+    matrix[:3, :3] = turn @ matrix[:3, :3]
+    ct.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    return over_slices(ct, lambda k: (way - matrix[:3, 2]) * k)
 
 
 def place_in_world(ct: slicer.vtkMRMLScalarVolumeNode, i: float, j: float, k: float) -> NDArray[np.float64]:

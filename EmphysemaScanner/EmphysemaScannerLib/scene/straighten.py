@@ -1,7 +1,7 @@
 """A CT on a sheared or bent grid, resampled onto a straight one that lies where Slicer shows it.
 
-Slicer's DICOM module loads a CT of a tilted gantry, or of unevenly spaced slices, as straight slices under a non-linear
-transform that moves each slice to its place.
+Slicer's DICOM module loads a CT whose slices are staggered, such as that of a tilted gantry, as straight slices under a
+non-linear transform that moves each slice to its place. Such a CT is resampled as a file is; any other is by ITK.
 """
 
 from __future__ import annotations
@@ -14,33 +14,19 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from ..core.acquisitions import is_even
 from ..core.errors import GeometryError
 from ..core.grid import Grid, canonical_axes
+from ..core.regrid import straightened
+from ..core.stacking import Stack
+from .volumes import Points, StraightImage, image_at, perpendicular
 
-Points = NDArray[np.float64]
-"""(..., 3): LPS in mm, or indices (I, J, K)."""
-
-# Cosine between two axes. NIfTI's single precision stays below 1e-5; a gantry tilted by half a degree gives 9e-3.
-LARGEST_SHEAR = 1e-3
-_AFFINE_WITHIN_MM = 0.05
+_PLANE_WITHIN_MM = 0.05
 _SAMPLED_EVERY_MM = 8.0  # within a slice; what people bend CTs with bends over centimetres
 _INVERTED_WITHIN_MM = 0.5
 _MISSING_SLICE = 1.5  # times the usual distance of two slices
 _LARGEST_GROWTH = 8.0  # times the number of voxels
 _AIR_HU, _PADDING_HU = -900.0, -1024.0
-
-
-@dataclass(frozen=True)
-class StraightImage:
-    """A CT on a straight grid.
-
-    Attributes:
-        image: its voxels, where they lie in the patient (LPS in mm).
-        warnings: how it was resampled for that, as sentences with the figure; none where the voxels are as stored.
-    """
-
-    image: sitk.Image
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class Place:
 
 
 def straighten(voxels: NDArray[np.generic], place: Place) -> StraightImage:
-    """Resample a CT onto a straight grid, whose slices are the CT's own as far as these are plane.
+    """Resample a CT onto a straight grid.
 
     Args:
         voxels: (K, J, I), HU.
@@ -70,98 +56,95 @@ def straighten(voxels: NDArray[np.generic], place: Place) -> StraightImage:
     Raises:
         GeometryError: an axis has no length, slices are missing, or the way back can't be followed.
     """
-    affine, world = _sampled(place)
-    _check_slices(world, place.name)
-    if affine.misses_by_mm <= _AFFINE_WITHIN_MM and perpendicular(affine.matrix):
-        return StraightImage(image_at(voxels, affine.matrix, affine.origin))
-    grid = _straight_grid(affine, world, place)
-    if affine.misses_by_mm <= _AFFINE_WITHIN_MM:
-        back = np.linalg.inv(affine.matrix)
-        transform: sitk.Transform = sitk.AffineTransform(back.ravel().tolist(), (-back @ affine.origin).tolist())
-    else:
-        transform = _displacements(grid, place)
-    image = sitk.GetImageFromArray(voxels)  # without geometry: its physical space is that of the indices
-    straight = sitk.Resample(
-        image,
-        grid.shape[::-1],
-        transform,
-        sitk.sitkLinear,
-        grid.origin_lps,
-        grid.spacing_mm[::-1],
-        np.array(grid.direction_lps)[:, ::-1].ravel().tolist(),
-        _outside(voxels),
-        image.GetPixelID(),
-    )
-    return StraightImage(straight, (_warning(affine, grid),))
-
-
-def image_at(voxels: NDArray[np.generic], matrix: NDArray[np.float64], origin: NDArray[np.float64]) -> sitk.Image:
-    """A copy of voxels as an image.
-
-    Args:
-        voxels: (K, J, I).
-        matrix: 3 x 3; its columns, perpendicular to each other, are the steps along I, J, K in LPS, mm.
-        origin: LPS of voxel (0, 0, 0).
-    """
-    spacing = np.linalg.norm(matrix, axis=0)
-    image = sitk.GetImageFromArray(voxels)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(origin.tolist())
-    image.SetDirection((matrix / spacing).ravel().tolist())
-    return image
-
-
-def perpendicular(matrix: NDArray[np.float64]) -> bool:
-    """Whether the columns of a 3 x 3 matrix are perpendicular to each other, but for rounding."""
-    unit = matrix / np.linalg.norm(matrix, axis=0)
-    return bool(np.abs(unit.T @ unit - np.eye(3)).max() <= LARGEST_SHEAR)
+    affine = _Affine.of(place)
+    sampled = _Sampled.of(place, affine)
+    _check_slices(sampled.world, place.name)
+    stack = sampled.stack()
+    if stack is None:
+        return _resampled(voxels, place, affine, sampled)
+    order = [2 - axis for axis in affine.axes[::-1]]  # of array axes
+    turned = tuple(slice(None, None, -1 if flip else None) for flip in affine.flips[::-1])
+    ordered = np.ascontiguousarray(voxels.transpose(order)[turned])
+    if stack.is_straight:
+        return StraightImage(image_at(ordered, stack.axes.T * stack.spacing_mm, stack.positions[0]))
+    straight = straightened(ordered, stack)
+    image = image_at(straight.voxels, straight.axes.T * straight.spacing_mm, straight.origin)
+    return StraightImage(image, (straight.warning,))
 
 
 @dataclass(frozen=True)
 class _Affine:
-    """The affine map that comes closest to where the voxels lie, from indices (column, row, slice) to LPS.
+    """The affine map that comes closest to where a CT's corners lie.
 
     Attributes:
-        matrix: 3 x 3; its columns are the steps along I, J, K.
-        origin: of index (0, 0, 0).
+        matrix: 3 x 3; its columns are the steps along I, J, K in LPS, mm.
         axes: which of I, J, K are the canonical column, row and slice axes.
         flips: which of these run against the canonical direction.
-        misses_by_mm: the largest distance of a voxel from where the map puts it.
     """
 
     matrix: NDArray[np.float64]
-    origin: NDArray[np.float64]
     axes: tuple[int, ...]
     flips: list[bool]
-    misses_by_mm: float
 
     @classmethod
-    def of(cls, index: Points, world: Points, name: str) -> _Affine:
-        """Fitted to points.
-
-        Raises:
-            GeometryError: an axis has no length.
-        """
-        known = np.column_stack([index.reshape(-1, 3), np.ones(index.size // 3)])
-        solution = np.linalg.lstsq(known, world.reshape(-1, 3), rcond=None)[0]
-        matrix, origin = solution[:3].T, solution[3]
-        if not np.isfinite(solution).all() or abs(np.linalg.det(matrix)) <= 1e-9:
-            raise GeometryError(f"'{name}' has an axis without length; load the CT again or correct its spacing.")
+    def of(cls, place: Place) -> _Affine:
+        if min(place.size) < 2:
+            raise GeometryError(f"'{place.name}' has one slice; choose a CT of the whole chest.")
+        corners = _lattice([[0, n - 1] for n in place.size]).reshape(-1, 3)
+        known = np.column_stack([corners, np.ones(len(corners))])
+        matrix = np.linalg.lstsq(known, place.to_world(corners), rcond=None)[0][:3].T
+        if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) <= 1e-9:
+            raise GeometryError(f"'{place.name}' has an axis without length; load the CT again or correct its spacing.")
         axes, flips = canonical_axes(matrix / np.linalg.norm(matrix, axis=0))
-        misses = np.linalg.norm(world - (index @ matrix.T + origin), axis=-1)
-        return cls(matrix, origin, axes, flips, float(misses.max()))
+        return cls(matrix, axes, flips)
 
 
-def _sampled(place: Place) -> tuple[_Affine, Points]:
-    """Places of voxels, (slices, rows, columns, 3) along the canonical axes: of each slice, some all over it."""
-    ends = _lattice([[0, n - 1] for n in place.size])
-    rough = _Affine.of(ends, place.to_world(ends), place.name)
-    mm = np.linalg.norm(rough.matrix, axis=0)
-    every = [1 if axis == rough.axes[2] else max(1, int(_SAMPLED_EVERY_MM / mm[axis])) for axis in range(3)]
-    index = _lattice([sorted({*range(0, n, step), n - 1}) for n, step in zip(place.size, every, strict=True)])
-    world = place.to_world(index)
-    affine = _Affine.of(index, world, place.name)
-    return affine, world.transpose(*affine.axes[::-1], 3)
+@dataclass(frozen=True)
+class _Sampled:
+    """Places of voxels in canonical order: of each slice, some all over it.
+
+    Attributes:
+        rows, columns: which ones; the first and the last are among them.
+        world: (slices, rows, columns, 3), LPS in mm.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    world: Points
+
+    @classmethod
+    def of(cls, place: Place, affine: _Affine) -> _Sampled:
+        mm = np.linalg.norm(affine.matrix, axis=0)
+        steps = []
+        for axis, n in enumerate(place.size):
+            every = 1 if axis == affine.axes[2] else max(1, int(_SAMPLED_EVERY_MM / mm[axis]))
+            steps.append(sorted({*range(0, n, every), n - 1}))
+        world = place.to_world(_lattice(steps)).transpose(*affine.axes[::-1], 3)
+        world = np.flip(world, [axis for axis, flip in enumerate(affine.flips[::-1]) if flip])
+        columns, rows = (
+            np.array([place.size[axis] - 1 - n for n in reversed(steps[axis])] if flip else steps[axis])
+            for axis, flip in zip(affine.axes[:2], affine.flips[:2], strict=True)
+        )
+        return cls(rows, columns, world)
+
+    def stack(self) -> Stack | None:
+        """The slices as of a file: plane, parallel, rectangular and evenly spaced; None if they are not."""
+        first = self.world[:, :1, :1]
+        within = (self.world - first).mean(axis=0)
+        across, down = within[0, -1] / self.columns[-1], within[-1, 0] / self.rows[-1]
+        expected = first + self.rows[:, None, None] * down + self.columns[:, None] * across
+        sides = np.stack([across, down])
+        normal = np.cross(across, down) / np.linalg.norm(np.cross(across, down))
+        positions = self.world[:, 0, 0]
+        along = positions @ normal
+        misses_mm = np.linalg.norm(self.world - expected, axis=-1).max()
+        if misses_mm > _PLANE_WITHIN_MM or not perpendicular(sides.T) or not is_even(along):
+            return None
+        lengths = np.linalg.norm(sides, axis=1)
+        apart = float(along[-1] - along[0]) / (len(along) - 1)
+        return Stack(
+            np.stack([*(sides / lengths[:, None]), normal]), (float(lengths[0]), float(lengths[1]), apart), positions
+        )
 
 
 def _lattice(steps: Sequence[Sequence[int]]) -> Points:
@@ -170,19 +153,36 @@ def _lattice(steps: Sequence[Sequence[int]]) -> Points:
 
 
 def _check_slices(world: Points, name: str) -> None:
-    """Refuse a gap that is as wide as a missing slice makes it.
-
-    Args:
-        world: (slices, rows, columns, 3), LPS in mm.
-    """
+    """Refuse a gap that is as wide as a missing slice makes it."""
     gaps = np.linalg.norm(np.diff(world.mean(axis=(1, 2)), axis=0), axis=-1)
-    usual = float(np.median(gaps)) if gaps.size else 0.0
-    if gaps.size and gaps.max() > _MISSING_SLICE * usual:
+    usual = float(np.median(gaps))
+    if gaps.max() > _MISSING_SLICE * usual:
         k = int(gaps.argmax())
         raise GeometryError(
             f"Slices are missing in '{name}': the usual distance is {usual:.2f} mm, after slice {k + 1} of "
             f"{len(gaps) + 1} it is {gaps[k]:.2f} mm; load the series completely."
         )
+
+
+def _resampled(voxels: NDArray[np.generic], place: Place, affine: _Affine, sampled: _Sampled) -> StraightImage:
+    """A CT that no stack of slices makes, by ITK's linear interpolation."""
+    grid = _straight_grid(affine, sampled.world, place)
+    image = sitk.GetImageFromArray(voxels)  # without geometry: its physical space is that of the indices
+    straight = sitk.Resample(
+        image,
+        grid.shape[::-1],
+        _displacements(grid, place),
+        sitk.sitkLinear,
+        grid.origin_lps,
+        grid.spacing_mm[::-1],
+        np.array(grid.direction_lps)[:, ::-1].ravel().tolist(),
+        _outside(voxels),
+        image.GetPixelID(),
+    )
+    return StraightImage(
+        straight,
+        ("The CT lies under a transform that shears or bends it: it was resampled onto a straight grid.",),
+    )
 
 
 def _straight_grid(affine: _Affine, world: Points, place: Place) -> Grid:
@@ -235,25 +235,3 @@ def _outside(voxels: NDArray[np.generic]) -> float:
     """What fills the corners that the CT doesn't reach: what scanners write there, where the values are HU."""
     lowest = float(voxels.min())
     return min(lowest, _PADDING_HU) if lowest <= _AIR_HU else lowest
-
-
-def _warning(affine: _Affine, grid: Grid) -> str:
-    """How the CT lay, and that it was resampled."""
-    if affine.misses_by_mm > _AFFINE_WITHIN_MM:
-        return (
-            "The CT's slices are unevenly spaced or bent (non-linear transform), by up to "
-            f"{affine.misses_by_mm:.1f} mm: they were resampled onto a straight grid, where Slicer shows them."
-        )
-    column, row, along = (affine.matrix[:, axis] / np.linalg.norm(affine.matrix[:, axis]) for axis in affine.axes)
-    if abs(column @ row) > LARGEST_SHEAR:
-        degrees = math.degrees(math.asin(min(1.0, abs(column @ row))))
-        return (
-            f"The CT's rows and columns are {degrees:.1f} degrees from perpendicular (sheared transform): it was "
-            "resampled onto a straight grid, where Slicer shows it."
-        )
-    normal = np.array(grid.direction_lps)[:, 0]
-    degrees = math.degrees(math.acos(min(1.0, abs(float(along @ normal)))))
-    return (
-        f"The gantry was tilted by {degrees:.1f} degrees: the slices were resampled onto a straight grid, where Slicer "
-        "shows them."
-    )

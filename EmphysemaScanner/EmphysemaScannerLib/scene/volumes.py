@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 import SimpleITK as sitk
 import slicer
@@ -11,9 +14,29 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..core.errors import GeometryError, NotAChestCTError
 from ..core.grid import Grid
-from .straighten import Place, Points, StraightImage, image_at, perpendicular, straighten
+
+if TYPE_CHECKING:
+    from .straighten import Place
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Cosine between two axes. NIfTI's single precision stays below 1e-5; a gantry tilted by half a degree gives 9e-3.
+LARGEST_SHEAR = 1e-3
+
+Points = NDArray[np.float64]
+"""(..., 3): LPS in mm, or indices (I, J, K)."""
+
+
+@dataclass(frozen=True)
+class StraightImage:
+    """A CT on a straight grid.
+
+    Attributes:
+        image: its voxels, where they lie in the patient (LPS in mm).
+        warnings: how it was resampled for that, as sentences with the figure; none where the voxels are as stored.
+    """
+
+    image: sitk.Image
+    warnings: tuple[str, ...] = ()
 
 
 def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
@@ -57,11 +80,15 @@ def straight_image(node: slicer.vtkMRMLScalarVolumeNode) -> StraightImage:
         _check_axes(matrix, name)
         if perpendicular(matrix[:3, :3]):
             return StraightImage(image_at(voxels, matrix[:3, :3], matrix[:3, 3]))
+    from .straighten import straighten  # here: it needs pydicom, which takes longer to load than the module itself
+
     return straighten(voxels, _place_of(node))
 
 
 def _place_of(node: slicer.vtkMRMLVolumeNode) -> Place:
     """Where a volume's voxels lie, under whichever parent transforms."""
+    from .straighten import Place
+
     ijk_to_parent, to_world, from_world = vtk.vtkMatrix4x4(), vtk.vtkGeneralTransform(), vtk.vtkGeneralTransform()
     node.GetIJKToRASMatrix(ijk_to_parent)
     transform = node.GetParentTransformNode()
@@ -86,6 +113,28 @@ def _transformed(transform: vtk.vtkAbstractTransform, points: Points) -> Points:
     transform.TransformPoints(before, after)
     result: Points = vtk_to_numpy(after.GetData()).reshape(points.shape).copy()
     return result
+
+
+def image_at(voxels: NDArray[np.generic], matrix: NDArray[np.float64], origin: NDArray[np.float64]) -> sitk.Image:
+    """A copy of voxels as an image.
+
+    Args:
+        voxels: (K, J, I).
+        matrix: 3 x 3; its columns, perpendicular to each other, are the steps along I, J, K in LPS, mm.
+        origin: LPS of voxel (0, 0, 0).
+    """
+    spacing = np.linalg.norm(matrix, axis=0)
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(origin.tolist())
+    image.SetDirection((matrix / spacing).ravel().tolist())
+    return image
+
+
+def perpendicular(matrix: NDArray[np.float64]) -> bool:
+    """Whether the columns of a matrix are perpendicular to each other, but for rounding."""
+    unit = matrix / np.linalg.norm(matrix, axis=0)
+    return bool(np.abs(unit.T @ unit - np.eye(unit.shape[1])).max() <= LARGEST_SHEAR)
 
 
 def local_grid(node: slicer.vtkMRMLVolumeNode) -> Grid:
