@@ -133,12 +133,19 @@ def canonical_view(image: sitk.Image) -> tuple[NDArray[np.generic], Grid]:
     return array[tuple(slice(None, None, -1 if turn else None) for turn in turned)], grid
 
 
-def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
-    """Which image axes become column, row and slice, and which of these are then to be flipped."""
-    direction = np.array(image.GetDirection()).reshape(3, 3)  # columns: the image's axes in LPS
+def canonical_axes(direction: NDArray[np.float64]) -> tuple[tuple[int, ...], list[bool]]:
+    """Which axes of an image become column, row and slice in canonical axial order, and which of these are flipped.
+
+    Args:
+        direction: 3 x 3; the columns are the unit vectors of the image's axes in LPS, not necessarily perpendicular.
+    """
     cosines = _TILTED_LPS.T @ direction  # (patient axis, image axis)
     axes = max(itertools.permutations(range(3)), key=lambda order: float(np.abs(cosines[range(3), order]).sum()))
     return axes, [bool(cosine < 0) for cosine in cosines[range(3), axes]]
+
+
+def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
+    return canonical_axes(np.array(image.GetDirection()).reshape(3, 3))
 
 
 def area_average(
