@@ -17,6 +17,7 @@ from rich.console import Console
 
 from .. import __version__
 from ..core.errors import EmphysemaScannerError, shown
+from ..core.field import Field
 from ..core.memory import keep_freed_memory
 from . import cachecommand, wording
 from .cohort import commands as cohort_commands
@@ -203,6 +204,11 @@ def train(
     window: Annotated[
         tuple[float, float] | None, typer.Option(help="HU that become 0 and 1; -1024 and -624 if not given.")
     ] = None,
+    field: Annotated[
+        Field | None, typer.Option(help="What of a CT is read: all of it, the paper's way, or the box of the lungs.")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")] = 0.0,
+    outside: Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")] = None,
     start: Annotated[Path | None, typer.Option(help="A .safetensors model to go on from.")] = None,
     crop: Annotated[
         int | None, typer.Option(help="Teach on fields of view of this many pixels; needs lesion maps.")
@@ -242,10 +248,13 @@ def train(
     )
     hardware = Hardware(device, devices, nodes, workers, in_memory, compile_, checkpointing)
     preprocessing = None
-    if (image_size, slices, window) != (None, None, None):
+    if any(given is not None for given in (image_size, slices, window, field, margin or None, outside)):
         size = image_size or 128
+        low, high = window or (-1024.0, -624.0)
         try:
-            preprocessing = Preprocessing((slices or 35, size, size), *(window or (-1024.0, -624.0)))
+            preprocessing = Preprocessing(
+                (slices or 35, size, size), low, high, field=field or Field.WHOLE, margin_mm=margin, outside_hu=outside
+            )
         except ValueError as error:
             raise TrainingError(f"A model cannot read volumes like this: {error}.") from error
     path = train_model(

@@ -32,6 +32,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
+FULL_MANIFEST = "manifest-full.csv"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a cohort is simulated.
@@ -69,7 +72,8 @@ def simulate_cohort(
         on_pair: told (pairs done, pairs) after each.
 
     Returns:
-        The manifest's path.
+        The manifest's path. With ``plan.full`` there is also ``manifest-full.csv``, whose volumes and lesion maps are
+        those at the simulated resolution: what a model of the lungs' field learns from.
     """
     out = Path(out)
     (out / "volumes").mkdir(parents=True, exist_ok=True)
@@ -78,13 +82,25 @@ def simulate_cohort(
     first = len(rows) // 2
     for number, made in enumerate(_pairs(anatomies, out, range(first, pairs), plan, processes), first + 1):
         rows += made
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(manifest, text.getvalue().encode())
+        _write_rows(manifest, rows)
+        if plan.full:
+            _write_rows(out / FULL_MANIFEST, [_full(row) for row in rows])
         on_pair(number, pairs)
     return manifest
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def _full(row: dict[str, object]) -> dict[str, object]:
+    """A row whose files are those at the simulated resolution."""
+    name = str(row["volume"]).removesuffix(".nrrd")
+    return {**row, "volume": f"{name}-ct.nrrd", "lesions": f"{name}-ct-lesions.nrrd"}
 
 
 def _done(manifest: Path, plan: Plan) -> list[dict[str, object]]:
@@ -179,7 +195,7 @@ def _write_case(case: Case, folder: Path, name: str, full: bool) -> None:
     _write(grid.to_image(share), folder / f"{name}-lesions.nrrd")
     if full:
         _write(case.grid.to_image(np.rint(case.hu).astype(np.int16)), folder / f"{name}-ct.nrrd")
-        _write(case.grid.to_image(case.lesions.astype(np.uint8)), folder / f"{name}-ct-lesions.nrrd")
+        _write(case.grid.to_image(255 * case.lesions.astype(np.uint8)), folder / f"{name}-ct-lesions.nrrd")
 
 
 def _plain(value: object) -> object:

@@ -5,6 +5,7 @@ that a run which goes on sees exactly what it would have seen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..core.errors import EmphysemaScannerError
+from ..core.field import Field
+from ..core.grid import Grid, area_average, canonical
 from ..core.manifest import CohortRow
 from ..core.preprocessing import Preprocessing
 from .cache import VolumeCache
@@ -70,6 +73,8 @@ class Volumes(Dataset[Item]):
             return None
         if row.lesions is None:
             return np.zeros(self.preprocessing.shape, np.uint8)
+        if self.preprocessing.field is Field.LUNGS:
+            return self._lesions_in_view(row, row.lesions)
         lesions: NDArray[np.uint8] = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
         if lesions.shape != self.preprocessing.shape or lesions.dtype != np.uint8:
             raise TrainingError(
@@ -77,6 +82,16 @@ class Volumes(Dataset[Item]):
                 "train on the grid that the cohort was made for."
             )
         return lesions
+
+    def _lesions_in_view(self, row: CohortRow, path: Path) -> NDArray[np.uint8]:
+        """A lesion map of the same patient on any grid, as much of it as the network sees."""
+        stored = canonical(sitk.ReadImage(str(path)))
+        shares: NDArray[np.generic] = sitk.GetArrayFromImage(stored)
+        if shares.dtype != np.uint8:
+            raise TrainingError(f"'{path.name}' is not a lesion map of bytes.")
+        grid = self.cache.grid(row.volume, self.preprocessing)
+        seen = np.rint(area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))))
+        return seen.astype(np.uint8)
 
     def __len__(self) -> int:
         return len(self.rows)

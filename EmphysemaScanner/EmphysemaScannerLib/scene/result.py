@@ -118,17 +118,19 @@ def result_of(nodes: ResultNodes) -> ScanResult:
     """
     coarse = _canonical_grid(nodes)
     labels = lung_labels(nodes.lungs, nodes.ct, coarse)
-    result = result_from_json(nodes.record.GetText(), OverlayMap(labels, coarse.resized(labels.shape)))
-    # Where the mask lay when the CT was scanned: both may have been moved by a transform since.
-    return dataclasses.replace(result, lung_mask=OverlayMap(labels, result.lung_fraction.grid.resized(labels.shape)))
+    return result_from_json(nodes.record.GetText(), OverlayMap(labels, coarse))
 
 
 def _canonical_grid(nodes: ResultNodes) -> Grid:
     """The box of the CT in its own coordinates, along the canonical axes."""
     overlay = next(iter(nodes.overlays.values()), None)
-    if overlay is not None:
-        return local_grid(overlay)
     try:
+        if overlay is not None:
+            drawn, maps = local_grid(overlay), json.loads(nodes.record.GetText())["maps"]
+            if "ct_grid" not in maps:  # of an earlier version, whose maps always cover the CT
+                return drawn
+            ct = grid_from_dict(maps["ct_grid"])
+            return drawn.part(ct.box_in(grid_from_dict(maps["grid"]).resized(drawn.shape)), ct.shape)
         return grid_from_dict(json.loads(nodes.record.GetAttribute(GRID_ATTRIBUTE) or ""))
     except (LookupError, TypeError, ValueError) as error:
         raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
