@@ -22,7 +22,7 @@ from ..core.memory import keep_freed_memory
 from . import cachecommand, wording
 from .cohort import commands as cohort_commands
 from .device import Device, Engine, Precision
-from .plan import Balance, MixedPrecision
+from .plan import Aids, Balance, MixedPrecision
 
 FAILED = 2
 
@@ -215,6 +215,9 @@ def train(
     ] = None,
     lesion_weight: Annotated[float, typer.Option(min=0, help="Weight of lesion maps; 0 is volume labels alone.")] = 0.0,
     long_memory: Annotated[bool, typer.Option(help="Chrono initialisation of the last unit.")] = False,
+    aids: Annotated[
+        Aids, typer.Option(help="whole-lung: beyond the published way, cut, upside-down and coarse volumes.")
+    ] = Aids.NONE,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better tuning AUC before stopping.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 1,
     precision: Annotated[MixedPrecision, typer.Option(help="With how many bits it learns.")] = MixedPrecision.AUTO,
@@ -245,6 +248,7 @@ def train(
         seed=seed,
         balance=balance,
         precision=precision,
+        aids=aids,
     )
     hardware = Hardware(device, devices, nodes, workers, in_memory, compile_, checkpointing)
     preprocessing = None

@@ -33,7 +33,7 @@ from .cache import VolumeCache
 from .checkpoints import Stop, stop_on_signals
 from .device import choose
 from .evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
-from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from .plan import ONE_PROCESS, Aids, Balance, Hardware, Plan, TrainingError
 from .predict import Shard
 from .statistics import Floats, balancing_shift
 from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
@@ -244,8 +244,9 @@ def _statement(outcome: Outcome, plan: Plan, architecture: str) -> str:
         Balance.NONE: "classes as they are",
     }[plan.balance]
     lesions = " and lesion maps" if plan.lesion_weight else ""
+    aided = ", shown in parts, upside down and in other fields of view," if plan.aids is Aids.WHOLE_LUNG else ""
     return (
-        f"Trained from volume labels{lesions} for {outcome.epochs} epochs of at most {plan.epochs}; kept: epoch "
+        f"Trained from volume labels{lesions}{aided} for {outcome.epochs} epochs of at most {plan.epochs}; kept: epoch "
         f"{outcome.best_epoch}, validation AUC {outcome.best_auc:.3f}. {plan.batch_size} volumes a step, peak learning "
         f"rate {plan.learning_rate:g}, {balance if not lesions else 'classes as they are'}, seed {plan.seed}, "
         f"precision {outcome.precision}."
