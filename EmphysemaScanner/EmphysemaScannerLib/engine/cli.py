@@ -1,5 +1,5 @@
 """The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | cohort | cache | train |
-predict | evaluate | compare | report-model``.
+predict | evaluate | recalibrate | compare | report-model``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -315,6 +315,19 @@ def evaluate(
     from .measurecommands import evaluate_model
 
     evaluate_model(Console(), model, manifest, split, data, record, out, predictions, device, batch_size)
+
+
+@app.command()
+def recalibrate(
+    model: Annotated[Path, typer.Argument(help="A .safetensors model file.", show_default=False)],
+    cases: Annotated[Path, typer.Argument(help="CSV of own cases: volume, label, patient.", show_default=False)],
+    data: Annotated[str, typer.Option(help="What the cases are, in words; goes into the new card.")],
+    out: Annotated[Path, typer.Option(help="The new model file (.safetensors).")],
+) -> None:
+    """Give a model the temperature and the operating point of a hospital's own labelled cases, with intervals."""
+    from .recalibration import recalibrate_model
+
+    recalibrate_model(Console(), model, cases, data, out)
 
 
 @app.command()
