@@ -18,7 +18,7 @@ import vtk
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError, NotAChestCTError
 from EmphysemaScannerLib.core.progress import Progress
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
-from EmphysemaScannerLib.engine.device import Device, Engine, Precision
+from EmphysemaScannerLib.engine.device import Device, Precision
 from EmphysemaScannerLib.jobs.worker import shared_worker
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap
@@ -186,7 +186,6 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         device: Device = Device.AUTO,
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
-        engine: Engine = Engine.TORCH,
     ) -> "ScanResult":
         """Ask a model about a chest CT; changes nothing in the scene.
 
@@ -196,11 +195,10 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             device: where the network runs.
             precision: with how many bits it calculates.
             progress: told the share done and the stage.
-            engine: what calculates a Conv-LSTM; OPENVINO is on the CPU and needs slicer.util.pip_install("openvino").
         """
         from EmphysemaScannerLib.window import longwork
 
-        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress, engine)
+        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress)
         self._scanned[volumeNode.GetID()] = result
         return result
 
@@ -315,20 +313,19 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
         onRow: "Callable[[BatchRow], None] | None" = None,
-        engine: Engine = Engine.TORCH,
     ) -> "BatchSummary":
         """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
 
         Args:
             source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
             csvPath: the result.
-            modelPath, device, precision, progress, engine: as for ``scan``.
+            modelPath, device, precision, progress: as for ``scan``.
             onRow: told each row, on the main thread.
         """
         from EmphysemaScannerLib.window import longwork
 
         model = self._model(modelPath)
-        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow, engine)
+        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow)
 
     def train(
         self,

@@ -47,8 +47,6 @@ PEERS = (
     ("ours, as in Slicer", "ours", False, False),
     ("ours", "ours", False, True),
     ("ours, bf16", "ours", True, True),
-    ("ours on OpenVINO", "engine", False, True),
-    ("ours on OpenVINO, bf16", "engine", True, True),
 )
 LEARNERS = (
     ("naive PyTorch", "naive", False, False),
@@ -63,8 +61,6 @@ SCANNERS = (
     ("ours, as in Slicer", "ours", False, False),
     ("ours", "ours", False, True),
     ("ours, bf16", "ours", True, True),
-    ("ours on OpenVINO", "engine", False, True),
-    ("ours on OpenVINO, bf16", "engine", True, True),
 )
 Result = dict[str, Any]
 

@@ -73,15 +73,6 @@ def _read_ours(network: Any, x: Any, half: bool) -> Read:
     return read
 
 
-def read_engine(spec: dict[str, Any]) -> Read:
-    """Ours with the OpenVINO engine."""
-    import torch
-    from EmphysemaScannerLib.core.openvinoengine import OpenVINONetwork
-
-    x = torch.from_numpy(volumes_of(spec))
-    return _read_ours(OpenVINONetwork(network_of(spec).eval()), x, spec["half"])
-
-
 def _onnx(spec: dict[str, Any]) -> bytes:
     """The naive network unrolled over the slices."""
     import warnings
@@ -206,7 +197,6 @@ READERS: dict[str, Callable[[dict[str, Any]], Read]] = {
     "naive": read_torch,
     "best": read_torch,
     "ours": read_torch,
-    "engine": read_engine,
     "onnxruntime": read_onnxruntime,
     "openvino": read_openvino,
     "keras": read_keras,

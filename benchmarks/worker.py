@@ -93,10 +93,6 @@ def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     ct = None if spec["reading"] else read_ct(path).image
     mib = 0 if ct is None else ct.GetNumberOfPixels() * ct.GetSizeOfPixelComponent() / 2**20
     dtype = torch.bfloat16 if spec["half"] else torch.float32
-    if spec["way"] == "engine":
-        from EmphysemaScannerLib.core.openvinoengine import on_openvino
-
-        model = on_openvino(model)
     if spec["way"] == "peer":
         return _peer_scan(ct, model, mib)
 

@@ -192,18 +192,3 @@ def test_reading_uses_the_weights_and_statistics_of_the_moment() -> None:
     assert not torch.allclose(same_as_plain(), first)
     network.load_state_dict(other.state_dict())
     torch.testing.assert_close(same_as_plain(), first)
-
-
-@pytest.mark.parametrize(("batch", "slices"), [(1, 1), (2, 7)])
-def test_a_recorded_recurrence_gives_the_same_states_on_the_device_that_is_there(batch: int, slices: int) -> None:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network, x = network_of().to(device), volumes(batch, slices).to(device)
-    with torch.inference_mode():
-        for _ in range(2):
-            network.recorded = False
-            plain = network(x)
-            network.recorded = True
-            recorded = network(x)
-            torch.testing.assert_close(recorded.logit, plain.logit, atol=1e-6, rtol=0)
-            for ours, theirs in zip(recorded.hidden, plain.hidden, strict=True):
-                torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)

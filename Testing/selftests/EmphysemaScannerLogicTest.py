@@ -17,9 +17,8 @@ from EmphysemaScannerLib.core.errors import (
 from EmphysemaScannerLib.window.packages import PackagesMissingError
 from EmphysemaScannerLib.window.waiting import VolumeRemovedError
 
-from EmphysemaScanner import EmphysemaScannerLogic, Engine, Overlay, phantomVolume
+from EmphysemaScanner import EmphysemaScannerLogic, Overlay, phantomVolume
 
-needsOpenVINO = unittest.skipUnless(importlib.util.find_spec("openvino"), "OpenVINO is not installed")
 needsTorch = unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
 
 
@@ -37,13 +36,6 @@ class EmphysemaScannerLogicTest(unittest.TestCase):
         result = self.scan()
         self.assertEqual(len(result.slice_evidence), 35)
         self.assertAlmostEqual(result.bias + float(result.slice_evidence.sum()), result.logit, places=4)
-
-    @needsTorch
-    @needsOpenVINO
-    def test_openvino_gives_the_same_result(self) -> None:
-        torchs, result = self.scan(), self.scan(engine=Engine.OPENVINO)
-        self.assertAlmostEqual(result.logit, torchs.logit, places=4)
-        self.assertEqual(list(result.activations), list(torchs.activations))
 
     @needsTorch
     def test_a_scan_changes_nothing_in_the_scene(self) -> None:

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -46,6 +47,7 @@ def result(probability: float = 0.63, point: float = 0.41, **changes: object) ->
         lung_fraction=EMPTY,
         densitometry={"whole": Densitometry(2.57, 20.04, 60.0, -918.4, -835.2, 100.0, 3.694, 600.0)},
         laa_950_by_slice_percent=np.array([2.6]),
+        coverage=Coverage(0.0, 0.0),
         warnings=(),
         model=card,
         source="CT <1>",
@@ -89,6 +91,13 @@ def test_a_probability_below_the_operating_point_ends_before_the_mark() -> None:
 def test_the_bar_has_one_mark_at_the_extremes_too(probability: float) -> None:
     cells = bar(panel.probability(result(probability, 0.41)))
     assert [colour for _, colour in cells].count(panel.MARK) == 1
+
+
+def test_without_a_call_probability_and_bar_are_grey_and_the_verdict_says_why() -> None:
+    withheld = result(0.20, 0.41, coverage=Coverage(12.0, 0.0))
+    assert f'<span style="color:{panel.WITHHELD}">' in panel.probability(withheld)
+    assert panel.REACHED not in panel.probability(withheld)
+    assert panel.verdict(withheld).startswith("No call: the apices are not in this CT (about 12 %")
 
 
 def test_the_densitometry_table_has_a_row_for_each_region_and_the_digits_of_the_report() -> None:

@@ -167,7 +167,6 @@ class ConvLSTMNetwork(nn.Module):
     Attributes:
         checkpointing: in training, keep only each unit's hidden states and calculate the rest again on the way back:
             about a sixth less memory, a third more time.
-        recorded: in reading on CUDA, let each recurrence be a recorded graph.
     """
 
     architecture = "conv_lstm"
@@ -178,7 +177,7 @@ class ConvLSTMNetwork(nn.Module):
         if width < 1 or image_size < 16 or image_size % 16:
             raise ValueError(f"width must be positive and image_size a multiple of 16, not {width} and {image_size}")
         self.width, self.image_size = width, image_size
-        self.checkpointing = self.recorded = False
+        self.checkpointing = False
         up, down = Direction.ASCENDING, Direction.DESCENDING
         self.units = nn.ModuleList(
             [
@@ -223,7 +222,7 @@ class ConvLSTMNetwork(nn.Module):
         """
         units = self.reading_units
         if not self.training and not torch.is_grad_enabled():
-            return slicewise.read(units, x, on_slice, convolution_type(x), recorded=self.recorded)
+            return slicewise.read(units, x, on_slice, convolution_type(x))
         hidden: list[Tensor] = []
         for previous, unit in zip((None, *units), units, strict=False):
             if previous is not None:

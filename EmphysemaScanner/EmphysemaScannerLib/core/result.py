@@ -8,6 +8,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from .call import Call, decide, withheld_because
+from .coverage import Coverage
 from .grid import Grid
 from .modelcard import ModelCard
 from .provenance import UNKNOWN, Provenance
@@ -97,6 +99,7 @@ class ScanResult:
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
         densitometry: by region: "whole", "left", "right", "upper", "middle", "lower".
         laa_950_by_slice_percent: (slices,) LAA%-950 within each slice of the grid, in reading order; NaN without lung.
+        coverage: how much of the lungs is not in the CT.
         warnings: sentences about doubtful input, most important first.
         model: the card of the model that answered.
         timings_s: seconds by stage.
@@ -120,6 +123,7 @@ class ScanResult:
     lung_fraction: OverlayMap
     densitometry: dict[str, Densitometry]
     laa_950_by_slice_percent: NDArray[np.float64]
+    coverage: Coverage
     warnings: tuple[str, ...]
     model: ModelCard
     timings_s: dict[str, float] = field(default_factory=dict)
@@ -146,9 +150,14 @@ class ScanResult:
         }[self.story]
 
     @property
-    def positive(self) -> bool:
-        """Whether the probability reaches the model's operating point."""
-        return self.probability >= self.model.operating_point.probability
+    def call(self) -> Call:
+        """Positive, negative, or none where a negative call is withheld."""
+        return decide(self.probability, self.model.operating_point.probability, self.coverage)
+
+    @property
+    def call_reason(self) -> str:
+        """Why no call is made, as a sentence; empty where one is made."""
+        return withheld_because(self.coverage) if self.call is Call.NONE else ""
 
     def telling_slices(self, count: int) -> list[int]:
         """Places in the sequences, the most telling first: the largest |evidence|, probability or weight.

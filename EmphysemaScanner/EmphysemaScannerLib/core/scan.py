@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from .answers import Answer, answer
+from .call import contradiction
 from .checks import check_image
+from .coverage import lung_coverage
 from .densitometry import LungDensities, measure_lungs
-from .doubts import doubts
+from .doubts import NoiseWarning, doubts
 from .errors import ModelFileError, shown
 from .grid import Grid, canonical_view
 from .likeness import unlike_training
@@ -61,6 +63,7 @@ def scan(
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
         labels = segment_lungs(image)
+        coverage = lung_coverage(labels, ct_grid)
         where = box(labels)
 
     progress(0.4, "Measuring density")
@@ -103,8 +106,13 @@ def scan(
     pooled = known.story is SliceStory.PROBABILITY
     terms = None if said.terms is None else said.terms / (1.0 if pooled else card.temperature)
     slice_evidence = terms.sum((1, 2))[order] if terms is not None and said.accumulates else None
+    probability = float(expit(logit))
+    if not known.reads_densitometry:
+        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
+        opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
+        warnings = (*opposed, *warnings)
     return ScanResult(
-        probability=float(expit(logit)),
+        probability=probability,
         logit=logit,
         bias=said.bias if pooled else bias,
         running_logit=None if slice_evidence is None else bias + np.cumsum(slice_evidence),
@@ -117,6 +125,7 @@ def scan(
         lung_fraction=OverlayMap(lung_fraction, grid),
         densitometry=densitometry,
         laa_950_by_slice_percent=laa_by_slice[order],
+        coverage=coverage,
         warnings=warnings,
         model=card,
         timings_s=timings,

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from .recurrence import OnSlice, by_slice, channels_last, convolved, gates_by_sigmoid, room, step_, wide_type
-from .replay import Repeated
 
 if TYPE_CHECKING:
     from .conv_lstm import Unit
@@ -23,7 +22,6 @@ def read(
     on_slice: OnSlice,
     dtype: torch.dtype,
     slices_at_once: int | None = None,
-    recorded: bool = False,
 ) -> tuple[Tensor, ...]:
     """The hidden states of every unit for volumes (B, T, 1, H, W), as ``ConvLSTMNetwork.read`` gives them.
 
@@ -34,7 +32,6 @@ def read(
         dtype: to convolve in; cells and hidden states have at least 32 bits.
         slices_at_once: how many go through a unit's slice layers together; None for one on a CPU, whose caches are
             small, and all of them elsewhere, where starting a calculation is dear.
-        recorded: on CUDA, a slice of a recurrence is one recorded graph.
     """
     if slices_at_once is None:
         slices_at_once = 1 if x.device.type == "cpu" else x.shape[1]
@@ -42,7 +39,7 @@ def read(
     norm: nn.BatchNorm2d | None = None
     hidden = []
     for unit in units:
-        slices = _unit(unit, slices, norm, on_slice, dtype, slices_at_once, recorded)
+        slices = _unit(unit, slices, norm, on_slice, dtype, slices_at_once)
         norm = unit.state_norm
         hidden.append(slices.transpose(0, 1))
     return tuple(hidden)
@@ -55,7 +52,6 @@ def _unit(
     on_slice: OnSlice,
     dtype: torch.dtype,
     at_once: int,
-    recorded: bool,
 ) -> Tensor:
     """One unit: (T, B, C, H, W), not yet normalised by ``norm`` -> hidden states (T, B, F, H/2, W/2)."""
     recurrence = unit.recurrence
@@ -75,12 +71,6 @@ def _unit(
     both = room(slices, 1, batch, 2 * filters, dtype, pooled=2)[0]  # what the recurrence convolves: features and state
     features, state = both.chunk(2, dim=1)
 
-    def step(hidden: Tensor) -> None:
-        step_(convolved(both, weight, bias).to(wide), cell, cell, hidden)
-        state.copy_(hidden)
-
-    now = torch.zeros_like(cell)
-    again = Repeated(lambda: step(now), slices.device)
     order = recurrence.order(steps)
     for start in range(0, steps, at_once):
         group = order[start : start + at_once]
@@ -93,11 +83,8 @@ def _unit(
         for t in group:
             on_slice()
             features.copy_(pooled[t - low])
-            if recorded:
-                again()
-                states[t].copy_(now)
-            else:
-                step(states[t])
+            step_(convolved(both, weight, bias).to(wide), cell, cell, states[t])
+            state.copy_(states[t])
     return states
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -16,7 +16,7 @@ from ..core.parallel import threads
 from ..core.reading import read_ct
 from ..i18n import tr as _
 from .batch import BatchError, BatchRow, row_of
-from .device import Device, Engine, Precision, choose, on_engine
+from .device import Device, Precision, choose
 
 if TYPE_CHECKING:
     import torch
@@ -29,22 +29,21 @@ _scanning: tuple[Model, str, torch.device, Precision]  # of this process, once i
 
 
 def rows_from_processes(
-    sources: Sequence[Path],
+    states: Mapping[Path, str],
     processes: int,
     model_path: Path,
     checksum: str,
     device: Device,
     precision: Precision,
-    engine: Engine,
     still_wanted: Callable[[int], None],
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs as processes finish them; each process reads, scans and keeps the model for itself.
 
     Args:
-        sources: the CTs.
+        states: the CTs' paths, with the state that their files are in.
         processes: how many; they share the cores.
         model_path, checksum: the model file, and what its rows name it by.
-        device, precision, engine: as for ``run_batch``.
+        device, precision: as for ``run_batch``.
         still_wanted: told a few times a second how many are done; what it raises ends the processes.
 
     Raises:
@@ -55,12 +54,12 @@ def rows_from_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads half-way
         initializer=_start,
-        initargs=(model_path, checksum, device, precision, engine, share),
+        initargs=(model_path, checksum, device, precision, share),
     )
     try:
-        running: set[Future[BatchRow]] = {pool.submit(_scan, source) for source in sources}
+        running: set[Future[BatchRow]] = {pool.submit(_scan, *ct) for ct in states.items()}
         while running:
-            still_wanted(len(sources) - len(running))
+            still_wanted(len(states) - len(running))
             ended, running = wait(running, _ASK_EVERY_S, FIRST_COMPLETED)
             for future in ended:
                 yield future.result()
@@ -72,7 +71,7 @@ def rows_from_processes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(model_path: Path, checksum: str, device: Device, precision: Precision, engine: Engine, share: int) -> None:
+def _start(model_path: Path, checksum: str, device: Device, precision: Precision, share: int) -> None:
     global _scanning
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and ends this one
     os.environ["OMP_NUM_THREADS"] = str(share)
@@ -83,8 +82,8 @@ def _start(model_path: Path, checksum: str, device: Device, precision: Precision
 
     torch.set_num_threads(share)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(share)
-    _scanning = on_engine(load(model_path), engine), checksum, choose(device), precision
+    _scanning = load(model_path), checksum, choose(device), precision
 
 
-def _scan(source: Path) -> BatchRow:
-    return row_of(source, partial(read_ct, source), *_scanning)
+def _scan(source: Path, input_state: str) -> BatchRow:
+    return row_of(source, input_state, partial(read_ct, source), *_scanning)

@@ -21,7 +21,7 @@ from ..core.field import Field
 from ..core.memory import keep_freed_memory
 from . import cachecommand, wording
 from .cohort import commands as cohort_commands
-from .device import Device, Engine, Precision
+from .device import Device, Precision
 from .plan import Aids, Balance, MixedPrecision
 
 FAILED = 2
@@ -42,9 +42,6 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; 
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
 PredictionsOption = Annotated[
     Path | None, typer.Option(help="CSV of predict with these models' answers; asks no model again.")
-]
-EngineOption = Annotated[
-    Engine, typer.Option(help="What calculates a Conv-LSTM; openvino, on the CPU, needs: pip install openvino")
 ]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
 
@@ -97,12 +94,11 @@ def scan(
     named: Annotated[
         bool, typer.Option("--named", help="Call the CT by its file's name in the results, which may name a patient.")
     ] = False,
-    engine: EngineOption = Engine.TORCH,
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     from .scancommand import scan_path
 
-    scan_path(path, out, model, device, pictures, named, engine)
+    scan_path(path, out, model, device, pictures, named)
 
 
 @app.command()
@@ -116,12 +112,14 @@ def batch(
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
     processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
-    engine: EngineOption = Engine.TORCH,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
+    ] = False,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish."""
+    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
     from .batchcommand import batch_scan
 
-    batch_scan(path, out, model, device, precision, processes, engine)
+    batch_scan(path, out, model, device, precision, processes, retry)
 
 
 @app.command()

@@ -57,13 +57,6 @@ class Precision(str, Enum):
         }[self]
 
 
-class Engine(str, Enum):
-    """What calculates a Conv-LSTM: PyTorch, or OpenVINO on the CPU (pip install openvino), the same to 1e-5."""
-
-    TORCH = "torch"
-    OPENVINO = "openvino"
-
-
 class DeviceError(EmphysemaScannerError):
     """The device that was asked for is not there."""
 
@@ -82,20 +75,6 @@ def choose(device: Device) -> torch.device:
     if not present[device]:
         raise DeviceError(f"There is no {device.value} device that torch can use here; choose auto or cpu.")
     return torch.device(device.value)
-
-
-def on_engine(model: Model, engine: Engine) -> Model:
-    """The model as an engine reads it.
-
-    Raises:
-        MissingPackageError: the engine is not installed.
-        ModelFileError: it cannot read this model.
-    """
-    if engine is Engine.TORCH:
-        return model
-    from ..core.openvinoengine import on_openvino
-
-    return on_openvino(model)
 
 
 def scan_on(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 
+from ..core.call import Call
 from ..core.result import ScanResult
 from ..i18n import tr as _
 from . import slicewords, wording
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+WITHHELD = "#8b959e"  # without a call, probability and bar are grey
 
 
 def caution(result: ScanResult) -> str:
@@ -19,7 +21,7 @@ def caution(result: ScanResult) -> str:
 
 
 def probability(result: ScanResult, now: float | None = None) -> str:
-    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point.
+    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point; grey without a call.
 
     Args:
         result: the answer.
@@ -27,14 +29,17 @@ def probability(result: ScanResult, now: float | None = None) -> str:
     """
     value = result.probability if now is None else now
     point = result.model.operating_point.probability
+    reached = WITHHELD if result.call is Call.NONE else REACHED
     cells = []
     for low, high in pairwise(sorted({0.0, value, point, 1.0})):
-        colour = REACHED if high <= value else NOT_REACHED
+        colour = reached if high <= value else NOT_REACHED
         cells.append(f'<td width="{max(1, round(100 * (high - low)))}%" bgcolor="{colour}">&nbsp;</td>')
         if high == point:
             cells.append(f'<td width="1%" bgcolor="{MARK}">&nbsp;</td>')
     large = f'<span style="font-size:24pt; font-weight:600">{wording.percent(value)}</span>'
     sentence = _("{percent} probability of emphysema").format(percent=large)
+    if result.call is Call.NONE:
+        sentence = f'<span style="color:{WITHHELD}">{sentence}</span>'
     return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
 
 
@@ -76,10 +81,11 @@ def densitometry(result: ScanResult) -> str:
 
 
 def provenance(result: ScanResult) -> str:
-    """What was scanned, with which model, and what that model learned from and never saw."""
+    """What was scanned and what was left out, with which model, and what that model learned from and never saw."""
     card = result.model
     lines = {
         _("Scanned"): result.source,
+        **{title: "; ".join(parts) for title, parts in wording.images(result.provenance)},
         _("Model"): f"{card.name} ({wording.architecture(card)}, {card.trained_on})",
         _("Trained on"): card.training_data,
         _("Limits"): card.limits,

@@ -105,7 +105,7 @@ class Pages:
             y += size * LINE * MM_PER_POINT
         self.y += height + 2
 
-    def picture(self, figure: Figure, caption: str, smallest: float = 0.62) -> None:
+    def picture(self, figure: Figure, caption: str, opacity: float = 1.0, smallest: float = 0.62) -> None:
         """Another figure as a picture over the whole width, or smaller where it then stays on this page."""
         below = len(wrap(caption, 8, CONTENT, "normal")) * 8 * LINE * MM_PER_POINT + 2
         canvas = FigureCanvasAgg(figure)
@@ -123,7 +123,7 @@ class Pages:
         axes = self._figures[-1].add_axes(
             (left / WIDTH, 1 - (self.y + height) / HEIGHT, width / WIDTH, height / HEIGHT)
         )
-        axes.imshow(pixels, interpolation="none", aspect="auto")
+        axes.imshow(pixels, interpolation="none", aspect="auto", alpha=opacity)
         axes.set_axis_off()
         self.y += height + 1
         self.paragraph(caption, 8, color=QUIET)

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime, timezone
 
 from .. import __version__
+from ..core.call import Call
 from ..core.modelcard import ModelCard
 from ..core.result import ScanResult
 from . import slicewords, wording
@@ -18,6 +19,7 @@ from .report import REGIONS
 ALERT, ALERT_BACK = "#b42318", "#fef3f2"
 DOUBT, DOUBT_BACK = "#8a5a00", "#fff8e6"
 NOTE, NOTE_BACK = "#0b5cad", "#eef5fc"
+WITHHELD, FADED = "#8b959e", 0.45  # without a call, the probability is grey and the pictures fade
 ANSWER_WIDTH = 104.0  # mm; densitometry stands at its right
 
 
@@ -41,12 +43,14 @@ def render_pdf(case: Case) -> bytes:
     has_map = result.evidence is not None
     pages.heading("Where the evidence lies" if has_map else "The CT", needed=120)
     lesions = " Green outline: true lesions." if case.lesions is not None else ""
-    pages.picture(overlay_montage(case), slicewords.map_caption(result, undrawn_share(result)) + lesions)
+    opacity = FADED if result.call is Call.NONE else 1.0
+    pages.picture(overlay_montage(case), slicewords.map_caption(result, undrawn_share(result)) + lesions, opacity)
     told = result.slice_story is not None
     pages.heading("The reading, slice by slice" if told else "Density, slice by slice", needed=70)
-    pages.picture(slice_chart(case), slicewords.chart_caption(result))
+    pages.picture(slice_chart(case), slicewords.chart_caption(result), opacity)
     _how_to_read(pages, result)
     _densitometry(pages, result)
+    _images(pages, result)
     _model(pages, result)
     pages.y += 2
     if case.credit:
@@ -74,15 +78,16 @@ def _headline(pages: Pages, result: ScanResult) -> None:
     pages.need(48)
     top = pages.y
     pages.paragraph("Probability of emphysema according to the model", 8, color=QUIET, gap=1)
+    ink = WITHHELD if result.call is Call.NONE else INK
     value, size = wording.percent(result.probability), 28.0
-    pages.line(value, LEFT, pages.y, size, weight="bold")
+    pages.line(value, LEFT, pages.y, size, weight="bold", color=ink)
     beside = text_width(value, size, "bold") + 4
     lines = wrap(wording.verdict(result), 9, ANSWER_WIDTH - beside, "bold")
     line = 9 * LINE * MM_PER_POINT
     for k, part in enumerate(lines):
         pages.line(part, LEFT + beside, pages.y + 1 + k * line, 9, weight="bold")
     pages.y += max(size * MM_PER_POINT + 3, 2 + len(lines) * line)
-    _gauge(pages, result.probability, result.model.operating_point.probability)
+    _gauge(pages, result.probability, result.model.operating_point.probability, ink)
     pages.paragraph(
         f"Operating point: {result.model.operating_point.source}", 8, width=ANSWER_WIDTH, color=QUIET, gap=0
     )
@@ -104,14 +109,14 @@ def _headline(pages: Pages, result: ScanResult) -> None:
     pages.y = max(bottom, pages.y)
 
 
-def _gauge(pages: Pages, probability: float, point: float) -> None:
+def _gauge(pages: Pages, probability: float, point: float, ink: str) -> None:
     width = ANSWER_WIDTH
     x, y = LEFT + width * probability, pages.y + 2.5
     mark = LEFT + width * point
     pages.rectangle(LEFT, y, mark - LEFT, 3.6, "#d7e3ee")
     pages.rectangle(mark, y, LEFT + width - mark, 3.6, "#f6cfae")
-    pages.rectangle(LEFT, y + 1, x - LEFT, 1.6, INK)
-    pages.triangle([(x, y - 0.1), (x - 1.4, y - 2.2), (x + 1.4, y - 2.2)], INK)
+    pages.rectangle(LEFT, y + 1, x - LEFT, 1.6, ink)
+    pages.triangle([(x, y - 0.1), (x - 1.4, y - 2.2), (x + 1.4, y - 2.2)], ink)
     pages.stroke([(mark, y - 1), (mark, y + 4.6)], ALERT, 1.6)
     anchor = "left" if point < 0.2 else ("right" if point > 0.8 else "center")
     pages.line(f"operating point {wording.percent(point)}", mark, y + 5, 7.5, anchor=anchor, color=ALERT)
@@ -156,6 +161,15 @@ def _densitometry(pages: Pages, result: ScanResult) -> None:
         8,
         color=QUIET,
     )
+
+
+def _images(pages: Pages, result: ScanResult) -> None:
+    known = wording.images(result.provenance)
+    if known:
+        pages.heading("The images", needed=25)
+    for title, lines in known:
+        for k, text in enumerate(lines):
+            pages.entry("" if k else title, text)
 
 
 def _model(pages: Pages, result: ScanResult) -> None:

@@ -46,6 +46,7 @@ def render_report(case: Case) -> str:
         map_caption=slicewords.map_caption(result, undrawn_share(result)),
         chart_caption=slicewords.chart_caption(result),
         how_to_read=slicewords.how_to_read(result),
+        images=wording.images(result.provenance),
         region_names=wording.REGION_NAMES,
         regions=[name for name in REGIONS if name in result.densitometry],
         montage=_data_uri(overlay_montage(case), "png"),

@@ -18,7 +18,7 @@ from ..core.reading import CT, read_ct
 from ..core.result import ScanResult
 from ..core.shippedmodel import default_model_path
 from .case import Case, pseudonym
-from .device import Device, Engine, choose, on_engine, scan_on
+from .device import Device, choose, scan_on
 from .output import write_case
 from .outputfolder import check_output_folder, whole_or_nothing
 from .summary import print_scan
@@ -31,7 +31,6 @@ def scan_path(
     device: Device,
     pictures: bool,
     named: bool = False,
-    engine: Engine = Engine.TORCH,
 ) -> None:
     """Scan the CT at a path with a model file (the shipped one if None), print a summary, write the results to ``out``.
 
@@ -42,7 +41,7 @@ def scan_path(
     """
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
     check_output_folder(out)
-    model = on_engine(load(model_file or default_model_path()), engine)
+    model = load(model_file or default_model_path())
     ct = read_ct(path)
     result = scan_ct(ct, model, device, source=path.resolve().name if named else pseudonym(ct.image))
     case = Case(ct.image, result)

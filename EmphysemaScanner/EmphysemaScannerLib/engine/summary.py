@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..core.call import Call
 from ..core.field import Field
 from ..core.modelcard import ModelCard, TrainingRange
 from ..core.networks import ARCHITECTURES
@@ -22,17 +23,22 @@ GAUGE_CELLS = 50
 def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
     """One panel: the answer, doubts, densitometry, what the model is, where the results are."""
     card = result.model
-    colour = "dark_orange" if result.positive else "blue"
+    colour = {Call.POSITIVE: "dark_orange", Call.NEGATIVE: "blue", Call.NONE: "bright_black"}[result.call]
     parts: list[Text | Table] = [
         Text.assemble("Probability of emphysema  ", (wording.percent(result.probability), f"bold {colour}")),
         _gauge(result.probability, card.operating_point.probability, colour),
-        Text(wording.verdict(result)),
+        Text(wording.verdict(result), style="bold yellow" if result.call is Call.NONE else ""),
         *([Text(slicewords.story(result), style="dim")] if slicewords.story(result) else []),
         Text(),
     ]
     parts += [Text.assemble(("Doubt: ", "bold yellow"), warning) for warning in result.warnings]
     if "whole" in result.densitometry:
         parts += [_densitometry(result), Text()]
+    parts += [
+        Text.assemble((f"{title}: ", "bold"), line)
+        for title, lines in wording.images(result.provenance)
+        for line in lines
+    ]
     parts += [
         Text.assemble(("Model: ", "bold"), f"{card.name}. {_caution(card)} Learned from: {card.training_data}"),
         *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),

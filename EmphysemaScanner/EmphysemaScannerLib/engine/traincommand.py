@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.densitybaselines import DensityLogistic
-from ..core.errors import ModelFileError, reason
-from ..core.manifest import CohortRow, read_manifest
+from ..core.errors import ModelFileError, reason, shown
+from ..core.manifest import CohortRow, check_patients, read_manifest, suspected_patients
 from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
 from ..core.modelheader import read_card
@@ -36,7 +36,7 @@ from .evaluation import fit_temperature, predict_logits, predictions_of, read_in
 from .plan import ONE_PROCESS, Aids, Balance, Hardware, Plan, TrainingError
 from .predict import Shard
 from .statistics import Floats, balancing_shift
-from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
+from .training import MODEL_FILE, Outcome, alone_in, enlarge, is_first_process, keep_plan, model_plan, split_rows, train
 from .trainingrange import range_of
 from .trainingwatch import TrainingCurves
 
@@ -81,6 +81,9 @@ def train_model(
         EmphysemaScannerError: (a kind of) the cohort, the plan, an option or a file cannot be used.
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    check_patients(rows)
+    for sentence in suspected_patients(rows) if is_first_process() else ():
+        print(f"Warning: {shown(sentence)}", file=sys.stderr)
     words = {} if texts is None else _card_texts(texts)
     cache = cache or VolumeCache()
     torch.manual_seed(plan.seed)
@@ -93,7 +96,7 @@ def train_model(
             raise TrainingError(f"Slices must be square, not {rows_} x {columns}.")
         network = build(architecture, width, plan.crop or rows_, slices)
     plan.check_architecture(architecture)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, alone_in(Path(out).absolute()):
         if isinstance(network, DensityLogistic):
             if width is not None:
                 raise TrainingError(f"A {architecture} has no width; leave it out.")

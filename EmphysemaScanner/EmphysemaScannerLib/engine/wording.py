@@ -9,9 +9,13 @@ from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..core.modelcard import ModelCard
+    from ..core.provenance import LeftOut, Provenance, Series
     from ..core.result import ScanResult
 
 RESEARCH_USE = _("Research use only. Not for clinical decisions.")
+
+CALL_NAMES = {"positive": _("positive"), "negative": _("negative"), "none": _("no call")}
+"""By the values of ``core.call.Call``."""
 
 REGION_NAMES = {
     "whole": _("Both lungs"),
@@ -38,12 +42,15 @@ def number(value: float, digits: int) -> str:
 
 
 def verdict(result: ScanResult) -> str:
-    """On which side of the operating point the probability lies."""
+    """The call, and on which side of the operating point the probability lies."""
     probability = result.model.operating_point.probability
     point = percent(probability)
     if point == percent(result.probability):  # "52 % is below 52 %" would explain nothing
         point = f"{100 * probability:.1f} %"
-    if result.positive:
+    if result.call_reason:
+        below = _("The probability is below the operating point ({point}), which does not exclude emphysema there.")
+        return f"{result.call_reason} {below.format(point=point)}"
+    if result.probability >= probability:
         return _("At or above the operating point ({point}): the model calls this CT positive for emphysema.").format(
             point=point
         )
@@ -68,3 +75,29 @@ def reading_order(result: ScanResult) -> str:
     """The order in which the last unit reads the slices."""
     descending = result.slice_positions_mm[0] > result.slice_positions_mm[-1]
     return _("superior to inferior") if descending else _("inferior to superior")
+
+
+def series_read(series: Series) -> str:
+    """Which DICOM series was read, by what DICOM states of it: number, description, kernel, image type, slices."""
+    name = _("Series {number}").format(number=series.number) if series.number else _("Series without a number")
+    parts = [
+        f"{name} '{series.description}'" if series.description else name,
+        _("acquisition {number}").format(number=series.acquisition) if series.acquisition else "",
+        _("kernel {kernel}").format(kernel=series.kernel) if series.kernel else "",
+        _("image type {type}").format(type=series.image_type) if series.image_type else "",
+        _("{slices} slices").format(slices=series.slices),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def left_out(part: LeftOut) -> str:
+    """Files that were found beside the CT and not read: what they are, how many, why."""
+    files = _("1 file") if part.files == 1 else _("{count} files").format(count=part.files)
+    return f"{part.what} ({files}): {part.reason}"
+
+
+def images(provenance: Provenance) -> list[tuple[str, list[str]]]:
+    """What was read and what was left out, as titles with lines; empty of a CT without DICOM."""
+    read = [series_read(provenance.series)] if provenance.series else []
+    unread = [left_out(part) for part in provenance.left_out]
+    return [(title, lines) for title, lines in ((_("Series read"), read), (_("Left out"), unread)) if lines]

@@ -294,7 +294,8 @@ def _add_record(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> sl
         ("Record", RECORD_VERSION),
         ("Probability", f"{result.probability:.6f}"),
         ("OperatingPoint", f"{point.probability:.6f} ({point.source})"),
-        ("Answer", "positive" if result.positive else "negative"),
+        ("Call", result.call.value),
+        ("CallReason", result.call_reason),
         ("Model", result.model.name),
     ):
         record.SetAttribute(f"EmphysemaScanner.{key}", value)

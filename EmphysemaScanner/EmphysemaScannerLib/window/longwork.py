@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..core.result import ScanResult
     from ..engine.batch import BatchRow, BatchSummary
     from ..engine.compare import Comparison
-    from ..engine.device import Device, Engine, Precision
+    from ..engine.device import Device, Precision
     from ..engine.saving import Kind
 
 
@@ -39,7 +39,6 @@ def scan(
     device: Device,
     precision: Precision,
     progress: Report | None,
-    engine: Engine,
 ) -> ScanResult:
     """Ask a model about a chest CT."""
     image = _image(volume_node)
@@ -52,7 +51,7 @@ def scan(
         from ..engine import device as devices
 
         report(0.0, _("Loading the model"))
-        model = devices.on_engine(modelfile.load(path), engine)
+        model = modelfile.load(path)
         return devices.scan_on(devices.choose(device), CT(image), model, report, name, precision=precision)
 
     return wait_for(work, progress, volume_node)
@@ -129,7 +128,6 @@ def batch(
     precision: Precision,
     progress: Report | None,
     on_row: Callable[[BatchRow], None] | None,
-    engine: Engine,
 ) -> BatchSummary:
     """Scan many CTs on the worker's thread; ``on_row`` and ``progress`` are called on this one."""
     ensure(Need.SCAN)
@@ -149,7 +147,7 @@ def batch(
 
         report(0.0, _("Looking for CTs"))
         cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, engine=engine, progress=report, on_row=rows.put)
+        return run_batch(cts, csv_path, model, device, precision, progress=report, on_row=rows.put)
 
     try:
         return wait_for(work, deliver)
