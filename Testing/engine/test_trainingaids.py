@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.errors import ModelFileError
 from EmphysemaScannerLib.core.field import Field
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.manifest import read_manifest
@@ -21,6 +22,7 @@ from EmphysemaScannerLib.engine.plan import Aids, Plan
 from EmphysemaScannerLib.engine.traincommand import train_model
 from EmphysemaScannerLib.engine.trainingaids import FINER, present
 from EmphysemaScannerLib.engine.volumes import Volumes
+from everymodel import model_of
 from phantom import phantom, phantom_image
 from tinycohort import write_cohort
 
@@ -144,7 +146,9 @@ def test_evidence_that_is_steady_is_wanted_alike_in_the_first_and_in_the_last_sl
     assert losses[Aids.NONE] > 100 * losses[Aids.WHOLE_LUNG]
 
 
-def test_a_model_of_the_lungs_box_is_trained_with_aids_and_says_so(tmp_path: Path) -> None:
+def test_a_model_of_the_lungs_box_is_trained_with_aids_goes_on_from_one_of_whole_cts_and_says_so(
+    tmp_path: Path,
+) -> None:
     hu, labels = phantom()
     ct = Grid.of_image(phantom_image())
     lines = ["volume,label,patient,split,lesions"]
@@ -155,8 +159,15 @@ def test_a_model_of_the_lungs_box_is_trained_with_aids_and_says_so(tmp_path: Pat
         lines.append(f"{k}.nrrd,{k % 2},p{k},{'train' if k < 4 else 'tune'},{k}-lesions.nrrd")
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     lungs = Preprocessing((6, 32, 32), field=Field.LUNGS, margin_mm=5.0, outside_hu=0.0)
-    path = train_model([tmp_path / "manifest.csv"], tmp_path / "run", AIDED, width=2, preprocessing=lungs)
+    first = model_of("conv_lstm")
+    whole = dataclasses.replace(first.card, width=2, preprocessing=Preprocessing((6, 32, 32)))
+    modelfile.save(tmp_path / "start.safetensors", ConvLSTMNetwork(2, 32), whole)
+    again = {"start": tmp_path / "start.safetensors", "preprocessing": lungs}
+    path = train_model([tmp_path / "manifest.csv"], tmp_path / "run", AIDED, **again)
     assert path is not None
     card = modelfile.load(path).card
     assert card.preprocessing == lungs
     assert "upside down" in card.training_data
+    again["preprocessing"] = dataclasses.replace(lungs, window_low_hu=-1000.0)
+    with pytest.raises(ModelFileError, match="its own width, grid and window"):
+        train_model([tmp_path / "manifest.csv"], tmp_path / "other", AIDED, **again)

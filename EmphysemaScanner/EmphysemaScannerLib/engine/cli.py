@@ -19,6 +19,7 @@ from .. import __version__
 from ..core.errors import EmphysemaScannerError, shown
 from ..core.field import Field
 from ..core.memory import keep_freed_memory
+from ..core.simulator.disease import Mix
 from . import cachecommand, wording
 from .cohort import commands as cohort_commands
 from .device import Device, Precision
@@ -172,13 +173,16 @@ def simulate(
     ] = 256,
     twins: Annotated[bool, typer.Option(help="Both cases of a pair differ in the disease alone.")] = False,
     full: Annotated[bool, typer.Option(help="Also write CT and lesions at the simulated resolution.")] = False,
+    mix: Annotated[Mix, typer.Option(help="to-destroyed: also lungs destroyed throughout, dark or breathed out.")] = (
+        Mix.TO_SEVERE
+    ),
     processes: Annotated[int, typer.Option(min=1, help="Pairs simulated at once.")] = 1,
 ) -> None:
     """Make a cohort of simulated cases from chest CTs without emphysema (files or DICOM folders)."""
     from .simulate import Plan
     from .simulatecommand import simulate_cases
 
-    simulate_cases(cts, out, split, pairs, Plan(seed, twins, full), in_plane, processes)
+    simulate_cases(cts, out, split, pairs, Plan(seed, twins, full, mix), in_plane, processes)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from ..core.grid import Grid, area_average
 from ..core.preprocessing import Preprocessing
 from ..core.simulator.anatomy import Anatomy
 from ..core.simulator.case import Case, Recipe, in_body, simulate_case
+from ..core.simulator.disease import Mix
 from ..core.simulator.lungspace import REGIONS
 from ..core.wholefile import write_whole
 
@@ -44,11 +45,18 @@ class Plan:
         twins: both cases of a pair come from one scan with the same findings, so that they differ in the disease alone;
             otherwise findings and acquisition are drawn anew for each, and density alone does not tell them apart.
         full: also write CT and lesion mask at the simulated resolution.
+        mix: which diseases and breaths there are.
     """
 
     seed: int = 1
     twins: bool = False
     full: bool = False
+    mix: Mix = Mix.TO_SEVERE
+
+    @property
+    def tag(self) -> str:
+        """What tells its cases from another plan's, in the manifest's column ``seed``."""
+        return str(self.seed) if self.mix is Mix.TO_SEVERE else f"{self.seed}-{self.mix.value}"
 
 
 def simulate_cohort(
@@ -111,7 +119,7 @@ def _done(manifest: Path, plan: Plan) -> list[dict[str, object]]:
         reader = csv.DictReader(file)
         rows: list[dict[str, object]] = list(reader)
     seeds = {str(row.get("seed")).split("/")[0] for row in rows}
-    if tuple(reader.fieldnames or ()) != COLUMNS or seeds - {str(plan.seed)}:
+    if tuple(reader.fieldnames or ()) != COLUMNS or seeds - {plan.tag}:
         raise EmphysemaScannerError(f"'{manifest}' is another cohort than the one asked for; choose another folder.")
     return rows
 
@@ -149,18 +157,18 @@ def _simulate_pair(anatomy: Anatomy, out: Path, plan: Plan, pair: int) -> list[d
     body = None
     rows = []
     for label in (0, 1):
-        recipe = Recipe.draw((plan.seed, pair), bool(label), None if plan.twins else label)
+        recipe = Recipe.draw((plan.seed, pair), bool(label), None if plan.twins else label, plan.mix)
         body = body or in_body(anatomy, recipe)
         case = simulate_case(anatomy, recipe, body)
         name = f"{pair:05d}-{label}"
         _write_case(case, out / "volumes", name, plan.full)
         written = {"anatomy": anatomy.name, **asdict(recipe), "reached": case.region_percent}
         (out / "volumes" / f"{name}.json").write_text(json.dumps(written, indent=1, default=_plain) + "\n")
-        rows.append(_row(anatomy, recipe, case, name, label))
+        rows.append(_row(anatomy, recipe, case, name, label, plan))
     return rows
 
 
-def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) -> dict[str, object]:
+def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int, plan: Plan) -> dict[str, object]:
     measured = measure(np.rint(case.hu[case.labels > 0]).astype(np.int16), float(np.prod(case.grid.spacing_mm)))
     acquisition, disease = recipe.acquisition, recipe.disease
     return {
@@ -183,7 +191,7 @@ def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) ->
         "slice_mm": round(case.grid.spacing_mm[0], 2),
         "contrast_hu": round(acquisition.contrast_hu),
         "parenchyma_hu": round(acquisition.parenchyma_hu),
-        "seed": "/".join(str(number) for number in recipe.seed),
+        "seed": "/".join([plan.tag, *(str(number) for number in recipe.seed[1:])]),
     }
 
 

@@ -69,7 +69,8 @@ def train_model(
         width: filters of the first unit; None for the published width, or that of ``start``.
         start: a model file to go on from.
         texts: JSON with the card's own words: name, training_data, intended_use, limits, citations.
-        preprocessing: grid and window; None for the published ones, or those of ``start``.
+        preprocessing: grid, window and field; None for the published ones, or those of ``start``, from which only the
+            field may differ.
         hardware: where to train.
         cache: of volumes; None for the user's.
 
@@ -151,12 +152,15 @@ def _go_on_from(
         raise ModelFileError(
             f"{start.name} is a {card.architecture} and not a {architecture}; leave one of the two out."
         )
-    if width not in (None, card.width) or preprocessing not in (None, card.preprocessing):
+    preprocessing = preprocessing or card.preprocessing
+    own = card.preprocessing
+    of_start = dataclasses.replace(preprocessing, field=own.field, margin_mm=own.margin_mm, outside_hu=own.outside_hu)
+    if width not in (None, card.width) or of_start != own:
         raise ModelFileError(f"{start.name} has its own width, grid and window; leave these options out.")
     network: nn.Module = model.network
     if plan.crop is not None and isinstance(network, ConvLSTMNetwork):
         network = enlarge(network, plan.crop)
-    return network.train(), card.architecture, card.preprocessing
+    return network.train(), card.architecture, preprocessing
 
 
 def _fit_densities(
