@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from EmphysemaScannerLib.core.call import Call
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.errors import RecordError
 from EmphysemaScannerLib.core.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
@@ -86,7 +88,33 @@ def test_a_result_comes_back_from_its_record(result: ScanResult, record: str) ->
         {name: dataclasses.asdict(region) for name, region in back.densitometry.items()},
         {name: dataclasses.asdict(region) for name, region in result.densitometry.items()},
     )
-    assert back.positive is result.positive
+    assert (back.call, back.call_reason) == (result.call, result.call_reason)
+
+
+def test_a_withheld_call_comes_back_with_its_reason(result: ScanResult) -> None:
+    card = dataclasses.replace(result.model, operating_point=OperatingPoint(1.0, "test"))
+    cut = dataclasses.replace(result, coverage=Coverage(12.0, 0.0), model=card)
+    values = result_to_dict(cut)
+    assert (values["call"], values["call_reason"]) == ("none", cut.call_reason)
+    assert values["lung_coverage"] == {"missing_top_percent": 12.0, "missing_bottom_percent": 0.0}
+    back = result_from_json(record_to_json(cut), cut.lung_mask)
+    assert (back.coverage, back.call, back.call_reason) == (cut.coverage, Call.NONE, cut.call_reason)
+
+
+def test_what_a_record_of_an_earlier_version_lacks_of_the_lungs_is_measured_in_its_mask(
+    result: ScanResult, record: str
+) -> None:
+    earlier = changed(record, lambda values: values.pop("lung_coverage"))
+    assert result_from_json(earlier, result.lung_mask).coverage == Coverage(0.0, 0.0)
+    apices_cut = OverlayMap(result.lung_mask.values[:50], result.lung_mask.grid.resized((50, 64, 64)))
+    assert result_from_json(earlier, apices_cut).coverage.missing_top_percent > 5
+
+
+@pytest.mark.parametrize("percent", [None, -1, 101, "much"])
+def test_what_is_missing_of_the_lungs_must_be_a_percentage(result: ScanResult, record: str, percent: object) -> None:
+    damaged = changed(record, lambda values: values["lung_coverage"].update(missing_top_percent=percent))
+    with pytest.raises(RecordError, match="damaged"):
+        result_from_json(damaged, result.lung_mask)
 
 
 def test_the_maps_come_back_where_they_were_the_evidence_exactly(result: ScanResult, record: str) -> None:
@@ -139,8 +167,9 @@ def test_a_record_cut_off_anywhere_is_refused(result: ScanResult, record: str) -
 
 
 def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, record: str) -> None:
-    derived = {"running_probability", "reading_order", "operating_point"}
-    derived |= {"story", "slice_probability", "slice_weight", "input"}  # earlier versions had none of them
+    derived = {"running_probability", "reading_order", "operating_point", "call", "call_reason"}
+    # Earlier versions had none of these.
+    derived |= {"story", "slice_probability", "slice_weight", "input", "lung_coverage"}
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(changed(record, lambda values, name=name: values.pop(name)), result.lung_mask)

@@ -33,6 +33,10 @@ _CUT_PERCENT = 2.0  # of the largest slice's lung area
 Array = NDArray[np.float32]
 
 
+class NoiseWarning(str):
+    """A warning of noise or of a sharp kernel, either of which raises LAA%-950 in lungs without emphysema."""
+
+
 def doubts(image: sitk.Image, labels: NDArray[np.uint8], slice_thickness_mm: float = 0.0) -> tuple[str, ...]:
     """What makes the answer on this CT doubtful, as sentences with the number that was measured, gravest first.
 
@@ -203,8 +207,10 @@ def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) 
     if noise <= _NOISE_HU:
         return []
     return [
-        f"The noise in the lungs is {noise:.0f} HU (above {_NOISE_HU:.0f}), from a sharp kernel or a low dose: it "
-        "imitates emphysema; prefer a smooth reconstruction."
+        NoiseWarning(
+            f"The noise in the lungs is {noise:.0f} HU (above {_NOISE_HU:.0f}), from a sharp kernel or a low dose: it "
+            "mimics emphysema; prefer a smooth reconstruction."
+        )
     ]
 
 
@@ -225,8 +231,10 @@ def _grain(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow, 
     if far == 0 or near / far <= _GRAIN:
         return []
     return [
-        f"Neighbouring pixels in the lungs differ {near / far:.2f} times as much as pixels three apart (above "
-        f"{_GRAIN:g}), as with a sharp kernel: prefer a smooth reconstruction."
+        NoiseWarning(
+            f"Neighbouring pixels in the lungs differ {near / far:.2f} times as much as pixels three apart (above "
+            f"{_GRAIN:g}), as with a sharp kernel: prefer a smooth reconstruction."
+        )
     ]
 
 
