@@ -137,13 +137,18 @@ def _pattern(path: Path) -> tuple[Path, str]:
 
 
 def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
-    seen: set[str] = set()
+    seen: set[object] = set()
     for path in sorted(paths):
         if _NOT_COUNTED.fullmatch(path.name):
             continue
-        real = os.path.realpath(path) if path.is_symlink() else str(path)
-        if real not in seen:
-            seen.add(real)
+        try:
+            found = path.stat()
+        except OSError:  # a link to nothing, which is told of where it is looked into
+            yield path
+            continue
+        file = (found.st_dev, found.st_ino) if found.st_ino else path
+        if file not in seen:
+            seen.add(file)
             yield path
 
 
@@ -151,6 +156,8 @@ def _look(path: Path) -> Sequence[Slice] | Other:
     try:
         if not is_dicom(path):
             return Other(path, "other file", _NOT_DICOM)
+    except IsADirectoryError:
+        return []
     except FileNotFoundError:
         return Other(path, "link", "a link to a file that is not there", is_damaged=True)
     except OSError as error:

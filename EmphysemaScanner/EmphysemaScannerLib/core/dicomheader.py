@@ -33,6 +33,7 @@ _READ: list[BaseTag] = [_TAG[name] for name in _TAGS]
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and .7.1 to .7.4, of several frames
+_CT = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # and legacy converted
 _REPRESENTATIONS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
@@ -224,10 +225,12 @@ def _slices(path: Path, header: pydicom.Dataset, kind: str, stored: StoredPixels
         what = "movie" if kind.startswith(_SECONDARY_CAPTURE) else f"multi-frame {_kind_name(kind, modality)}"
         return Other(path, what, "several frames without positions", series, instance)
     if header.get("ImageOrientationPatient") is None or header.get("ImagePositionPatient") is None:
-        if kind == "1.2.840.10008.5.1.4.1.1.2" and "ImageType" not in header and "Rows" not in header:
+        if kind == _CT and "Rows" not in header:
             return _damaged(path, header, "its header ends early")
         return Other(path, _kind_name(kind, modality), "without a position in the patient", series, instance)
     slice_ = _slice(path, 0, [header], _series_header(header), kind.startswith(_SECONDARY_CAPTURE), stored)
+    if 0 in slice_.size:
+        return _damaged(path, header, "its header ends early")
     if not (np.isfinite(slice_.position).all() and np.isfinite(slice_.axes).all()):
         return _damaged(path, header, "its position or orientation is damaged")
     return [slice_]
