@@ -122,6 +122,11 @@ def test_a_list_is_read_however_it_was_saved(tmp_path: Path, name: str, encoding
     assert find_cts(tmp_path / name) == [tmp_path / "é.nrrd", tmp_path / "b.nrrd"]
 
 
+def test_a_path_that_is_too_long_to_be_one_is_a_refused_ct(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"volume\n{'9' * 5000}\n")
+    assert run_batch(find_cts(tmp_path / "list.csv"), tmp_path / "out.csv", model_path).refused == 1
+
+
 def test_a_ct_has_one_name_through_whatever_folder_it_is_found(tmp_path: Path) -> None:
     touch(tmp_path / "cts" / "a.nrrd")
     (tmp_path / "other").mkdir()
@@ -340,15 +345,18 @@ def test_rows_of_an_earlier_version_are_read_and_replaced_because_nobody_knows_o
     cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.csv"
-    run_batch(cts[:2], out, model_path)
-    lines = out.read_text().splitlines()
-    assert lines[0].endswith(",seconds,input_state")
-    old = "".join(f"{line.rpartition(',')[0]}\n" for line in lines)
-    out.write_text(old + old.splitlines()[1].replace(str(cts[0]), "/far/x.nrrd") + "\n")
+    model = read_metadata(model_path)["sha256"]
+    out.write_text(
+        "source,status,probability,operating_point,answer,laa_950_percent,perc15_hu,volume_l,warnings,problem,model,seconds\n"
+        + "".join(f"{ct},done,0.9,0.47,positive,1.0,-900.0,4.0,,,{model},1.5\n" for ct in (*cts[:2], "/far/x.nrrd"))
+    )
     summary = run_batch(cts, out, model_path)
     assert summary.kept == 0
-    assert tuple(table(out)[0]) == COLUMNS
-    assert [row["source"] for row in table(out)] == [str(cts[0]), str(cts[1]), "/far/x.nrrd", str(cts[2])]
+    rows = table(out)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["source"] for row in rows] == [str(cts[0]), str(cts[1]), "/far/x.nrrd", str(cts[2])]
+    assert (rows[2]["probability"], rows[2]["call"], rows[2]["input_state"]) == ("0.9", "positive", "")
+    assert rows[0]["input_state"]
     assert run_batch(cts, out, model_path).kept == 3
 
 

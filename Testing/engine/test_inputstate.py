@@ -55,13 +55,18 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Path, Path]]:
             slice_of(folder / "mixed" / "a2", "1.1"),
             slice_of(folder / "mixed" / "b1", "1.2"),
         ),
+        "series over folders": (
+            slice_of(folder / "cd" / "1" / "a1", "1.1"),
+            slice_of(folder / "cd" / "2" / "a2", "1.1"),
+            slice_of(folder / "cd" / "2" / "b1", "1.2"),
+        ),
         "series without preamble": (mixed, write(folder / "mixed" / "unknown"), write(folder / "mixed" / ".hidden")),
     }
 
 
 KINDS = [
     "image", "detached voxels", "detached voxels of NRRD", "folder", "folder and results", "series in a folder",
-    "series without preamble",
+    "series over folders", "series without preamble",
 ]  # fmt: skip
 
 
@@ -100,7 +105,7 @@ def test_links_are_followed_and_those_that_lead_back_or_nowhere_do_no_harm(tmp_p
     assert state_of(tmp_path / "ct") != before
 
 
-@pytest.mark.parametrize("name", ["a.nrrd", "a", "folder", "a.mhd"])
+@pytest.mark.parametrize("name", ["a.nrrd", "a", "folder", "a.mhd", "no/folder/a", "9" * 5000])
 def test_what_is_not_there_has_no_state(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert state_of(tmp_path / name) == ""

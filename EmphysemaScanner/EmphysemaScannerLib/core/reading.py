@@ -234,9 +234,7 @@ def _read_volume(volume: Volume, others: Sequence[tuple[Volume, str]], found: Co
         raise UnreadableInputError(f"{_suspects(certain)} of the {volume.name}; get a new copy of the CT.")
     stack = stacked(volume, lost)
     voxels = read_voxels(volume)
-    warnings = []
-    if volume.derivation:
-        warnings.append(f"The series that was read is not an original CT: {volume.derivation}.")
+    warnings = list(volume.warnings)
     if suspects:
         count = f"{len(suspects)} file{'s' * (len(suspects) != 1)}"
         warnings.append(f"{count} beside the series cannot be read: slices may be missing at its top or bottom.")

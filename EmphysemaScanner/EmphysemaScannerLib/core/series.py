@@ -119,6 +119,17 @@ class Volume:
         return abs(float(self.first.normal[2])) >= math.cos(math.radians(_AXIAL_WITHIN_DEGREES))
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the rule would rather have another series, as sentences."""
+        found = []
+        if self.derivation:
+            found.append(f"The series that was read is not an original CT: {self.derivation}.")
+        if not self.is_axial:
+            degrees = math.degrees(math.acos(min(1.0, abs(float(self.first.normal[2])))))
+            found.append(f"The series that was read is not axial: its slices are {degrees:.0f} degrees from axial.")
+        return tuple(found)
+
+    @property
     def name(self) -> str:
         """Number, description, kernel and number of slices."""
         header, moment = self.first.header, self.first.moment

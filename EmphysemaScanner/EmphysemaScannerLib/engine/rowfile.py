@@ -11,9 +11,9 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import EmphysemaScannerError
@@ -37,6 +37,7 @@ class RowFile:
         work: what writes it, such as "batch".
         error: raised, with one sentence, when the file is something else or cannot be written.
         later: columns that earlier versions did not write; where the file lacks them, they are "".
+        renamed: today's names of columns by the names that earlier versions gave them.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class RowFile:
     work: str
     error: type[EmphysemaScannerError]
     later: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[Cells]:
         """The whole rows that are there; none if there is no file.
@@ -112,14 +114,16 @@ class RowFile:
             header, *rows = (next(csv.reader([row]), []) for row in text.split("\n")[:-1])
         except (OSError, UnicodeDecodeError, ValueError, csv.Error):
             text, header, rows = "", [], []
-        lacking = {*self.columns} - {*header}
-        if not lacking <= {*self.later} or header != [name for name in self.columns if name not in lacking]:
+        named = [self.renamed.get(name, name) for name in header]
+        lacking = {*self.columns} - {*named}
+        if not lacking <= {*self.later} or named != [name for name in self.columns if name not in lacking]:
             raise self.error(
                 _("'{path}' is not the result of a {work}; name a new file.").format(path=self.path, work=self.work)
             )
         whole = (map(_unguarded, cells) for cells in rows if len(cells) == len(header))
         empty = dict.fromkeys(self.columns, "")
-        return text.endswith("\n") and not lacking, [{**empty, **dict(zip(header, c, strict=True))} for c in whole]
+        rows_there = [{**empty, **dict(zip(named, cells, strict=True))} for cells in whole]
+        return text.endswith("\n") and tuple(header) == self.columns, rows_there
 
     def _tidy(self) -> list[Cells]:
         """One row of each key, the last; the file holds these when this returns."""
