@@ -122,6 +122,15 @@ def test_folders_of_a_cd_two_levels_up_belong_to_it(tmp_path: Path) -> None:
     assert_whole(read_ct(tmp_path / "cd" / "P1" / "S0" / "I20"))
 
 
+def test_a_series_in_a_folder_and_below_it_is_one_ct(tmp_path: Path) -> None:
+    paths = write_dicom(tmp_path / "ct", small_ct())
+    (tmp_path / "ct" / "more").mkdir()
+    for path in paths[15:]:
+        path.rename(tmp_path / "ct" / "more" / path.name)
+    for given in (tmp_path, paths[0], tmp_path / "ct" / "more" / paths[20].name):
+        assert_whole(read_ct(given))
+
+
 def test_another_copy_of_a_series_beside_its_folder_is_not_read_with_one_of_its_files(tmp_path: Path) -> None:
     paths = write_dicom(tmp_path / "a", small_ct(), SeriesInstanceUID="1.5")
     write_dicom(tmp_path / "b", small_ct() + 7, SeriesInstanceUID="1.5")
@@ -256,7 +265,7 @@ def test_a_slice_whose_position_is_damaged_is_refused_wherever_it_lies(series: l
 def test_a_folder_of_damaged_files_is_named_in_a_batch(series: list[Path]) -> None:
     for path in series:
         cut_in_header(path)
-    assert "only 24 x damaged file" in sentence(series[0].parent)
+    assert "only 24 x damaged file, its header ends early" in sentence(series[0].parent)
     assert ct_series(series[0].parent.iterdir()) == [series[0].parent]
 
 

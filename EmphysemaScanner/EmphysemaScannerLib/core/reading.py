@@ -218,7 +218,7 @@ def _no_ct(folder: Path, found: Contents) -> EmphysemaScannerError:
             f"('{names[0].name}'); unpack them and choose the folder."
         )
     others = _others(found.others)
-    there = ", ".join(f"{o.files} x {o.what}" for o in others[:4])
+    there = "; ".join(f"{o.files} x {o.what}, {o.reason}" for o in others[:3])
     only = f" (only {there})" if there else ""
     return UnreadableInputError(
         f"The folder '{folder}' holds no DICOM slices of a CT{only}; give the folder that the CT was exported to."
