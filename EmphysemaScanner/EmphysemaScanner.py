@@ -313,19 +313,23 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
         onRow: "Callable[[BatchRow], None] | None" = None,
+        retry: bool = False,
     ) -> "BatchSummary":
         """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+
+        CTs whose files have changed since are scanned again.
 
         Args:
             source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
             csvPath: the result.
             modelPath, device, precision, progress: as for ``scan``.
             onRow: told each row, on the main thread.
+            retry: scan refused CTs again, changed or not.
         """
         from EmphysemaScannerLib.window import longwork
 
         model = self._model(modelPath)
-        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow)
+        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow, retry)
 
     def train(
         self,

@@ -123,7 +123,7 @@ def test_slice_positions_rounded_in_the_headers_are_accepted(tmp_path: Path) -> 
 def test_two_series_of_equal_length_are_not_guessed_between(tmp_path: Path) -> None:
     write_series(tmp_path, "lung")
     write_series(tmp_path, "soft")
-    with pytest.raises(UnreadableInputError, match=r"several CT series of 6 slices \('lung', 'soft'\)"):
+    with pytest.raises(UnreadableInputError, match=r"2 equally good CT series.* 'lung', 6 slices .* 'soft', 6 slices"):
         read_ct(tmp_path)
 
 
@@ -132,7 +132,6 @@ def test_two_series_of_equal_length_are_not_guessed_between(tmp_path: Path) -> N
     [
         ({"ImagePositionPatient": lambda k: [0, 0, 2.5 * (k + (k > 3))]}, "after slice 4 of 6 it is 5.00 mm"),
         ({"ImagePositionPatient": lambda k: [0, 0, 2.5 * (k // 2)]}, "several images of the same place"),
-        ({"ImagePositionPatient": lambda k: [0, 0.5 * k, 2.5 * k]}, "gantry"),
         ({"slices": 1}, "one slice"),
     ],
 )

@@ -24,9 +24,10 @@ from EmphysemaScannerLib.engine.learner import Learner, LesionLearner
 from EmphysemaScannerLib.engine.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
 from EmphysemaScannerLib.engine.statistics import fit_temperature
 from EmphysemaScannerLib.engine.traincommand import fit_logistic, train_model
-from EmphysemaScannerLib.engine.training import enlarge, give_long_memory, train
+from EmphysemaScannerLib.engine.training import LOCK_FILE, alone_in, enlarge, give_long_memory, train
 from EmphysemaScannerLib.engine.trainingwatch import read_training
 from EmphysemaScannerLib.engine.volumes import TrainingOrder, TuningOrder, Volumes
+from otherrun import holding
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tinycohort import write_cohort
@@ -357,6 +358,52 @@ def test_a_folder_with_another_run_is_refused(rows: tuple[CohortRow, ...], tmp_p
     with pytest.raises(TrainingError, match=r"model\.safetensors"):
         run(rows, Plan(epochs=1), tmp_path / "strange")
     assert (tmp_path / "strange" / "model.safetensors").read_bytes() == b"precious"
+
+
+def test_a_folder_in_which_another_run_trains_is_refused(tmp_path: Path) -> None:
+    manifest, out = write_cohort(tmp_path, SMALL.shape, train=4, tune=2), tmp_path / "run"
+    out.mkdir()
+    quick = dataclasses.replace(QUICK, epochs=1)
+    with holding(out / LOCK_FILE), pytest.raises(TrainingError, match=r"Another run is training in '.*run'; wait"):
+        train_model([manifest], out, quick, width=2, preprocessing=SMALL)
+    assert not list(out.iterdir())
+    train_model([manifest], out, quick, width=2, preprocessing=SMALL)
+    assert not (out / LOCK_FILE).exists()
+
+
+def test_of_several_processes_that_train_together_the_first_alone_locks_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for environment, first in [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"SLURM_PROCID": "3"}, False),
+        ({"NODE_RANK": "1"}, False),
+    ]:
+        with monkeypatch.context() as patch:
+            for name, number in environment.items():
+                patch.setenv(name, number)
+            with alone_in(tmp_path / "run"):
+                assert (tmp_path / "run" / LOCK_FILE).exists() is first
+        assert not (tmp_path / "run").exists()  # nothing was written
+
+
+def test_patients_in_two_splits_of_several_manifests_are_refused_and_suspected_ones_of_one_split_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write_cohort(tmp_path / "a", SMALL.shape, train=2, tune=2)
+    second = write_cohort(tmp_path / "b", SMALL.shape, train=2, tune=2)
+    others = re.sub(r"patient(?=\d)", "other", second.read_text())
+    second.write_text(others.replace("other2,", "patient00,"))  # which tunes
+    with pytest.raises(ManifestError, match="patient 'patient00' in the split 'tune' is suspected to be 'patient0'"):
+        train_model([first, second], tmp_path / "run", QUICK)
+    second.write_text(others.replace("other0,", "patient00,"))
+    one = dataclasses.replace(QUICK, epochs=1)
+    train_model([first, second], tmp_path / "run", one, width=2, preprocessing=SMALL)
+    said = capsys.readouterr().err
+    assert "'patient0' (manifest.csv, line 2) and 'patient00' (manifest.csv, line 2) are suspected" in said
 
 
 def test_a_training_whose_loss_explodes_says_so(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:

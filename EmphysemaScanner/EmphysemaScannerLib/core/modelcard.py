@@ -10,6 +10,7 @@ from typing import Any
 from unicodedata import category
 
 from .errors import ModelFileError, reason
+from .field import Field
 from .preprocessing import Preprocessing
 
 ARCHITECTURE_TITLES = {
@@ -24,6 +25,7 @@ ARCHITECTURE_TITLES = {
 }
 """The architectures' names for people, by their names in model cards."""
 
+_FIELD = ("field", "margin_mm", "outside_hu")  # of the preprocessing
 _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
 _MOST_MEASURES = 50
@@ -124,8 +126,14 @@ class ModelCard:
             raise ValueError(f"the temperature must be positive, not {self.temperature}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values."""
-        return dataclasses.asdict(self)
+        """The card as plain JSON values; of the field of view nothing is said where it is the whole CT, as ever."""
+        values = dataclasses.asdict(self)
+        if self.preprocessing.field is Field.WHOLE:
+            for name in _FIELD:
+                del values["preprocessing"][name]
+        else:
+            values["preprocessing"]["field"] = self.preprocessing.field.value
+        return values
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
@@ -140,7 +148,7 @@ class ModelCard:
         """
         try:
             raw = strict_json(text)
-            preprocessing = Preprocessing(**{**raw["preprocessing"], "shape": tuple(raw["preprocessing"]["shape"])})
+            preprocessing = _preprocessing(raw["preprocessing"])
             trained = raw.get("training_range")
             if trained is not None:
                 names = ("measures", "mean", "spread", "precision")
@@ -165,6 +173,13 @@ class ModelCard:
                 "ask its author for a file written by EmphysemaScanner."
             ) from error
         return card
+
+
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    changed: dict[str, Any] = {"shape": tuple(raw["shape"])}
+    if "field" in raw:
+        changed["field"] = Field(raw["field"])
+    return Preprocessing(**{**raw, **changed})
 
 
 def strict_json(text: str) -> Any:
@@ -192,6 +207,7 @@ def _check_fields(part: Any) -> None:
         "int": (int,),
         "bool": (bool,),
         "float": (int, float),
+        "float | None": (int, float, type(None)),
         "tuple[int, int, int]": (int,),
         "tuple[str, ...]": (str,),
         "tuple[float, ...]": (int, float),

@@ -38,7 +38,10 @@ def slice_chart(case: Case) -> Figure:
     middle = (volume.box[1].start + volume.box[1].stop) // 2
     plane = volume.hu[::-1, middle, volume.box[2]]
     low, high = LUNG_WINDOW_HU
-    picture.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=(0, width_mm, bottom, top), aspect="auto")
+    ct = grid.slice_positions_mm()
+    half = float(ct[-1] - ct[0]) / max(len(ct) - 1, 1) / 2
+    extent = (0, width_mm, float(ct[0]) - half, float(ct[-1]) + half)
+    picture.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=extent, aspect="auto")
     picture.set_xticks([])
     picture.set_xlabel("coronal CT", fontsize=7, color=QUIET)
     picture.set_ylabel("position S (mm)", fontsize=7)

@@ -86,13 +86,14 @@ class Volume:
         return Plane(hu, shown(evidence).astype(np.float32), lesions, (height, width))
 
     def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-        """The evidence map interpolated at CT voxels. Both grids cover the same box, edge to edge."""
+        """The evidence map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
         if self.result.evidence is None:
             return np.full([part.stop - part.start for part in where], np.nan, np.float32)
         values = self.result.evidence.values
+        over = self.result.evidence.grid.box_in(self.result.lung_mask.grid)
         axes = [
-            (np.arange(part.start, part.stop) + 0.5) * coarse / fine - 0.5
-            for part, coarse, fine in zip(where, values.shape, self.shape, strict=True)
+            (np.arange(part.start, part.stop) + 0.5 - first) * coarse / (last - first) - 0.5
+            for part, coarse, (first, last) in zip(where, values.shape, over, strict=True)
         ]
         interpolated: NDArray[np.float32] = ndimage.map_coordinates(
             values, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest"
@@ -180,8 +181,10 @@ def axial_choice(result: ScanResult, number: int) -> list[int]:
 
 
 def _ct_slice(volume: Volume, grid_slice: int) -> int:
-    slices = len(volume.result.slice_indices)
-    return min(int((grid_slice + 0.5) * volume.shape[0] / slices), volume.shape[0] - 1)
+    result = volume.result
+    first, last = result.lung_fraction.grid.box_in(result.lung_mask.grid)[0]
+    step = (last - first) / len(result.slice_indices)
+    return min(int(first + (grid_slice + 0.5) * step), volume.shape[0] - 1)
 
 
 def _extent(mask: NDArray[np.bool_], axis: int, margin: int) -> slice:

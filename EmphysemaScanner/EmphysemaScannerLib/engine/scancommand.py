@@ -31,6 +31,7 @@ def scan_path(
     device: Device,
     pictures: bool,
     named: bool = False,
+    series: str = "",
 ) -> None:
     """Scan the CT at a path with a model file (the shipped one if None), print a summary, write the results to ``out``.
 
@@ -42,7 +43,7 @@ def scan_path(
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
     check_output_folder(out)
     model = load(model_file or default_model_path())
-    ct = read_ct(path)
+    ct = read_ct(path, series)
     result = scan_ct(ct, model, device, source=path.resolve().name if named else pseudonym(ct.image))
     case = Case(ct.image, result)
     with whole_or_nothing(out) as folder, stage("Writing the results"):

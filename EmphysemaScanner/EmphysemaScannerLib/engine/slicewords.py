@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.field import Field
 from ..core.grid import area_average
 from ..core.result import SliceStory
 from ..i18n import tr as _
@@ -84,7 +85,10 @@ def reads(result: ScanResult) -> str:
     if result.evidence is None:
         return _("densitometry of both lungs")
     input_ = result.model.preprocessing
-    return _("{shape} voxels, window {low} to {high} HU").format(
+    text = _("{shape} voxels of the lungs' box, window {low} to {high} HU")
+    if input_.field is Field.WHOLE:
+        text = _("{shape} voxels, window {low} to {high} HU")
+    return text.format(
         shape=" x ".join(map(str, input_.shape)),
         low=wording.number(input_.window_low_hu, 0),
         high=wording.number(input_.window_high_hu, 0),

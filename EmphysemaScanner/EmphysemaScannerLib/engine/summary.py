@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.call import Call
+from ..core.field import Field
 from ..core.modelcard import ModelCard, TrainingRange
 from ..core.networks import ARCHITECTURES
 from ..core.result import ScanResult
@@ -52,6 +53,10 @@ def print_card(console: Console, card: ModelCard) -> None:
     table.add_column(overflow="fold")
     low, high = card.preprocessing.window_low_hu, card.preprocessing.window_high_hu
     reads = f"{' x '.join(map(str, card.preprocessing.shape))} voxels, window {low:.0f} to {high:.0f} HU"
+    if card.preprocessing.field is Field.LUNGS:
+        reads += f"; of the CT, the box around the lungs with a margin of {card.preprocessing.margin_mm:g} mm"
+        if card.preprocessing.outside_hu is not None:
+            reads += f", what is not lung set to {card.preprocessing.outside_hu:g} HU"
     if ARCHITECTURES[card.architecture].reads_densitometry:
         reads = "densitometry of both lungs"
     for title, lines in contents.about_model(card, reads).rows:

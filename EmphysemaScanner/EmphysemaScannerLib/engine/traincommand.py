@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.densitybaselines import DensityLogistic
-from ..core.errors import ModelFileError, reason
-from ..core.manifest import CohortRow, read_manifest
+from ..core.errors import ModelFileError, reason, shown
+from ..core.manifest import CohortRow, check_patients, read_manifest, suspected_patients
 from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
 from ..core.modelheader import read_card
@@ -33,10 +33,10 @@ from .cache import VolumeCache
 from .checkpoints import Stop, stop_on_signals
 from .device import choose
 from .evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
-from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from .plan import ONE_PROCESS, Aids, Balance, Hardware, Plan, TrainingError
 from .predict import Shard
 from .statistics import Floats, balancing_shift
-from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
+from .training import MODEL_FILE, Outcome, alone_in, enlarge, is_first_process, keep_plan, model_plan, split_rows, train
 from .trainingrange import range_of
 from .trainingwatch import TrainingCurves
 
@@ -70,7 +70,8 @@ def train_model(
         width: filters of the first unit; None for the published width, or that of ``start``.
         start: a model file to go on from.
         texts: JSON with fields of the card, those in ``CARD_FIELDS``; training_log precedes what is logged here.
-        preprocessing: grid and window; None for the published ones, or those of ``start``.
+        preprocessing: grid, window and field; None for the published ones, or those of ``start``, from which only the
+            field may differ.
         hardware: where to train.
         cache: of volumes; None for the user's.
 
@@ -82,6 +83,9 @@ def train_model(
         EmphysemaScannerError: (a kind of) the cohort, the plan, an option or a file cannot be used.
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    check_patients(rows)
+    for sentence in suspected_patients(rows) if is_first_process() else ():
+        print(f"Warning: {shown(sentence)}", file=sys.stderr)
     words = {} if texts is None else _card_texts(texts)
     before = None if start is None else read_card(start)
     cache = cache or VolumeCache()
@@ -95,7 +99,7 @@ def train_model(
             raise TrainingError(f"Slices must be square, not {rows_} x {columns}.")
         network = build(architecture, width, plan.crop or rows_, slices)
     plan.check_architecture(architecture)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, alone_in(Path(out).absolute()):
         if isinstance(network, DensityLogistic):
             if width is not None:
                 raise TrainingError(f"A {architecture} has no width; leave it out.")
@@ -147,12 +151,15 @@ def _go_on_from(
         raise ModelFileError(
             f"{start.name} is a {card.architecture} and not a {architecture}; leave one of the two out."
         )
-    if width not in (None, card.width) or preprocessing not in (None, card.preprocessing):
+    preprocessing = preprocessing or card.preprocessing
+    own = card.preprocessing
+    of_start = dataclasses.replace(preprocessing, field=own.field, margin_mm=own.margin_mm, outside_hu=own.outside_hu)
+    if width not in (None, card.width) or of_start != own:
         raise ModelFileError(f"{start.name} has its own width, grid and window; leave these options out.")
     network: nn.Module = model.network
     if plan.crop is not None and isinstance(network, ConvLSTMNetwork):
         network = enlarge(network, plan.crop)
-    return network.train(), card.architecture, card.preprocessing
+    return network.train(), card.architecture, preprocessing
 
 
 def _fit_densities(
@@ -249,8 +256,9 @@ def _statement(outcome: Outcome, plan: Plan, architecture: str) -> str:
         Balance.NONE: "unweighted classes",
     }[plan.balance]
     lesions = " and lesion maps" if plan.lesion_weight else ""
+    aided = ", shown in parts, upside down and in other fields of view," if plan.aids is Aids.WHOLE_LUNG else ""
     return (
-        f"Trained on volume labels{lesions}; best of {outcome.epochs} epochs: {outcome.best_epoch} (at most "
+        f"Trained on volume labels{lesions}{aided}; best of {outcome.epochs} epochs: {outcome.best_epoch} (at most "
         f"{plan.epochs}), validation AUC {outcome.best_auc:.3f}. Batch size {plan.batch_size}, peak learning rate "
         f"{plan.learning_rate:g}, {balance if not lesions else 'unweighted classes'}, seed {plan.seed}, precision "
         f"{outcome.precision}."

@@ -8,8 +8,10 @@ from typing import Any
 import qt
 import slicer
 
+from ..engine import wording
 from ..scene.result import is_part_of_a_result
-from . import samples
+from . import samples, styles
+from .dicomfiles import provenance_at_a_glance
 
 
 class CTPanel:
@@ -22,7 +24,8 @@ class CTPanel:
     """
 
     def __init__(self, ui: Any, attempt: Callable[[Callable[[], Any]], None], loaded: Callable[[Any], None]) -> None:
-        self._attempt, self._loaded = attempt, loaded
+        self._ui, self._attempt, self._loaded = ui, attempt, loaded
+        styles.say(ui.seriesLabel, "")
         menu = qt.QMenu(ui.sampleButton)
         for name in samples.names():
             menu.addAction(name)
@@ -30,6 +33,15 @@ class CTPanel:
         ui.sampleButton.setMenu(menu)
         ui.loadDicomButton.connect("clicked(bool)", self._on_dicom)
         ui.loadFileButton.connect("clicked(bool)", self._on_file)
+
+    def show_series(self, ct: Any) -> None:
+        """Name the DICOM series of the chosen CT, where it has one, and say why another one may be better."""
+        known = None if ct is None else provenance_at_a_glance(ct)
+        if known is None or known.series is None:
+            styles.say(self._ui.seriesLabel, "")
+            return
+        lines = [f"{wording.series_read(known.series)}.", *known.warnings]
+        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if known.warnings else styles.NOTE)
 
     def _on_dicom(self, _checked: bool = False) -> None:
         slicer.util.selectModule("DICOM")
