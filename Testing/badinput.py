@@ -344,11 +344,11 @@ KINDS: dict[str, Kind] = {
     "8-bit": Kind(of_values(lambda hu, draw: windowed(hu, draw).astype(np.uint8)), says="8-bit|Every voxel"),
     "windowed to 0..255": Kind(of_values(lambda hu, draw: windowed(hu, draw).astype(np.int16)), says="grey-scale"),
     "like MR": Kind(of_values(mr_like), says="lowest value"),
-    "1024 too high": Kind(of_values(lambda hu, draw: hu + np.int16(1024)), says="lowest value|as light as air"),
+    "1024 too high": Kind(of_values(lambda hu, draw: hu + np.int16(1024)), says="subtract 1024"),
     "1024 too high, padded": Kind(
-        of_values(lambda hu, draw: corners(hu + np.int16(1024), draw.choice([-2000, -3024]))), says="as light as air"
+        of_values(lambda hu, draw: corners(hu + np.int16(1024), draw.choice([-2000, -3024]))), says="subtract 1024"
     ),
-    "1024 too low": Kind(of_values(lambda hu, draw: hu - np.int16(1024)), says="litres|as light as air"),
+    "1024 too low": Kind(of_values(lambda hu, draw: hu - np.int16(1024)), says="add 1024"),
     "NaN": Kind(of_values(spoilt_by(np.nan)), says="NaN"),
     "infinite": Kind(of_values(spoilt_by(np.inf, -np.inf)), says="infinite"),
     "constant": Kind(of_values(of_one_value), says="Every voxel"),

@@ -15,7 +15,7 @@ from EmphysemaScannerLib.core.manifest import (
     suspected_patients,
     write_manifest,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -102,6 +102,7 @@ text = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_s
 name = st.from_regex(r"[a-zé][a-z0-9 ,;\"']{0,5}[a-z]", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(
         st.builds(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.lists import read_list
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -126,6 +126,7 @@ def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
 names = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=6).map(str.strip)
 
 
+@settings(deadline=None)
 @given(
     volumes=st.lists(names.filter(bool), min_size=1),
     mark=st.sampled_from(",;\t|"),

@@ -198,6 +198,25 @@ def test_itk_warns_again_after_reading(tmp_path: Path) -> None:
     assert sitk.ProcessObject.GetGlobalWarningDisplay() == before
 
 
+def test_what_itk_warns_of_becomes_a_warning_without_the_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ITK's own reader of NIfTI warns of scales that disagree; it stands for any other warning."""
+    path = tmp_path / "JOHN^DOE.nrrd"
+    sitk.WriteImage(volume(), str(path))
+    other = tmp_path / "JOHN^DOE.nii"
+    sitk.WriteImage(volume(), str(other))
+    raw = bytearray(other.read_bytes())
+    raw[88:92], raw[252:256] = np.array([2.0], "<f4").tobytes(), np.array([0, 1], "<i2").tobytes()
+    other.write_bytes(raw)
+    read = sitk.ReadImage
+    monkeypatch.setattr(sitk, "ReadImage", lambda name: read(name.replace("nrrd", "nii")))
+    (warning,) = read_ct(path).provenance.warnings
+    assert warning.startswith("ITK warned while reading: ")
+    assert "unexpected scales in sform" in warning
+    assert capfd.readouterr().err == ""
+
+
 def test_four_dimensions_are_read_and_left_to_the_checks(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 5, 6, 2], sitk.sitkInt16), str(tmp_path / "a.nrrd"))
     assert read_ct(tmp_path / "a.nrrd").image.GetDimension() == 4

@@ -101,7 +101,13 @@ def test_the_pdf_report_holds_no_link_script_or_form(hostile: ScanResult, chest:
 def test_the_window_shows_foreign_words_as_they_are(
     hostile: ScanResult, make_result: Callable[..., ScanResult]
 ) -> None:
-    for show in (panel.caution, panel.warnings, panel.verdict, panel.provenance, panel.densitometry):
+    def caution(result: ScanResult) -> str:
+        return panel.caution(result.model)
+
+    def about_model(result: ScanResult) -> str:
+        return panel.about_model(result.model, EVIL)
+
+    for show in (caution, panel.warnings, panel.verdict, panel.provenance, panel.densitometry, about_model):
         plain, page = Markup(show(make_result(warnings=("Noise.",)))), Markup(show(hostile))
         assert page.tags == plain.tags
         assert not page.links

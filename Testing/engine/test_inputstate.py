@@ -55,13 +55,18 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Path, Path]]:
             slice_of(folder / "mixed" / "a2", "1.1"),
             slice_of(folder / "mixed" / "b1", "1.2"),
         ),
+        "series over folders": (
+            slice_of(folder / "cd" / "1" / "a1", "1.1"),
+            slice_of(folder / "cd" / "2" / "a2", "1.1"),
+            slice_of(folder / "cd" / "2" / "b1", "1.2"),
+        ),
         "series without preamble": (mixed, write(folder / "mixed" / "unknown"), write(folder / "mixed" / ".hidden")),
     }
 
 
 KINDS = [
     "image", "detached voxels", "detached voxels of NRRD", "folder", "folder and results", "series in a folder",
-    "series without preamble",
+    "series over folders", "series without preamble",
 ]  # fmt: skip
 
 

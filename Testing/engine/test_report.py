@@ -22,8 +22,9 @@ from EmphysemaScannerLib.core.result import OverlayMap, ScanResult
 from EmphysemaScannerLib.core.serialise import result_to_dict, result_to_json
 from EmphysemaScannerLib.engine import panel, wording
 from EmphysemaScannerLib.engine.case import Case
-from EmphysemaScannerLib.engine.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice, undrawn_share
+from EmphysemaScannerLib.engine.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice
 from EmphysemaScannerLib.engine.report import render_report
+from EmphysemaScannerLib.engine.slicewords import undrawn_share
 from EmphysemaScannerLib.engine.summary import print_scan
 from PIL import Image
 from rich.console import Console
@@ -83,17 +84,27 @@ def test_the_page_needs_nothing_but_itself(page: Page) -> None:
     assert "@import" not in style
 
 
-def test_a_demonstration_model_is_announced_before_the_probability(page: Page) -> None:
-    assert page.text.index("DEMONSTRATION MODEL") < page.text.index("Probability of emphysema")
-    assert page.text.index("Slices are") < page.text.index("Probability of emphysema")
-    assert wording.RESEARCH_USE in page.text
+def test_one_line_and_the_warnings_stand_before_the_answer_and_the_card_behind_all_else(page: Page) -> None:
+    order = [
+        wording.RESEARCH_USE,
+        "Demonstration model",
+        wording.WARNINGS,
+        "Slices are",
+        "Probability of emphysema",
+        "How to read",
+        "About the model",
+        "<img src=x>",  # what the model was trained on
+    ]
+    places = [page.text.index(part) for part in order]
+    assert places == sorted(places)
 
 
 def test_a_validated_model_is_not_called_a_demonstration(make_result: MakeResult, chest: sitk.Image) -> None:
     model = dataclasses.replace(make_result().model, demonstration=False)
     page = Page(render_report(Case(chest, make_result(model=model))))
-    assert "DEMONSTRATION" not in page.text
-    assert wording.RESEARCH_USE.upper() in page.text
+    assert "Demonstration" not in page.text
+    assert "is not a diagnosis" in page.text
+    assert wording.RESEARCH_USE in page.text
 
 
 def test_the_report_names_the_figures_of_the_result(make_result: MakeResult, chest: sitk.Image) -> None:
@@ -167,8 +178,8 @@ def test_words_never_claim_certainty(probability: float) -> None:
 
 def test_a_probability_at_the_operating_point_is_called_positive(make_result: MakeResult) -> None:
     model = dataclasses.replace(make_result().model, operating_point=OperatingPoint(0.5, "test"))
-    assert "positive" in wording.verdict(make_result(model=model, probability=0.5))
-    assert "negative" in wording.verdict(make_result(model=model, probability=0.4999))
+    assert wording.verdict(make_result(model=model, probability=0.5)).startswith("Positive")
+    assert wording.verdict(make_result(model=model, probability=0.4999)).startswith("Negative")
 
 
 def test_a_probability_close_to_the_operating_point_is_not_said_to_be_below_itself(make_result: MakeResult) -> None:
@@ -182,10 +193,13 @@ def test_without_a_call_the_probability_is_grey_and_the_reason_stands_beside_it(
     called = make_result(probability=0.1)
     withheld = dataclasses.replace(called, coverage=Coverage(12.0, 0.0))
     html = render_report(Case(chest, withheld))
-    assert '<body class="withheld">' in html
+    assert '<section class="headline withheld">' in html
+    assert html.count('class="faded"') == 2
     assert withheld.call_reason in unescape(html)
-    assert "negative for emphysema" not in html
-    assert "withheld" not in render_report(Case(chest, called)).split("<body")[1]
+    assert "Negative for emphysema" not in html
+    plain = render_report(Case(chest, called))
+    assert "Negative for emphysema" in plain
+    assert not {"withheld", "faded"} & set(re.findall(r"\w+", plain.split("<body")[1]))
 
 
 def test_without_a_call_the_terminal_says_why_and_calls_nothing_negative(make_result: MakeResult) -> None:
@@ -194,7 +208,7 @@ def test_without_a_call_the_terminal_says_why_and_calls_nothing_negative(make_re
     print_scan(console, withheld, Path("out"))
     said = console.export_text(styles=True)
     assert withheld.call_reason in said
-    assert "negative for emphysema" not in said
+    assert "Negative for emphysema" not in said
     assert "\x1b[1;90m10 %" in said  # bold and grey
 
 
@@ -272,4 +286,4 @@ def test_a_ct_without_a_measure_of_density_still_has_a_report(make_result: MakeR
         densitometry={},
         lung_fraction=OverlayMap(np.zeros((35, 128, 128), np.float32), make_result().lung_fraction.grid),
     )
-    assert "The model" in Page(render_report(Case(chest, result))).text
+    assert "About the model" in Page(render_report(Case(chest, result))).text

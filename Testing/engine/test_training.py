@@ -93,7 +93,7 @@ def test_every_other_architecture_is_trained_by_the_same_command(tmp_path: Path,
     model = modelfile.load(path)
     assert model.card.architecture == architecture
     curves = read_training(tmp_path / "run")
-    assert f"validation AUC {max(curves.val_auc):.3f}" in model.card.training_data
+    assert f"validation AUC {max(curves.val_auc):.3f}" in model.card.training_log[0]
     if reads_densitometry:
         assert told_apart(model.network, architecture, grid, read_manifest(manifest))
         assert curves.val_auc == (1.0,)
@@ -421,11 +421,13 @@ def test_the_command_writes_a_model_that_opens_with_its_own_temperature_and_oper
     assert path is not None
     model = modelfile.load(path)
     assert model.card.name == "squares"
-    assert model.card.demonstration
-    assert model.card.training_data.startswith("Squares. Trained from volume labels and lesion maps for 3 epochs")
-    assert "seed 1" in model.card.training_data
+    assert not model.card.demonstration
+    assert model.card.training_data == "Squares."
+    (log,) = model.card.training_log
+    assert re.match(r"Trained on volume labels and lesion maps; best of \d epochs: \d \(at most 3\)", log)
+    assert "seed 1" in log
     assert model.card.preprocessing == grid
-    assert "8 volumes of the tuning split" in model.card.operating_point.source
+    assert "tuning split (8 volumes;" in model.card.operating_point.source
     assert isinstance(model.network, ConvLSTMNetwork)
     assert model.network.image_size == 32
     tune = [row for row in read_manifest(manifest) if row.split == "tune"]
@@ -433,6 +435,37 @@ def test_the_command_writes_a_model_that_opens_with_its_own_temperature_and_oper
     with torch.inference_mode():
         logits = model.network(inputs).logit.double().numpy()
     assert model.card.temperature == pytest.approx(fit_temperature(logits, [row.label for row in tune]), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"demonstration": "yes"}', "demonstration must be true or false"),
+        ('{"training_log": "once"}', "training_log must be a list of texts"),
+        ('{"limits": 3}', "limits must be a text"),
+        ('{"width": 3}', "and nothing else"),
+    ],
+)
+def test_texts_of_a_card_are_of_the_kind_that_they_must_be(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "card.json").write_text(text, encoding="utf-8")
+    manifest = write_cohort(tmp_path, (4, 16, 16), train=4, tune=4, side=8)
+    with pytest.raises(EmphysemaScannerError, match=why):
+        train_model([manifest], tmp_path / "run", Plan(epochs=1), texts=tmp_path / "card.json")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_cards_texts_can_name_a_demonstration_and_what_came_before(tmp_path: Path) -> None:
+    grid = Preprocessing(shape=(4, 16, 16))
+    manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4, side=8)
+    texts = tmp_path / "card.json"
+    texts.write_text('{"demonstration": true, "training_log": ["Chosen among two."]}', encoding="utf-8")
+    options = {"architecture": "mil_mean", "width": 2, "preprocessing": grid}
+    path = train_model([manifest], tmp_path / "run", Plan(epochs=1), texts=texts, **options)
+    assert path is not None
+    card = modelfile.load(path).card
+    assert card.demonstration
+    assert card.training_log[0] == "Chosen among two."
+    assert len(card.training_log) == 2
 
 
 def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
@@ -446,7 +479,11 @@ def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
     before, after = modelfile.load(first), modelfile.load(second)
     assert after.card.architecture == "mil_mean"
     assert after.card.preprocessing == grid
-    assert after.card.training_data.endswith(f"Went on from a: {before.card.training_data}")
+    assert after.card.training_data.endswith("; fine-tuned from a.")
+    assert after.card.training_log[:-1] == (
+        *before.card.training_log,
+        f"Fine-tuned from a, which was trained on: {before.card.training_data}",
+    )
     for (name, old), new in zip(before.network.named_parameters(), after.network.parameters(), strict=True):
         assert torch.allclose(old, new, atol=1e-6), name
     for options, why in (({"architecture": "mil_max"}, "is a mil_mean"), ({"width": 3}, "its own width")):

@@ -67,20 +67,21 @@ def files_below(top: Path, passed_over: Callable[[Path, Sequence[str]], bool] = 
 
 
 def contents_beside(path: Path, series: str) -> Contents:
-    """What is in a file's folder and below it, and in the folders beside that go on with its series, as on CDs.
+    """What is in a file's folder and below it, and in the folders around that go on with its series, as on CDs.
 
-    Folders beside it, and beside the one above it, are looked into one after the other in the order of their names,
-    until two have nothing to add. What covers the same space as the file's own folder is another copy of the series.
+    The folder above and those beside are looked into, and the same one level up; those beside one after the other in
+    the order of their names, until two have nothing to add. What covers the same space as the file's own folder is
+    another copy of the series.
     """
     folder = path.absolute().parent
     files = list(files_below(folder))
     found = contents(files)
     own = [s for s in found.slices if s.header.uid == series]
     for one in (folder, folder.parent):
-        for neighbours in _beside(one):
+        for neighbours in ([one.parent], *_beside(one)):
             misses = 0
             for neighbour in neighbours[:_FARTHEST]:
-                more = list(files_below(neighbour))
+                more = _files_in(neighbour) if neighbour == one.parent else list(files_below(neighbour))
                 if _goes_on(own, _of_series(_spread(more), series)):
                     files += more
                     own += _of_series(more, series)
@@ -88,6 +89,13 @@ def contents_beside(path: Path, series: str) -> Contents:
                 elif (misses := misses + 1) == _MISSES:
                     break
     return found if len(own) == len([s for s in found.slices if s.header.uid == series]) else contents(files)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError:
+        return []
 
 
 def _goes_on(own: Sequence[Slice], more: Sequence[Slice]) -> bool:
@@ -137,13 +145,18 @@ def _pattern(path: Path) -> tuple[Path, str]:
 
 
 def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
-    seen: set[str] = set()
+    seen: set[object] = set()
     for path in sorted(paths):
         if _NOT_COUNTED.fullmatch(path.name):
             continue
-        real = os.path.realpath(path) if path.is_symlink() else str(path)
-        if real not in seen:
-            seen.add(real)
+        try:
+            found = path.stat()
+        except OSError:  # a link to nothing, which is told of where it is looked into
+            yield path
+            continue
+        file = (found.st_dev, found.st_ino) if found.st_ino else path
+        if file not in seen:
+            seen.add(file)
             yield path
 
 
@@ -151,6 +164,8 @@ def _look(path: Path) -> Sequence[Slice] | Other:
     try:
         if not is_dicom(path):
             return Other(path, "other file", _NOT_DICOM)
+    except IsADirectoryError:
+        return []
     except FileNotFoundError:
         return Other(path, "link", "a link to a file that is not there", is_damaged=True)
     except OSError as error:

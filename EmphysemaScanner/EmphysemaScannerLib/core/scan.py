@@ -19,7 +19,7 @@ from .coverage import lung_coverage
 from .densitometry import LungDensities, measure_lungs
 from .doubts import NoiseWarning, doubts
 from .errors import ModelFileError, shown
-from .grid import Grid, area_average, canonical_view
+from .grid import Grid, canonical_view
 from .likeness import unlike_training
 from .lungs import segment_lungs
 from .modelfile import Model
@@ -78,11 +78,12 @@ def scan(
     preprocessing, known = card.preprocessing, ARCHITECTURES[card.architecture]
     device = next(network.parameters()).device
     with _timed(timings, "resampling"):
-        grid = ct_grid.resized(preprocessing.shape)
-        lung_fraction = area_average(labels, preprocessing.shape, at_most=1, within=where)
-        laa_by_slice = _laa_by_slice(lungs, preprocessing.shape[0])
+        view = preprocessing.view(ct_grid, labels)
+        grid = view.grid
+        lung_fraction = view.share(labels, within=where)
+        laa_by_slice = _laa_by_slice(lungs, view.over[0], preprocessing.shape[0])
         if not known.reads_densitometry:
-            averaged = preprocessing.average(hu)
+            averaged = preprocessing.average(hu, view)
             network_input = preprocessing.normalise(averaged)
             warnings += unlike_training(averaged, card.training_range)
 
@@ -141,10 +142,16 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(lungs: LungDensities, slices: int) -> NDArray[np.float64]:
-    """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior."""
+def _laa_by_slice(lungs: LungDensities, over: tuple[float, float], slices: int) -> NDArray[np.float64]:
+    """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior.
+
+    Args:
+        lungs: by slice of the CT.
+        over: the part of the CT's slices that the grid covers.
+        slices: of the grid.
+    """
     voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
-    owner = np.minimum((np.arange(len(voxels)) + 0.5) * slices // len(voxels), slices - 1).astype(int)
+    owner = ((np.arange(len(voxels)) + 0.5 - over[0]) * slices // (over[1] - over[0])).astype(int).clip(0, slices - 1)
     total = np.bincount(owner, voxels, slices)
     counts = np.bincount(owner, low, slices)
     share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)

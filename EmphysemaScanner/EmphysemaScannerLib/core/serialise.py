@@ -97,10 +97,11 @@ def record_to_json(result: ScanResult) -> str:
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
     sums to the logit; activations are float16, which is exact to 0.05 %. The lung mask is not in it. "grid" is that of
-    the network's input.
+    the network's input, "ct_grid" that of the canonical CT.
     """
     maps = {
         "grid": dataclasses.asdict(result.lung_fraction.grid),
+        "ct_grid": dataclasses.asdict(result.lung_mask.grid),
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
@@ -112,7 +113,8 @@ def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
 
     Args:
         text: from ``record_to_json``.
-        lung_mask: on the CT's canonical grid, as in the result; the share of lung by voxel is measured in it again.
+        lung_mask: on the CT's canonical grid, as in the result, or as that grid lies now; the share of lung by voxel is
+            measured in it again. In the result it lies where the CT lay when it was scanned.
 
     Raises:
         RecordError: the text is not such a record.
@@ -139,6 +141,9 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         grid = evidence.grid.resized(model.preprocessing.shape)
     else:
         raise ValueError("its place in space is missing")
+    labels = lung_mask.values
+    # An earlier version, which knew no other field than the whole CT, did not write the CT's grid.
+    ct = (grid_from_dict(maps["ct_grid"]) if "ct_grid" in maps else grid).resized(_shape(labels))
     slices = grid.shape[0]
     if math.prod(grid.shape) > MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
         raise ValueError("the maps don't fit one another")
@@ -160,8 +165,8 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         slice_indices=_numbers(values["slice_indices"], slices).astype(np.int64),
         evidence=evidence,
         activations={_named(name): _map_from_dict(raw) for name, raw in maps["activations"].items()},
-        lung_mask=lung_mask,
-        lung_fraction=OverlayMap(area_average(lung_mask.values > 0, grid.shape), grid),
+        lung_mask=OverlayMap(labels, ct),
+        lung_fraction=OverlayMap(area_average(labels > 0, grid.shape, over=grid.box_in(ct)), grid),
         densitometry={
             _named(name): Densitometry(**{key: _number(value) for key, value in region.items()})
             for name, region in values["densitometry"]["regions"].items()
@@ -180,6 +185,11 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
     return result
+
+
+def _shape(array: NDArray[np.generic]) -> tuple[int, int, int]:
+    slices, rows, columns = array.shape
+    return slices, rows, columns
 
 
 def _coverage(raw: dict[str, Any] | None, lung_mask: OverlayMap) -> Coverage:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.call import Call
-from ..core.dicomfolder import files_below
 from ..core.errors import EmphysemaScannerError, ModelFileError, ScanCancelled
 from ..core.lists import SUFFIXES, read_list
 from ..core.modelheader import read_metadata
@@ -22,8 +21,7 @@ from ..core.progress import Progress, silent
 from ..core.reading import IMAGE_SUFFIXES, ct_series, read_ct
 from ..i18n import tr as _
 from .device import Device, Precision, choose, scan_on
-from .inputstate import state_of
-from .outputfolder import FILE_LIST
+from .inputstate import state_of, visible_files
 from .rowfile import Cells, RowFile, one_line
 
 if TYPE_CHECKING:
@@ -128,10 +126,7 @@ def find_cts(path: Path) -> list[Path]:
 
 
 def _search(top: Path) -> list[Path]:
-    def passed_over(folder: Path, files: Sequence[str]) -> bool:
-        return FILE_LIST in files or (folder != top and folder.name.startswith("."))
-
-    visible = [file for file in files_below(top, passed_over) if not file.name.startswith(".")]
+    visible = list(visible_files(top))
     images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
     return sorted([*images, *ct_series(set(visible).difference(images))])
 

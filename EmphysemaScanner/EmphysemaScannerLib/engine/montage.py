@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..core.grid import area_average, canonical
+from ..core.grid import canonical
 from ..core.result import ScanResult
 from . import slicewords
 from .case import Case
@@ -86,13 +86,14 @@ class Volume:
         return Plane(hu, shown(evidence).astype(np.float32), lesions, (height, width))
 
     def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-        """The evidence map interpolated at CT voxels. Both grids cover the same box, edge to edge."""
+        """The evidence map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
         if self.result.evidence is None:
             return np.full([part.stop - part.start for part in where], np.nan, np.float32)
         values = self.result.evidence.values
+        over = self.result.evidence.grid.box_in(self.result.lung_mask.grid)
         axes = [
-            (np.arange(part.start, part.stop) + 0.5) * coarse / fine - 0.5
-            for part, coarse, fine in zip(where, values.shape, self.shape, strict=True)
+            (np.arange(part.start, part.stop) + 0.5 - first) * coarse / (last - first) - 0.5
+            for part, coarse, (first, last) in zip(where, values.shape, over, strict=True)
         ]
         interpolated: NDArray[np.float32] = ndimage.map_coordinates(
             values, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest"
@@ -179,18 +180,11 @@ def axial_choice(result: ScanResult, number: int) -> list[int]:
     return sorted(chosen)
 
 
-def undrawn_share(result: ScanResult) -> float:
-    """Share (0 to 1) of the evidence's size in cells that hold no lung and are therefore in no picture."""
-    if result.evidence is None:
-        return 0.0
-    size = np.abs(result.evidence.values).astype(float)
-    lung = area_average(result.lung_fraction.values, result.evidence.grid.shape)
-    return float(size[lung == 0].sum() / size.sum()) if size.sum() > 0 else 0.0
-
-
 def _ct_slice(volume: Volume, grid_slice: int) -> int:
-    slices = len(volume.result.slice_indices)
-    return min(int((grid_slice + 0.5) * volume.shape[0] / slices), volume.shape[0] - 1)
+    result = volume.result
+    first, last = result.lung_fraction.grid.box_in(result.lung_mask.grid)[0]
+    step = (last - first) / len(result.slice_indices)
+    return min(int(first + (grid_slice + 0.5) * step), volume.shape[0] - 1)
 
 
 def _extent(mask: NDArray[np.bool_], axis: int, margin: int) -> slice:

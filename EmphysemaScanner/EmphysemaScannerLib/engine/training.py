@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.errors import EmphysemaScannerError
+from ..core.field import Field
 from ..core.manifest import CohortRow, check_volumes
 from ..core.preprocessing import Preprocessing
 from . import trainingwatch
@@ -269,8 +270,17 @@ def model_plan(
         **{name: getattr(value, "value", value) for name, value in dataclasses.asdict(plan).items()},
         **model,
         "window_hu": [preprocessing.window_low_hu, preprocessing.window_high_hu],
+        **({} if preprocessing.field is Field.WHOLE else _field(preprocessing)),
         **{f"{split}_volumes": sum(row.split == split for row in used) for split in ("train", "tune")},
         "cohort": hashlib.sha256(cohort.encode()).hexdigest()[:16],
+    }
+
+
+def _field(preprocessing: Preprocessing) -> dict[str, object]:
+    return {
+        "field": preprocessing.field.value,
+        "margin_mm": preprocessing.margin_mm,
+        "outside_hu": preprocessing.outside_hu,
     }
 
 

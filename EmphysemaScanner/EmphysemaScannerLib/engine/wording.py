@@ -9,10 +9,11 @@ from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..core.modelcard import ModelCard
-    from ..core.provenance import LeftOut, Provenance, Series
+    from ..core.provenance import LeftOut, Series
     from ..core.result import ScanResult
 
 RESEARCH_USE = _("Research use only. Not for clinical decisions.")
+WARNINGS = _("Image quality warnings")
 
 CALL_NAMES = {"positive": _("positive"), "negative": _("negative"), "none": _("no call")}
 """By the values of ``core.call.Call``."""
@@ -51,10 +52,8 @@ def verdict(result: ScanResult) -> str:
         below = _("The probability is below the operating point ({point}), which does not exclude emphysema there.")
         return f"{result.call_reason} {below.format(point=point)}"
     if result.probability >= probability:
-        return _("At or above the operating point ({point}): the model calls this CT positive for emphysema.").format(
-            point=point
-        )
-    return _("Below the operating point ({point}): the model calls this CT negative for emphysema.").format(point=point)
+        return _("Positive for emphysema: at or above the operating point ({point}).").format(point=point)
+    return _("Negative for emphysema: below the operating point ({point}).").format(point=point)
 
 
 def architecture(card: ModelCard) -> str:
@@ -65,10 +64,11 @@ def architecture(card: ModelCard) -> str:
 
 
 def caution(card: ModelCard) -> str:
-    """What must be known before the probability is read."""
+    """What kind of model it is, and what its output must not be taken for."""
+    kind = architecture(card)
     if card.demonstration:
-        return _("Not validated on patients: its probability says nothing certain about a real patient.")
-    return _("The model's probability is not a diagnosis; read its card for what it was validated on.")
+        return _("Demonstration model ({kind}): its output must not be interpreted for any patient.").format(kind=kind)
+    return _("{name} ({kind}): its probability is not a diagnosis.").format(name=card.name, kind=kind)
 
 
 def reading_order(result: ScanResult) -> str:
@@ -94,10 +94,3 @@ def left_out(part: LeftOut) -> str:
     """Files that were found beside the CT and not read: what they are, how many, why."""
     files = _("1 file") if part.files == 1 else _("{count} files").format(count=part.files)
     return f"{part.what} ({files}): {part.reason}"
-
-
-def images(provenance: Provenance) -> list[tuple[str, list[str]]]:
-    """What was read and what was left out, as titles with lines; empty of a CT without DICOM."""
-    read = [series_read(provenance.series)] if provenance.series else []
-    unread = [left_out(part) for part in provenance.left_out]
-    return [(title, lines) for title, lines in ((_("Series read"), read), (_("Left out"), unread)) if lines]

@@ -116,10 +116,7 @@ def result_of(nodes: ResultNodes) -> ScanResult:
         RecordError: the record was damaged; says what to do.
     """
     grid = _mask_grid(nodes)
-    labels = lung_labels(nodes.lungs, grid)
-    result = result_from_json(nodes.record.GetText(), OverlayMap(labels, grid))
-    # Where the mask lay when the CT was scanned: both may have been moved by a transform since.
-    return dataclasses.replace(result, lung_mask=OverlayMap(labels, result.lung_fraction.grid.resized(labels.shape)))
+    return result_from_json(nodes.record.GetText(), OverlayMap(lung_labels(nodes.lungs, grid), grid))
 
 
 def _mask_grid(nodes: ResultNodes) -> Grid:
@@ -131,7 +128,19 @@ def _mask_grid(nodes: ResultNodes) -> Grid:
         if overlay is None:
             raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
         return canonical_grid(nodes.ct, local_grid(overlay))  # an earlier version's record, which had none
-    return grid if overlay is None else local_grid(overlay).resized(grid.shape)
+    return grid if overlay is None else _around(local_grid(overlay), nodes.record.GetText(), grid.shape)
+
+
+def _around(drawn: Grid, record: str, shape: tuple[int, int, int]) -> Grid:
+    """The grid of the CT around an overlay that covers the network's field of view in it, as it lies now."""
+    try:
+        maps = json.loads(record)["maps"]
+        if "ct_grid" not in maps:  # of an earlier version, whose maps always cover the CT
+            return drawn.resized(shape)
+        ct = grid_from_dict(maps["ct_grid"])
+        return drawn.part(ct.box_in(grid_from_dict(maps["grid"]).resized(drawn.shape)), ct.shape)
+    except (LookupError, TypeError, ValueError) as error:
+        raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
 
 
 def add_attribution(nodes: ResultNodes, attribution: Attribution) -> ResultNodes:
