@@ -457,12 +457,14 @@ class EmphysemaScannerTest(ScriptedLoadableModuleTest):
         for name in unittest.TestLoader().getTestCaseNames(type(self)):
             if name != "runTest":
                 self.setUp()
-                getattr(self, name)()
+                try:
+                    getattr(self, name)()
+                except unittest.SkipTest as skipped:  # Slicer itself would count it as an error
+                    self.delayDisplay(f"{name} was skipped: {skipped}")
 
     def test_a_scan_answers_and_shows(self) -> None:
         if importlib.util.find_spec("torch") is None:
-            self.delayDisplay("PyTorch is not installed: nothing was scanned.")
-            return
+            self.skipTest("PyTorch is not installed, so nothing was scanned")
         volumeNode = phantomVolume()
         result = self.logic.scan(volumeNode)
         self.assertAlmostEqual(result.bias + float(result.slice_evidence.sum()), result.logit, places=3)

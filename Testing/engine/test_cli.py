@@ -74,7 +74,7 @@ def test_a_scan_leaves_all_its_files_and_says_the_answer(
     assert "Probability of emphysema" in said
     assert "operating point" in said
     assert "Research use only" in said
-    assert "DEMONSTRATION MODEL" in said
+    assert "Demonstration model (Conv-LSTM)" in said
 
 
 def test_slicer_core_adds_pictures_and_a_scene(chest_file: Path, model_path: Path, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_card_prints_what_a_model_was_trained_on(model_path: Path, capsys: pytes
     assert run("card", model_path) == 0
     said = capsys.readouterr().out
     assert "nothing; its weights are random." in said
-    assert "DEMONSTRATION MODEL" in said
+    assert "Demonstration model (Conv-LSTM)" in said
 
 
 def test_a_missing_device_is_one_sentence(

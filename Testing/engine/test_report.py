@@ -220,7 +220,7 @@ READ = Provenance(
     ),
 )
 READ_SENTENCES = (
-    "Series 2 'Thorax <1 mm>', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, 132 slices",
+    "2 'Thorax <1 mm>', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, 132 slices",
     "series 3 'MinIP', kernel B30f, 133 slices (133 files): it is derived",
     "key image (1 file): it is not a CT image",
 )
@@ -240,8 +240,8 @@ def test_report_terminal_and_window_say_which_series_was_read_and_what_was_left_
 
 
 def test_of_a_series_only_what_dicom_states_is_said() -> None:
-    assert wording.series_read(Series(slices=80)) == "Series without a number, 80 slices"
-    assert wording.series_read(Series("4", acquisition="2", slices=80)) == "Series 4, acquisition 2, 80 slices"
+    assert wording.series_read(Series(slices=80)) == "without a number, 80 slices"
+    assert wording.series_read(Series("4", acquisition="2", slices=80)) == "4, acquisition 2, 80 slices"
 
 
 def test_of_a_ct_that_is_no_dicom_nothing_is_said_of_series(make_result: MakeResult, chest: sitk.Image) -> None:

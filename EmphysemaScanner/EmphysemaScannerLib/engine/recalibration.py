@@ -170,8 +170,11 @@ def recalibrated(card: ModelCard, found: Recalibration, data: str) -> ModelCard:
         temperature=found.temperature.value,
         operating_point=point,
         metrics=(*kept, *added),
-        training_data=f"{card.training_data} Recalibrated on {cases}: temperature {found.temperature}, before "
-        f"{card.temperature:.3g}; the weights are unchanged.",
+        training_log=(
+            *card.training_log,
+            f"Recalibrated on {cases}: temperature {found.temperature}, before {card.temperature:.3g}; the weights are "
+            "unchanged.",
+        ),
         limits=f"{card.limits} The temperature and the operating point hold for cases like those of the recalibration.",
     )
 

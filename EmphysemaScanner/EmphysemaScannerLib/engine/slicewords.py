@@ -49,7 +49,7 @@ def of_slice(result: ScanResult, k: int) -> str:
 def short(result: ScanResult, k: int) -> str:
     """The same, in a corner of a small picture."""
     if result.slice_evidence is not None:
-        return f"{result.slice_evidence[k]:+.2g}"
+        return f"{result.slice_evidence[k]:+.2f}"
     if result.slice_weight is not None:
         return _("weight {weight}").format(weight=_weight(result.slice_weight[k]))
     if result.slice_probability is not None:

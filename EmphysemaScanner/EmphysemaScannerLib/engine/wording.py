@@ -79,7 +79,7 @@ def reading_order(result: ScanResult) -> str:
 
 def series_read(series: Series) -> str:
     """Which DICOM series was read, by what DICOM states of it: number, description, kernel, image type, slices."""
-    name = _("Series {number}").format(number=series.number) if series.number else _("Series without a number")
+    name = series.number or _("without a number")
     parts = [
         f"{name} '{series.description}'" if series.description else name,
         _("acquisition {number}").format(number=series.acquisition) if series.acquisition else "",
