@@ -111,7 +111,7 @@ def enhanced_dicom(
     file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
     file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 16, 15, 0
     numbers = [hu.astype(int) - (intercepts[n] if intercepts else -1024) for n, (_, _, hu, _) in enumerate(frames)]
-    file.PixelData = np.stack(numbers).astype("<u2").tobytes()
+    file.PixelData = np.stack(numbers).clip(0).astype("<u2").tobytes()
     for name, value in changes.items():
         setattr(file, name, value)
     if syntax:

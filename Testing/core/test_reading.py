@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,24 @@ def test_a_file_exported_twice_counts_once(tmp_path: Path) -> None:
 def test_slice_positions_rounded_in_the_headers_are_accepted(tmp_path: Path) -> None:
     write_series(tmp_path, ImagePositionPatient=lambda k: [-10, -20, round(-300 + k * 2.5 + 0.04 * (k % 2), 2)])
     assert read_ct(tmp_path).image.GetSize() == (COLUMNS, ROWS, SLICES)
+
+
+@pytest.mark.parametrize(("jitter_mm", "warned"), [(0.05, False), (0.3, True)])
+def test_slices_that_are_a_little_off_their_places_are_read(tmp_path: Path, jitter_mm: float, warned: bool) -> None:
+    write_series(tmp_path, ImagePositionPatient=lambda k: [-10, -20, -300 + k * 2.5 + jitter_mm * (k == 2)])
+    ct = read_ct(tmp_path)
+    assert_is_the_volume(ct.image)
+    said = (f"The slices are up to {jitter_mm:.2f} mm off their places; they were read as 2.50 mm apart.",)
+    assert ct.provenance.warnings == (said if warned else ())
+
+
+@pytest.mark.parametrize(
+    "place", [lambda k: 2.5 * k + 0.6 * (k == 2), lambda k: 2.5 * k + 0.4 * max(0, k - 10), lambda k: 2.5 * k**1.1]
+)
+def test_slices_that_are_farther_off_are_refused(tmp_path: Path, place: Callable[[int], float]) -> None:
+    write_series(tmp_path, slices=20, ImagePositionPatient=lambda k: [-10, -20, round(place(k), 4)])
+    with pytest.raises(GeometryError, match="missing or unevenly spaced"):
+        read_ct(tmp_path)
 
 
 def test_two_series_of_equal_length_are_not_guessed_between(tmp_path: Path) -> None:

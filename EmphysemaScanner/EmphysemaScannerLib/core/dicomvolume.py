@@ -40,6 +40,8 @@ def read_volume(volume: Volume, others: Sequence[tuple[Volume, str]], found: Con
     with itk_warnings() as warned:
         voxels = read_voxels(volume)
     warnings = [*volume.warnings, *sentences(warned, volume.first.path)]
+    if stack.warning:
+        warnings.append(stack.warning)
     if suspects:
         count = f"{len(suspects)} file{'s' * (len(suspects) != 1)}"
         warnings.append(f"{count} beside the series cannot be read: slices may be missing at its top or bottom.")
