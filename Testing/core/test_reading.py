@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,24 @@ def test_slice_positions_rounded_in_the_headers_are_accepted(tmp_path: Path) -> 
     assert read_ct(tmp_path).image.GetSize() == (COLUMNS, ROWS, SLICES)
 
 
+@pytest.mark.parametrize(("jitter_mm", "warned"), [(0.05, False), (0.3, True)])
+def test_slices_that_are_a_little_off_their_places_are_read(tmp_path: Path, jitter_mm: float, warned: bool) -> None:
+    write_series(tmp_path, ImagePositionPatient=lambda k: [-10, -20, -300 + k * 2.5 + jitter_mm * (k == 2)])
+    ct = read_ct(tmp_path)
+    assert_is_the_volume(ct.image)
+    said = (f"The slices are up to {jitter_mm:.2f} mm off their places; they were read as 2.50 mm apart.",)
+    assert ct.provenance.warnings == (said if warned else ())
+
+
+@pytest.mark.parametrize(
+    "place", [lambda k: 2.5 * k + 0.6 * (k == 2), lambda k: 2.5 * k + 0.4 * max(0, k - 10), lambda k: 2.5 * k**1.1]
+)
+def test_slices_that_are_farther_off_are_refused(tmp_path: Path, place: Callable[[int], float]) -> None:
+    write_series(tmp_path, slices=20, ImagePositionPatient=lambda k: [-10, -20, round(place(k), 4)])
+    with pytest.raises(GeometryError, match="missing or unevenly spaced"):
+        read_ct(tmp_path)
+
+
 def test_two_series_of_equal_length_are_not_guessed_between(tmp_path: Path) -> None:
     write_series(tmp_path, "lung")
     write_series(tmp_path, "soft")
@@ -196,6 +215,25 @@ def test_itk_warns_again_after_reading(tmp_path: Path) -> None:
     sitk.WriteImage(volume(), str(tmp_path / "a.nrrd"))
     read_ct(tmp_path / "a.nrrd")
     assert sitk.ProcessObject.GetGlobalWarningDisplay() == before
+
+
+def test_what_itk_warns_of_becomes_a_warning_without_the_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ITK's own reader of NIfTI warns of scales that disagree; it stands for any other warning."""
+    path = tmp_path / "JOHN^DOE.nrrd"
+    sitk.WriteImage(volume(), str(path))
+    other = tmp_path / "JOHN^DOE.nii"
+    sitk.WriteImage(volume(), str(other))
+    raw = bytearray(other.read_bytes())
+    raw[88:92], raw[252:256] = np.array([2.0], "<f4").tobytes(), np.array([0, 1], "<i2").tobytes()
+    other.write_bytes(raw)
+    read = sitk.ReadImage
+    monkeypatch.setattr(sitk, "ReadImage", lambda name: read(name.replace("nrrd", "nii")))
+    (warning,) = read_ct(path).provenance.warnings
+    assert warning.startswith("ITK warned while reading: ")
+    assert "unexpected scales in sform" in warning
+    assert capfd.readouterr().err == ""
 
 
 def test_four_dimensions_are_read_and_left_to_the_checks(tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ def test_with_destroyed_lungs_dark_and_breathed_out_ones_come_in_both_classes_an
     ill, well = ([Recipe.draw((3, n), label, mix=Mix.TO_DESTROYED) for n in range(300)] for label in (True, False))
     assert [recipe.acquisition for recipe in ill] == [recipe.acquisition for recipe in well]
     breaths = np.array([recipe.acquisition.parenchyma_hu for recipe in well])
-    assert 0.15 < ((breaths > -945) & (breaths < -915)).mean() < 0.4
+    assert 0.2 < ((breaths > -928) & (breaths < -908)).mean() < 0.4
     before = np.array([Recipe.draw((3, n), False).acquisition.parenchyma_hu for n in range(300)])
     assert 0.2 < (breaths != before).mean() < 0.4
 

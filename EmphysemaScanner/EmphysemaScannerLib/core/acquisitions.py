@@ -7,6 +7,7 @@ position of the table); parts that cover the same space make several, and are ne
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -90,9 +91,13 @@ _Attribute = Callable[[Sequence[Slice]], Sequence[Hashable]]
 class _Run:
     """Parts that lie side by side."""
 
-    slices: list[Slice] = field(default_factory=list)
+    parts: list[list[Slice]] = field(default_factory=list)
     low: float = np.inf
     high: float = -np.inf
+
+    @property
+    def slices(self) -> list[Slice]:
+        return [s for part in self.parts for s in part]
 
     def meets(self, low: float, high: float) -> bool:
         """Whether a part from ``low`` to ``high`` covers space that this run covers, more than a seam."""
@@ -100,8 +105,8 @@ class _Run:
         shorter = min(high - low, self.high - self.low)
         return shared >= -SAME_PLACE_MM if shorter <= SAME_PLACE_MM else shared >= _OVERLAP * shorter
 
-    def add(self, part: Sequence[Slice], low: float, high: float) -> None:
-        self.slices += part
+    def add(self, part: list[Slice], low: float, high: float) -> None:
+        self.parts.append(part)
         self.low, self.high = min(self.low, low), max(self.high, high)
 
 
@@ -120,7 +125,18 @@ def _runs(slices: Sequence[Slice], values: Sequence[Hashable]) -> list[list[Slic
         if runs[-1].meets(low, high):
             runs.append(_Run())
         runs[-1].add([slices[k] for k in parts[value]], low, high)
+    for run, following in itertools.pairwise(runs):
+        if _ends_with_another(run):
+            following.parts.insert(0, run.parts.pop())
     return [run.slices for run in runs]
+
+
+def _ends_with_another(run: _Run) -> bool:
+    """Whether the last part lies beyond the others, unevenly: a scanner on its way back began there."""
+    if len(run.parts) <= _FEWEST:
+        return False
+    others = np.sort(positions_mm([s for part in run.parts[:-1] for s in part]))
+    return is_even(others) and not is_even(np.sort(positions_mm(run.slices)))
 
 
 def _sortable(value: Hashable) -> tuple[int, float, str]:

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ _NOT_COUNTED = re.compile(r"\._.*|\.ds_store|thumbs\.db|desktop\.ini", re.IGNORE
 _NOT_DICOM = "not DICOM"
 _PROBED = 5  # files of a folder beside
 _FARTHEST, _MISSES = 50, 2  # folders beside, on either side
+_LOOKED_THROUGH = 2000  # files of a folder beside, which may be anybody's, before its series are known
 
 
 @dataclass(frozen=True)
@@ -67,27 +69,37 @@ def files_below(top: Path, passed_over: Callable[[Path, Sequence[str]], bool] = 
 
 
 def contents_beside(path: Path, series: str) -> Contents:
-    """What is in a file's folder and below it, and in the folders beside that go on with its series, as on CDs.
+    """What is in a file's folder and below it, and in the folders around that go on with its series, as on CDs.
 
-    Folders beside it, and beside the one above it, are looked into one after the other in the order of their names,
-    until two have nothing to add. What covers the same space as the file's own folder is another copy of the series.
+    The folder above and those beside are looked into, and the same one level up; those beside one after the other in
+    the order of their names, until two have nothing to add. What covers the same space as the file's own folder is
+    another copy of the series.
     """
     folder = path.absolute().parent
     files = list(files_below(folder))
     found = contents(files)
     own = [s for s in found.slices if s.header.uid == series]
     for one in (folder, folder.parent):
-        for neighbours in _beside(one):
+        for neighbours in ([one.parent], *_beside(one)):
             misses = 0
             for neighbour in neighbours[:_FARTHEST]:
-                more = list(files_below(neighbour))
-                if _goes_on(own, _of_series(_spread(more), series)):
+                above = neighbour == one.parent
+                some = _files_in(neighbour) if above else list(islice(files_below(neighbour), _LOOKED_THROUGH))
+                if _goes_on(own, _of_series(_spread(some), series)):
+                    more = some if above else list(files_below(neighbour))
                     files += more
                     own += _of_series(more, series)
                     misses = 0
                 elif (misses := misses + 1) == _MISSES:
                     break
     return found if len(own) == len([s for s in found.slices if s.header.uid == series]) else contents(files)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError:
+        return []
 
 
 def _goes_on(own: Sequence[Slice], more: Sequence[Slice]) -> bool:
@@ -137,13 +149,18 @@ def _pattern(path: Path) -> tuple[Path, str]:
 
 
 def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
-    seen: set[str] = set()
+    seen: set[object] = set()
     for path in sorted(paths):
         if _NOT_COUNTED.fullmatch(path.name):
             continue
-        real = os.path.realpath(path) if path.is_symlink() else str(path)
-        if real not in seen:
-            seen.add(real)
+        try:
+            found = path.stat()
+        except OSError:  # a link to nothing, which is told of where it is looked into
+            yield path
+            continue
+        file = (found.st_dev, found.st_ino) if found.st_ino else path
+        if file not in seen:
+            seen.add(file)
             yield path
 
 
@@ -151,6 +168,8 @@ def _look(path: Path) -> Sequence[Slice] | Other:
     try:
         if not is_dicom(path):
             return Other(path, "other file", _NOT_DICOM)
+    except IsADirectoryError:
+        return []
     except FileNotFoundError:
         return Other(path, "link", "a link to a file that is not there", is_damaged=True)
     except OSError as error:

@@ -6,8 +6,9 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import pydicom
@@ -33,6 +34,7 @@ _READ: list[BaseTag] = [_TAG[name] for name in _TAGS]
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and .7.1 to .7.4, of several frames
+_CT = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")  # and legacy converted
 _REPRESENTATIONS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
@@ -40,12 +42,14 @@ _REPRESENTATIONS = frozenset(
 _LONGEST_FIRST_VALUE = 1024  # bytes; a file without a preamble begins with a short element
 
 _PLAIN_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+_REMEMBERED = 1024
 _PIXEL_DATA = b"\xe0\x7f\x10\0"
 
 Point = NDArray[np.float64]
+Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Patient:
     """Who was scanned, as far as is stated, to tell two patients apart; never shown."""
 
@@ -67,7 +71,7 @@ class Patient:
         return not (self.identity or self.name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SeriesHeader:
     """What a file states of the series that it belongs to; "" where it states nothing."""
 
@@ -79,7 +83,7 @@ class SeriesHeader:
     modality: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Moment:
     """What tells the acquisitions, phases and reconstructions of one series apart; "" where nothing is stated."""
 
@@ -93,7 +97,7 @@ class Moment:
     number: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredPixels:
     """Where the 16-bit numbers of an uncompressed file lie.
 
@@ -108,7 +112,7 @@ class StoredPixels:
     is_signed: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Slice:
     """One image of a series and where it lies.
 
@@ -153,7 +157,7 @@ class Slice:
         return np.cross(self.axes[0], self.axes[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Other:
     """A file that is no slice of a CT.
 
@@ -224,10 +228,12 @@ def _slices(path: Path, header: pydicom.Dataset, kind: str, stored: StoredPixels
         what = "movie" if kind.startswith(_SECONDARY_CAPTURE) else f"multi-frame {_kind_name(kind, modality)}"
         return Other(path, what, "several frames without positions", series, instance)
     if header.get("ImageOrientationPatient") is None or header.get("ImagePositionPatient") is None:
-        if kind == "1.2.840.10008.5.1.4.1.1.2" and "ImageType" not in header and "Rows" not in header:
+        if kind == _CT and "Rows" not in header:
             return _damaged(path, header, "its header ends early")
         return Other(path, _kind_name(kind, modality), "without a position in the patient", series, instance)
     slice_ = _slice(path, 0, [header], _series_header(header), kind.startswith(_SECONDARY_CAPTURE), stored)
+    if 0 in slice_.size:
+        return _damaged(path, header, "its header ends early")
     if not (np.isfinite(slice_.position).all() and np.isfinite(slice_.axes).all()):
         return _damaged(path, header, "its position or orientation is damaged")
     return [slice_]
@@ -270,10 +276,6 @@ def _slice(
         stated = text(name)
         return float(stated) if stated else missing
 
-    axes = np.array(texts("ImageOrientationPatient"), float).reshape(2, 3)
-    length = np.linalg.norm(axes, axis=1, keepdims=True)
-    if length.min() < 0.9 or length.max() > 1.1:
-        raise ValueError("direction cosines that are not of length 1")
     try:
         thickness = number("SliceThickness", 0.0)
     except ValueError:  # damaged; it only serves a warning
@@ -282,7 +284,7 @@ def _slice(
         path=path,
         frame=frame,
         instance=text("SOPInstanceUID"),
-        header=of_series,
+        header=_one(of_series),
         moment=Moment(
             image_type=tuple(value.upper() for value in texts("FrameType", "ImageType")),
             kernel=" ".join(texts("ConvolutionKernel")),
@@ -302,8 +304,8 @@ def _slice(
             number=text("InstanceNumber") if len(places) == 1 else str(frame),
         ),
         position=np.array(texts("ImagePositionPatient"), float).reshape(3),
-        axes=axes / length,
-        pixel_mm=tuple(float(mm) for mm in texts("PixelSpacing")),
+        axes=_axes(texts("ImageOrientationPatient")),
+        pixel_mm=_one(tuple(float(mm) for mm in texts("PixelSpacing"))),
         size=(int(places[-1].get("Rows") or 0), int(places[-1].get("Columns") or 0)),
         thickness_mm=thickness if math.isfinite(thickness) else 0.0,
         slope=number("RescaleSlope", math.nan),
@@ -311,8 +313,24 @@ def _slice(
         units=text("RescaleType").upper(),
         photometric=text("PhotometricInterpretation").upper(),
         captured=captured,
-        stored=stored,
+        stored=None if stored is None else _one(stored),
     )
+
+
+@lru_cache(_REMEMBERED)
+def _axes(cosines: tuple[str, ...]) -> Point:
+    """(2, 3) unit vectors; slices of a series share them."""
+    axes = np.array(cosines, float).reshape(2, 3)
+    length = np.linalg.norm(axes, axis=1, keepdims=True)
+    if length.min() < 0.9 or length.max() > 1.1:
+        raise ValueError("direction cosines that are not of length 1")
+    return np.asarray(axes / length)
+
+
+@lru_cache(_REMEMBERED)
+def _one(value: Value) -> Value:
+    """The first of equal values, so that the slices of a batch share what they have in common."""
+    return value
 
 
 def _stored_pixels(header: pydicom.Dataset, file: BinaryIO) -> StoredPixels | None:
@@ -359,9 +377,9 @@ def _texts(header: pydicom.Dataset, name: str) -> tuple[str, ...]:
     if tag not in header:
         return ()
     raw = header.get_item(tag)
-    if isinstance(raw, RawDataElement) and raw.value is not None and raw.value.isascii():  # much faster than pydicom
+    if isinstance(raw, RawDataElement) and _is_plain(raw.value):  # much faster than pydicom
         text = raw.value.decode("ascii").rstrip("\0")
-        return tuple(one.strip() for one in text.split("\\")) if text.strip() else ()
+        return _one(tuple(one.strip() for one in text.split("\\"))) if text.strip() else ()
     try:
         value = header.get(name)
     except Exception:  # of any kind, as pydicom reads a damaged value; what must be sound is checked by its reader
@@ -369,6 +387,11 @@ def _texts(header: pydicom.Dataset, name: str) -> tuple[str, ...]:
     if value is None or value == "":
         return ()
     return tuple(str(one).strip() for one in (value if isinstance(value, MultiValue) else (value,)))
+
+
+def _is_plain(value: bytes | None) -> bool:
+    """Whether bytes are ASCII in any character set, without the escape sequences of some."""
+    return value is not None and value.isascii() and b"\x1b" not in value
 
 
 def _text(header: pydicom.Dataset, name: str) -> str:

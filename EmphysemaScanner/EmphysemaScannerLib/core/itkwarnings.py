@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import SimpleITK as sitk
 
@@ -44,3 +45,9 @@ def _plain(text: str) -> str:
     """ITK writes "WARNING: In FILE, line N", a line break, "Class (0x...): " and then what is wrong."""
     said = re.sub(r"^\s*WARNING: In .*?, line \d+\s*", "", text, flags=re.DOTALL)
     return " ".join(re.sub(r"^\w+ \((0x)?[0-9a-fA-F]+\): ", "", said).split())[:_LONGEST]
+
+
+def sentences(warned: Sequence[str], path: Path) -> list[str]:
+    """Warnings of ITK as sentences, without the names of the file and its folder, which may be a patient's."""
+    texts = [text.replace(str(path), "the file").replace(path.name, "the file").rstrip(".") for text in warned]
+    return [f"ITK warned while reading: {text}." for text in dict.fromkeys(texts)]

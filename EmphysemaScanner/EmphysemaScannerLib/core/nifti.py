@@ -181,21 +181,29 @@ def _affine(header: _Header, path: Path) -> tuple[Matrix, list[str]]:
         found["sform"] = header.sform
     if header.qform_code > 0:
         found["qform"] = _qform(header, spacing)
-    name, affine = next(iter(found.items()), ("pixdim", np.diag([*spacing, 1.0])))
+    found = found or {"pixdim": np.diag([*spacing, 1.0])}
+    valid = {name: matrix for name, matrix in found.items() if _is_valid(matrix)}
+    if not valid:
+        raise GeometryError(f"'{path}' has no valid voxel size in its {next(iter(found))}; convert the CT again.")
+    name, affine = next(iter(valid.items()))
     affine = affine.copy()
     affine[:3] *= header.mm
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (np.isfinite(affine).all() and lengths.min() > 0):
-        raise GeometryError(f"'{path}' has no valid voxel size in its {name}; convert the CT again.")
     axes = affine[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > _SKEWED:
         raise GeometryError(f"The axes of '{path}' are not at right angles; resample it onto a straight grid first.")
     warnings = []
+    if "sform" in found and name != "sform":
+        warnings.append("The sform of the NIfTI header has no valid voxel size; its qform was used.")
     if name != "pixdim":
         warnings += _spacing_differs(name, lengths, "pixdim", spacing * header.mm)
-    if name == "sform" and "qform" in found:
-        warnings += _direction_differs(axes, found["qform"][:3, :3])
+    if name == "sform" and "qform" in valid:
+        warnings += _direction_differs(axes, valid["qform"][:3, :3])
     return affine, warnings
+
+
+def _is_valid(affine: Matrix) -> bool:
+    return bool(np.isfinite(affine).all() and np.linalg.norm(affine[:3, :3], axis=0).min() > 0)
 
 
 def _spacing_differs(name: str, used: Matrix, other: str, stated: Matrix) -> list[str]:
@@ -210,8 +218,6 @@ def _spacing_differs(name: str, used: Matrix, other: str, stated: Matrix) -> lis
 
 def _direction_differs(axes: Matrix, qform: Matrix) -> list[str]:
     lengths = np.linalg.norm(qform, axis=0)
-    if not (np.isfinite(qform).all() and lengths.min() > 0):
-        return []
     turn = np.clip((axes * (qform / lengths)).sum(0), -1, 1)
     sines = np.linalg.norm(np.cross(axes.T, (qform / lengths).T), axis=1)
     angle = float(np.degrees(np.arctan2(sines, turn)).max())

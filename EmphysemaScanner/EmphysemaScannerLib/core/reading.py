@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,21 +9,15 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from .dicomfolder import Contents, contents, contents_beside, files_below, may_be_slices
+from .dicomfolder import Contents, contents, contents_beside, files_below
 from .dicomheader import Other, is_dicom, slices_in
-from .errors import EmphysemaScannerError, GeometryError, NotAChestCTError, UnreadableInputError, damaged
-from .fileheaders import check_metaimage
-from .itkwarnings import itk_warnings
-from .nifti import read_nifti
-from .pixels import read_voxels
-from .provenance import UNKNOWN, LeftOut, Provenance
-from .regrid import Straight, straightened
-from .series import Choice, Volume, ambiguous, choose, ct_volumes, left_out, listed, matching, of_two_patients
-from .stacking import stacked
+from .dicomvolume import kinds_of, read_volume
+from .errors import EmphysemaScannerError, NotAChestCTError, UnreadableInputError
+from .imagefiles import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from .imagefiles import read_image
+from .provenance import UNKNOWN, Provenance
+from .series import Choice, Volume, ambiguous, choose, ct_volumes, listed, matching, of_two_patients
 
-IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-
-_MOST_VOXELS = 2 * 10**9  # 2048 x 2048 x 476
 _ARCHIVES = ((0, b"PK\3\4"), (0, b"Rar!"), (0, b"7z\xbc\xaf"), (0, b"\x1f\x8b"), (0, b"BZh"), (257, b"ustar"))
 
 
@@ -68,7 +61,8 @@ def read_ct(path: Path, series: str = "") -> CT:
     if path.name.lower().endswith(IMAGE_SUFFIXES):
         if series:
             raise UnreadableInputError(f"'{path}' is a single image; a series is chosen in a folder with DICOM files.")
-        return _read_image(path)
+        image, warnings = read_image(path)
+        return CT(image, Provenance(warnings=tuple(warnings)))
     try:
         dicom, is_archive = is_dicom(path), _is_archive(path)
     except OSError as error:
@@ -106,55 +100,6 @@ def _path_of(volume: Volume, among: Sequence[Volume]) -> Path:
     return folder if alone else volume.first_file
 
 
-def _read_image(path: Path) -> CT:
-    name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        image, notes = read_nifti(path)
-        return CT(image, Provenance(warnings=tuple(notes)))
-    if name.endswith((".mha", ".mhd")):
-        check_metaimage(path)
-    with itk_warnings() as warned:
-        image = _one_volume(_read(path))
-    return CT(image, Provenance(warnings=tuple(f"ITK warned while reading the file: {text}" for text in warned)))
-
-
-def _read(path: Path) -> sitk.Image:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # ITK would end the process
-        raise UnreadableInputError(
-            f"The name of '{path}' holds bytes that are not text; rename the file or folder."
-        ) from error
-    try:
-        _check_size(str(path))
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise GeometryError(
-                f"The axes of '{path}' are not at right angles; resample it onto a straight grid first."
-            ) from error
-        raise damaged(path) from error
-
-
-def _check_size(name: str) -> None:
-    """Refuse what would fill the memory, before it does."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(name)
-    reader.ReadImageInformation()
-    voxels = math.prod(reader.GetSize())
-    if voxels > _MOST_VOXELS:
-        raise NotAChestCTError(
-            f"'{name}' states {voxels:.3g} voxels, too many for a chest CT; resample it to {_MOST_VOXELS:.0e} or less."
-        )
-
-
-def _one_volume(image: sitk.Image) -> sitk.Image:
-    """The only volume of a time series of one."""
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        return image[:, :, :, 0]
-    return image
-
-
 def _is_archive(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(512)
@@ -181,7 +126,7 @@ def _read_folder(folder: Path, series: str) -> CT:
             raise ambiguous(whole, folder)
         if len(choice.best) > 1:
             raise ambiguous(choice.best, folder)
-    return _read_volume(choice.best[0], choice.others, found)
+    return CT(*read_volume(choice.best[0], choice.others, found))
 
 
 def _read_one_of(path: Path, series: str) -> CT:
@@ -204,7 +149,8 @@ def _read_one_of(path: Path, series: str) -> CT:
     if not here:  # a copy, of which another file is kept
         here = [v for v in volumes if any(s.instance == own[0].instance for s in v.slices)]
     chosen = here[0]
-    return _read_volume(chosen, [(v, "another series than the file's") for v in volumes if v is not chosen], found)
+    others = [(v, "another series than the file's") for v in volumes if v is not chosen]
+    return CT(*read_volume(chosen, others, found))
 
 
 def _no_ct(folder: Path, found: Contents) -> EmphysemaScannerError:
@@ -217,58 +163,9 @@ def _no_ct(folder: Path, found: Contents) -> EmphysemaScannerError:
             f"The folder '{folder}' holds no DICOM slices but {len(names)} archive{'s' * (len(names) != 1)} "
             f"('{names[0].name}'); unpack them and choose the folder."
         )
-    others = _others(found.others)
-    there = ", ".join(f"{o.files} x {o.what}" for o in others[:4])
+    others = kinds_of(found.others)
+    there = "; ".join(f"{o.files} x {o.what}, {o.reason}" for o in others[:3])
     only = f" (only {there})" if there else ""
     return UnreadableInputError(
         f"The folder '{folder}' holds no DICOM slices of a CT{only}; give the folder that the CT was exported to."
     )
-
-
-def _read_volume(volume: Volume, others: Sequence[tuple[Volume, str]], found: Contents) -> CT:
-    """A volume's image, and what is known of it."""
-    suspects = may_be_slices(found.others, volume.slices)
-    lost = f"; {_suspects(suspects)}" if suspects else ""
-    certain = [o for o in suspects if o.series]
-    if certain:
-        raise UnreadableInputError(f"{_suspects(certain)} of the {volume.name}; get a new copy of the CT.")
-    stack = stacked(volume, lost)
-    voxels = read_voxels(volume)
-    warnings = list(volume.warnings)
-    if suspects:
-        count = f"{len(suspects)} file{'s' * (len(suspects) != 1)}"
-        warnings.append(f"{count} beside the series cannot be read: slices may be missing at its top or bottom.")
-    if stack.is_straight:
-        straight = Straight(voxels, stack.positions[0], stack.axes, stack.spacing_mm, "")
-    else:
-        straight = straightened(voxels, stack)
-        warnings.append(straight.warning)
-    image = sitk.GetImageFromArray(straight.voxels)
-    image.SetOrigin(straight.origin.tolist())
-    image.SetDirection(straight.axes.T.ravel().tolist())
-    image.SetSpacing(straight.spacing_mm)
-    modalities = defaultdict(list)
-    for s in found.slices:
-        if s.header.modality != "CT":
-            modalities[s.header.modality].append(s)
-    rest = [
-        LeftOut(f"modality {name}", len({s.path for s in slices}), "another modality")
-        for name, slices in modalities.items()
-    ]
-    out = sorted([*left_out(others), *rest, *_others(found.others)], key=lambda one: -one.files)
-    return CT(image, Provenance(volume.provenance, tuple(out), volume.first.thickness_mm, tuple(warnings)))
-
-
-def _suspects(suspects: Sequence[Other]) -> str:
-    first = suspects[0]
-    if len(suspects) == 1:
-        return f"'{first.path.name}' cannot be read ({first.reason})"
-    return f"{len(suspects)} files, such as '{first.path.name}', cannot be read ({first.reason})"
-
-
-def _others(others: Sequence[Other]) -> list[LeftOut]:
-    groups: dict[tuple[str, str], int] = defaultdict(int)
-    for o in others:
-        groups[(o.what, o.reason)] += 1
-    found = [LeftOut(what, files, reason) for (what, reason), files in groups.items()]
-    return sorted(found, key=lambda one: -one.files)

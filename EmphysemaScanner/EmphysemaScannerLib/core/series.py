@@ -29,7 +29,7 @@ import numpy as np
 
 from .acquisitions import positions_mm, volumes
 from .dicomheader import Slice
-from .errors import UnreadableInputError
+from .errors import UnreadableInputError, shown
 from .provenance import LeftOut, Series
 
 _FEWEST_SLICES, _SHORTEST_MM = 20, 120.0  # as in checks.py
@@ -150,12 +150,12 @@ class Volume:
     def provenance(self) -> Series:
         header, moment = self.first.header, self.first.moment
         return Series(
-            number=header.number,
-            description=header.description,
-            kernel=moment.kernel,
-            image_type="\\".join(moment.image_type),
+            number=shown(header.number),
+            description=shown(header.description),
+            kernel=shown(moment.kernel),
+            image_type=shown("\\".join(moment.image_type)),
             slices=len(self.slices),
-            acquisition=self.acquisition,
+            acquisition=shown(self.acquisition),
         )
 
 
@@ -273,4 +273,4 @@ def ambiguous(best: Sequence[Volume], top: Path) -> UnreadableInputError:
 
 
 def left_out(others: Sequence[tuple[Volume, str]]) -> list[LeftOut]:
-    return [LeftOut(volume.name, len({s.path for s in volume.slices}), why) for volume, why in others]
+    return [LeftOut(shown(volume.name), len({s.path for s in volume.slices}), shown(why)) for volume, why in others]

@@ -14,6 +14,7 @@ from .series import Volume
 
 _SAME_DIRECTION_DEGREES = 0.25  # a millimetre at the edge of the field of view
 _SAME_PIXELS_SHARE = 0.001  # half a pixel over 512
+_EVEN_ENOUGH_SHARE = 0.2  # of the spacing: no slice is missing, and none is far from its place
 _RIGHT_ANGLE_DEGREES = 0.1
 _STRAIGHT_WITHIN_PIXELS = 0.5
 
@@ -26,11 +27,13 @@ class Stack:
         axes: (3, 3), unit vectors along rows, along columns and from slice to slice.
         spacing_mm: along these axes.
         positions: (slices, 3), centre of each slice's first pixel, LPS in mm.
+        warning: what is doubtful about it, as a sentence.
     """
 
     axes: Point
     spacing_mm: tuple[float, float, float]
     positions: Point
+    warning: str = ""
 
     @property
     def offsets_mm(self) -> Point:
@@ -66,7 +69,10 @@ def stacked(volume: Volume, lost: str = "") -> Stack:
             f"The {name}, holds several images of the same place (phases or reconstructions), such as "
             f"'{slices[k].path.name}' and '{slices[k + 1].path.name}'; export one of them."
         )
-    if (np.abs(gaps - usual) > tolerance).any():
+    spacing_mm = float(along[-1] - along[0]) / (len(slices) - 1)
+    uneven_mm = float(np.abs(along - along[0] - spacing_mm * np.arange(len(along))).max())
+    is_uneven = bool((np.abs(gaps - usual) > tolerance).any())
+    if is_uneven and max(uneven_mm, float(np.abs(gaps - usual).max())) > _EVEN_ENOUGH_SHARE * usual:
         k = int(np.argmax(np.abs(gaps - usual)))
         raise GeometryError(
             f"Slices are missing or unevenly spaced in {name}: the usual distance is {usual:.2f} mm, after slice "
@@ -76,8 +82,13 @@ def stacked(volume: Volume, lost: str = "") -> Stack:
     first = slices[0]
     axes = np.stack([*first.axes, first.normal])
     rows_mm, columns_mm = first.pixel_mm
-    spacing = (columns_mm, rows_mm, float(along[-1] - along[0]) / (len(slices) - 1))
-    return Stack(axes, spacing, np.array([s.position for s in slices]))
+    warning = f"The slices are up to {uneven_mm:.2f} mm off their places; they were read as {spacing_mm:.2f} mm apart."
+    return Stack(
+        axes,
+        (columns_mm, rows_mm, spacing_mm),
+        np.array([s.position for s in slices]),
+        warning if is_uneven else "",
+    )
 
 
 def _check_likeness(slices: tuple[Slice, ...], name: str) -> None:

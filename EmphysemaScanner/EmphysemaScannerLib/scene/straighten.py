@@ -24,7 +24,6 @@ from .volumes import Points, StraightImage, image_at, perpendicular
 _PLANE_WITHIN_MM = 0.05
 _SAMPLED_EVERY_MM = 8.0  # within a slice; what people bend CTs with bends over centimetres
 _INVERTED_WITHIN_MM = 0.5
-_MISSING_SLICE = 1.5  # times the usual distance of two slices
 _LARGEST_GROWTH = 8.0  # times the number of voxels
 _AIR_HU, _PADDING_HU = -900.0, -1024.0
 
@@ -54,12 +53,11 @@ def straighten(voxels: NDArray[np.generic], place: Place) -> StraightImage:
         place: where they lie.
 
     Raises:
-        GeometryError: an axis has no length, slices are missing, or the way back can't be followed.
+        GeometryError: an axis has no length, slices are missing or unevenly spaced, or the way back can't be followed.
     """
     affine = _Affine.of(place)
     sampled = _Sampled.of(place, affine)
-    _check_slices(sampled.world, place.name)
-    stack = sampled.stack()
+    stack = sampled.stack(place.name)
     if stack is None:
         return _resampled(voxels, place, affine, sampled)
     order = [2 - axis for axis in affine.axes[::-1]]  # of array axes
@@ -127,8 +125,15 @@ class _Sampled:
         )
         return cls(rows, columns, world)
 
-    def stack(self) -> Stack | None:
-        """The slices as of a file: plane, parallel, rectangular and evenly spaced; None if they are not."""
+    def stack(self, name: str) -> Stack | None:
+        """The slices as of a file: plane, parallel and rectangular; None if they are not.
+
+        Args:
+            name: of the CT, for the error.
+
+        Raises:
+            GeometryError: such slices, but unevenly spaced, which a file is refused for, too.
+        """
         first = self.world[:, :1, :1]
         within = (self.world - first).mean(axis=0)
         across, down = within[0, -1] / self.columns[-1], within[-1, 0] / self.rows[-1]
@@ -138,8 +143,16 @@ class _Sampled:
         positions = self.world[:, 0, 0]
         along = positions @ normal
         misses_mm = np.linalg.norm(self.world - expected, axis=-1).max()
-        if misses_mm > _PLANE_WITHIN_MM or not perpendicular(sides.T) or not is_even(along):
+        if misses_mm > _PLANE_WITHIN_MM or not perpendicular(sides.T):
             return None
+        if not is_even(along):
+            gaps = np.diff(along)
+            usual = float(np.median(gaps))
+            k = int(np.abs(gaps - usual).argmax())
+            raise GeometryError(
+                f"Slices are missing or unevenly spaced in '{name}': the usual distance is {usual:.2f} mm, after slice "
+                f"{k + 1} of {len(along)} it is {gaps[k]:.2f} mm; load the series completely."
+            )
         lengths = np.linalg.norm(sides, axis=1)
         apart = float(along[-1] - along[0]) / (len(along) - 1)
         return Stack(
@@ -150,18 +163,6 @@ class _Sampled:
 def _lattice(steps: Sequence[Sequence[int]]) -> Points:
     """All combinations of three lists of numbers, as an array with an axis for each list."""
     return np.stack(np.meshgrid(*(np.array(s, float) for s in steps), indexing="ij"), axis=-1)
-
-
-def _check_slices(world: Points, name: str) -> None:
-    """Refuse a gap that is as wide as a missing slice makes it."""
-    gaps = np.linalg.norm(np.diff(world.mean(axis=(1, 2)), axis=0), axis=-1)
-    usual = float(np.median(gaps))
-    if gaps.max() > _MISSING_SLICE * usual:
-        k = int(gaps.argmax())
-        raise GeometryError(
-            f"Slices are missing in '{name}': the usual distance is {usual:.2f} mm, after slice {k + 1} of "
-            f"{len(gaps) + 1} it is {gaps[k]:.2f} mm; load the series completely."
-        )
 
 
 def _resampled(voxels: NDArray[np.generic], place: Place, affine: _Affine, sampled: _Sampled) -> StraightImage:

@@ -58,7 +58,8 @@ def straight_image(node: slicer.vtkMRMLScalarVolumeNode) -> StraightImage:
 
     Raises:
         NotAChestCTError: not a scalar volume, a label map, no voxels, or several values per voxel.
-        GeometryError: an axis has no length, slices are missing, or the parent transform cannot be inverted.
+        GeometryError: an axis has no length, slices are missing or unevenly spaced, or the parent transform cannot be
+            inverted.
     """
     name = node.GetName() if node is not None else ""
     if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):

@@ -11,7 +11,7 @@ import slicer
 from ..engine import wording
 from ..scene.result import is_part_of_a_result
 from . import samples, styles
-from .dicomfiles import provenance_at_a_glance
+from .dicomfiles import files_of, provenance_of
 
 
 class CTPanel:
@@ -34,14 +34,20 @@ class CTPanel:
         ui.loadDicomButton.connect("clicked(bool)", self._on_dicom)
         ui.loadFileButton.connect("clicked(bool)", self._on_file)
 
-    def show_series(self, ct: Any) -> None:
-        """Name the DICOM series of the chosen CT, where it has one, and say why another one may be better."""
-        known = None if ct is None else provenance_at_a_glance(ct)
-        if known is None or known.series is None:
+    def show_series(self, ct: Any, with_warnings: bool) -> None:
+        """Name the DICOM series of the chosen CT, where it has one.
+
+        Args:
+            ct: the CT; None if none is chosen.
+            with_warnings: say, too, why another series may be better.
+        """
+        known = provenance_of([] if ct is None else files_of(ct))
+        if known.series is None:
             styles.say(self._ui.seriesLabel, "")
             return
-        lines = [f"{wording.series_read(known.series)}.", *known.warnings]
-        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if known.warnings else styles.NOTE)
+        warnings = known.warnings if with_warnings else ()
+        lines = [f"{wording.series_read(known.series)}.", *warnings]
+        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if warnings else styles.NOTE)
 
     def _on_dicom(self, _checked: bool = False) -> None:
         slicer.util.selectModule("DICOM")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,13 @@ def files_of(volume: Any) -> list[Path]:
     return files if all(file.is_file() for file in files) else []
 
 
-def provenance_at_a_glance(volume: Any) -> Provenance | None:
-    """What the first of a volume's files states of its series; None where nothing is known of it."""
-    from ..core.loadedfiles import provenance_of  # here: it loads pydicom
+def provenance_of(files: Sequence[Path]) -> Provenance:
+    """What files state of their series; looked up once, as the window asks again and again."""
+    return _provenance_of(tuple(files))
 
-    files = files_of(volume)
-    provenance = provenance_of(files[:1])
-    if provenance.series is None or len(files) < 2:
-        return provenance if provenance.series else None
-    return dataclasses.replace(provenance, series=dataclasses.replace(provenance.series, slices=len(files)))
+
+@lru_cache(maxsize=16)
+def _provenance_of(files: tuple[Path, ...]) -> Provenance:
+    from ..core import loadedfiles  # here: it loads pydicom
+
+    return loadedfiles.provenance_of(files)

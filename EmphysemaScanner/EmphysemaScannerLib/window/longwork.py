@@ -18,7 +18,7 @@ from ..jobs.worker import Report
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.volumes import StraightImage, straight_image
 from . import commands
-from .dicomfiles import files_of
+from .dicomfiles import files_of, provenance_of
 from .packages import Need, ensure
 from .waiting import wait_for
 
@@ -48,7 +48,6 @@ def scan(
 
     def work(report: Report) -> ScanResult:
         from ..core import modelfile
-        from ..core.loadedfiles import provenance_of
         from ..core.reading import CT
         from ..engine import device as devices
 

@@ -24,7 +24,7 @@ _SUBTYPE_SHARES = {  # in the order of the subtypes
     Mix.TO_DESTROYED: (0.4, 0.12, 0.23, 0.25),
 }
 _DESTROYED_SHARES = (0.25, 0.0, 0.45, 0.3)  # no lung is destroyed throughout by paraseptal disease
-_DARK_HU, _BREATHED_OUT_HU = (-945.0, -915.0), (-850.0, -780.0)
+_DARK_HU, _BREATHED_OUT_HU = (-928.0, -908.0), (-850.0, -780.0)  # darker healthy lungs had LAA%-950 of 20 to 26
 _DARK, _BREATHED_OUT = 0.2, 0.1  # shares
 _BODY, _DISEASE, _NEGATIVES, _ACQUISITION, _BREATH = range(5)  # what chance is spent on, each with a seed of its own
 
