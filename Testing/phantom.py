@@ -1,50 +1,29 @@
-"""A chest of simple shapes in voxels of 3 mm, as the lung mask's working grid, for faults that no real CT has."""
+"""A small chest made of numbers: a body with two lungs, for tests that need no real CT."""
 
 from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
-MM = 3.0
-TISSUE, LUNG, AIR, GAS = 40, -850, -1000, -990
-MIDDLE = 60  # column
-CARINA = 58  # slice
-RIGHT_LUNG, LEFT_LUNG = ((45, 50, 32), (40, 30, 20)), ((45, 50, 88), (40, 30, 20))  # centres, radii
-
-Hu = NDArray[np.int16]
-Mask = NDArray[np.bool_]
+SHAPE = (70, 64, 64)
+SPACING_MM = (5.0, 5.5, 5.5)
 
 
-def ellipsoid(shape: tuple[int, ...], centre: tuple[int, ...], radii: tuple[float, ...]) -> Mask:
-    axes = np.ogrid[tuple(slice(n) for n in shape)]
-    return np.asarray(sum(((axis - c) / r) ** 2 for axis, c, r in zip(axes, centre, radii, strict=True)) < 1)
+def phantom() -> tuple[np.ndarray, np.ndarray]:
+    """HU (int16) and lung labels (1 right, 2 left), canonical."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    rng = np.random.default_rng(0)
+    hu = np.where((x / 0.9) ** 2 + (y / 0.65) ** 2 < 1, 40.0, -1000.0)
+    labels = np.zeros(SHAPE, np.uint8)
+    for label, side in ((1, -1), (2, 1)):  # columns run from the patient's right to the left
+        labels[((x - 0.42 * side) / 0.32) ** 2 + (y / 0.48) ** 2 + (z / 0.8) ** 2 < 1] = label
+    hu[labels > 0] = -860
+    return (hu + rng.normal(0, 12, SHAPE)).astype(np.int16), labels
 
 
-def body(slices: int = 100) -> Hu:
-    """A cylinder of soft tissue in air, (slices, 100, 120), 300 mm x 330 mm."""
-    y, x = np.ogrid[:100, :120]
-    inside = ((y - 50) / 42) ** 2 + ((x - MIDDLE) / 55) ** 2 < 1
-    return np.where(np.broadcast_to(inside, (slices, 100, 120)), TISSUE, AIR).astype(np.int16)
-
-
-def chest(slices: int = 100, bronchi: int = AIR) -> Hu:
-    """The body with two lungs, a trachea of 18 mm, open at the top, and main bronchi of 9 mm that end in the lungs."""
-    hu = body(slices)
-    for lung in (RIGHT_LUNG, LEFT_LUNG):
-        hu[ellipsoid(hu.shape, *lung)] = LUNG
-    y, x = np.ogrid[: hu.shape[1], : hu.shape[2]]
-    hu[CARINA:, (y - 45) ** 2 + (x - MIDDLE) ** 2 <= 9] = AIR
-    tube = hu[CARINA : CARINA + 3, 44:47, 48:73]
-    tube[tube == TISSUE] = bronchi
-    return hu
-
-
-def image(hu: Hu) -> sitk.Image:
-    out = sitk.GetImageFromArray(hu)
-    out.SetSpacing((MM, MM, MM))
-    return out
-
-
-def litres(mask: Mask) -> float:
-    return float(np.count_nonzero(mask)) * MM**3 / 1e6
+def phantom_image() -> sitk.Image:
+    """The chest as a CT, off centre."""
+    image = sitk.GetImageFromArray(phantom()[0])
+    image.SetSpacing(SPACING_MM[::-1])
+    image.SetOrigin((-170.0, -170.0, -400.0))
+    return image

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import numpy as np
-import phantom
 import pytest
+import shapechest
 import SimpleITK as sitk
 from boxchest import box_labels, boxes, ct
 from EmphysemaScannerLib.core.doubts import doubts
@@ -109,10 +109,10 @@ def test_a_missing_trachea_is_named() -> None:
 
 
 def test_a_whole_phantom_raises_no_doubt_and_one_without_its_airway_does() -> None:
-    whole = phantom.chest()
-    assert mask_doubts(phantom.image(whole), find_lungs(phantom.image(whole))) == ()
-    closed = np.where((whole == phantom.AIR) & (np.arange(120) > 20) & (np.arange(120) < 100), 40, whole)
-    image = phantom.image(closed.astype(np.int16))
+    whole = shapechest.chest()
+    assert mask_doubts(shapechest.image(whole), find_lungs(shapechest.image(whole))) == ()
+    closed = np.where((whole == shapechest.AIR) & (np.arange(120) > 20) & (np.arange(120) < 100), 40, whole)
+    image = shapechest.image(closed.astype(np.int16))
     assert [text.split(":")[0] for text in mask_doubts(image, find_lungs(image))] == ["No trachea was found in this CT"]
 
 
