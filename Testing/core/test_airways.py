@@ -6,39 +6,39 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simplechest
+import shapechest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.grid import canonical
 from EmphysemaScannerLib.core.lungs import find_lungs
-from simplechest import CARINA, LUNG, MIDDLE
+from shapechest import CARINA, LUNG, MIDDLE
 
 BRONCHI = (slice(CARINA, CARINA + 3), slice(44, 47), [51, 52, 53, 54, 66, 67, 68, 69])
 
 
 def test_trachea_and_main_bronchi_are_no_lung() -> None:
-    found = find_lungs(simplechest.image(simplechest.chest()))
+    found = find_lungs(shapechest.image(shapechest.chest()))
     assert found.trachea_in_view
     assert not found.labels[CARINA:, 42:49, 56:65].any()
     assert not found.labels[BRONCHI].any()
 
 
 def test_a_nose_taller_than_the_trachea_is_not_taken_for_it() -> None:
-    hu = np.concatenate([simplechest.chest(), simplechest.body(160)])
+    hu = np.concatenate([shapechest.chest(), shapechest.body(160)])
     y, x = np.ogrid[:100, :120]
-    hu[100:130, (y - 45) ** 2 + (x - MIDDLE) ** 2 <= 1] = simplechest.AIR  # through a narrow throat ...
-    hu[130:230, (y - 30) ** 2 + (x - MIDDLE) ** 2 <= 16] = simplechest.AIR  # ... into nose and sinuses
-    found = find_lungs(simplechest.image(hu))
+    hu[100:130, (y - 45) ** 2 + (x - MIDDLE) ** 2 <= 1] = shapechest.AIR  # through a narrow throat ...
+    hu[130:230, (y - 30) ** 2 + (x - MIDDLE) ** 2 <= 16] = shapechest.AIR  # ... into nose and sinuses
+    found = find_lungs(shapechest.image(hu))
     assert found.trachea_in_view
     assert not found.labels[BRONCHI].any()
-    assert np.array_equal(found.labels[:95], find_lungs(simplechest.image(simplechest.chest())).labels[:95])
+    assert np.array_equal(found.labels[:95], find_lungs(shapechest.image(shapechest.chest())).labels[:95])
 
 
 def test_a_ct_that_starts_below_the_carina_has_no_trachea_though_bowel_looks_like_one() -> None:
-    hu = simplechest.chest()
+    hu = shapechest.chest()
     y, x = np.ogrid[:100, :120]
-    bowel = np.concatenate([simplechest.body(30), hu[: CARINA - 2]])
-    bowel[:60, (y - 40) ** 2 + (x - MIDDLE) ** 2 <= 9] = simplechest.AIR
-    found = find_lungs(simplechest.image(bowel))
+    bowel = np.concatenate([shapechest.body(30), hu[: CARINA - 2]])
+    bowel[:60, (y - 40) ** 2 + (x - MIDDLE) ** 2 <= 9] = shapechest.AIR
+    found = find_lungs(shapechest.image(bowel))
     assert not found.trachea_in_view
     assert not found.labels[:60, 36:45, 56:65].any()
     lungs = bowel == LUNG
@@ -47,25 +47,25 @@ def test_a_ct_that_starts_below_the_carina_has_no_trachea_though_bowel_looks_lik
 
 def test_a_trachea_beside_lung_behind_a_wall_thinner_than_a_voxel_does_not_leak_into_it() -> None:
     """Seeds must lie in the middle of the lumen: those in a tongue of lung beside it fill the upper lung first."""
-    hu = simplechest.chest(88, bronchi=-900)
+    hu = shapechest.chest(88, bronchi=-900)
     upper = (hu == LUNG) & (np.arange(88)[:, None, None] >= 66) & (np.arange(120) < MIDDLE)
     hu[upper] = -930
     hu[76:80, 42:49, 36:56] = -930  # lung under ...
     hu[80:85, 42:49, 51:56] = -930  # ... a tongue of lung
     hu[80:85, 44:47, 56] = -450  # its wall
     assert 27e-6 * (hu == -930).sum() > 0.13  # more than airways may hold
-    found = find_lungs(simplechest.image(hu))
+    found = find_lungs(shapechest.image(hu))
     assert not found.labels[BRONCHI].any()
     assert (found.labels[hu == -930] > 0).mean() > 0.95
 
 
 def test_light_lung_at_the_end_of_a_bronchus_is_not_taken_for_airway() -> None:
     """0.25 litres are more than trachea and bronchi hold."""
-    hu = simplechest.chest(bronchi=-900)
-    light = simplechest.ellipsoid(hu.shape, (CARINA + 1, 45, 39), (12, 16, 12)) & (hu == LUNG)
+    hu = shapechest.chest(bronchi=-900)
+    light = shapechest.ellipsoid(hu.shape, (CARINA + 1, 45, 39), (12, 16, 12)) & (hu == LUNG)
     hu[light] = -930
-    assert 0.13 < simplechest.litres(light) < 0.35
-    found = find_lungs(simplechest.image(hu))
+    assert 0.13 < shapechest.litres(light) < 0.35
+    found = find_lungs(shapechest.image(hu))
     assert (found.labels[light] > 0).mean() > 0.95
 
 

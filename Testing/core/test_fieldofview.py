@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import simplechest
+import shapechest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.fieldofview import field_of_view
 from EmphysemaScannerLib.core.lungs import find_lungs, segment_lungs
@@ -79,14 +79,14 @@ def test_padding_that_cuts_a_lung_askew_from_below_is_not_air(
 
 
 def test_dark_lung_at_the_edge_of_the_view_is_not_taken_for_its_filling() -> None:
-    hu = simplechest.chest()
+    hu = shapechest.chest()
     y, x = np.mgrid[:100, :120]
     outside = np.hypot(y - 50, x - 60) > 44
-    bulla = simplechest.ellipsoid(hu.shape, (45, 50, 17), (8, 8, 8)) & (hu == simplechest.LUNG)
+    bulla = shapechest.ellipsoid(hu.shape, (45, 50, 17), (8, 8, 8)) & (hu == shapechest.LUNG)
     hu[bulla] = -1024
     hu[:, outside] = -1024
     assert (bulla & ~outside).sum() > 500
-    found = segment_lungs(simplechest.image(hu))
+    found = segment_lungs(shapechest.image(hu))
     assert (found[bulla & ~outside] > 0).mean() > 0.95
 
 
@@ -107,20 +107,20 @@ def test_a_ct_without_filling_is_seen_whole() -> None:
 
 
 def test_lung_behind_a_thin_chest_wall_is_kept() -> None:
-    hu = simplechest.chest()
+    hu = shapechest.chest()
     y, x = np.mgrid[:100, :120]
-    distance = ((y - 50) / 42) ** 2 + ((x - simplechest.MIDDLE) / 55) ** 2
-    hu[20:70, (abs(y - 50) < 4) & (x < 30) & (distance < 1)] = simplechest.LUNG
+    distance = ((y - 50) / 42) ** 2 + ((x - shapechest.MIDDLE) / 55) ** 2
+    hu[20:70, (abs(y - 50) < 4) & (x < 30) & (distance < 1)] = shapechest.LUNG
     hu[20:70, (abs(y - 50) < 4) & (x < 7) & (distance < 1)] = (
-        simplechest.TISSUE
+        shapechest.TISSUE
     )  # two voxels, as between the ribs of the lean
     assert (hu[45, 50, :9] == [-1000] * 6 + [40, -850, -850]).all()
-    found = segment_lungs(simplechest.image(hu))
-    assert simplechest.litres(found > 0) == pytest.approx(simplechest.litres(hu == simplechest.LUNG), rel=0.01)
+    found = segment_lungs(shapechest.image(hu))
+    assert shapechest.litres(found > 0) == pytest.approx(shapechest.litres(hu == shapechest.LUNG), rel=0.01)
 
 
 def test_the_view_is_kept_with_the_lungs() -> None:
-    hu = simplechest.chest()
+    hu = shapechest.chest()
     assert find_lungs(
-        simplechest.image(hu + np.random.default_rng(0).integers(0, 9, hu.shape).astype(np.int16))
+        shapechest.image(hu + np.random.default_rng(0).integers(0, 9, hu.shape).astype(np.int16))
     ).view.is_whole

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simplechest
+import shapechest
 import SimpleITK as sitk
 from boxchest import box_labels, boxes, ct
 from EmphysemaScannerLib.core.doubts import doubts
@@ -109,10 +109,10 @@ def test_a_missing_trachea_is_named() -> None:
 
 
 def test_a_whole_phantom_raises_no_doubt_and_one_without_its_airway_does() -> None:
-    whole = simplechest.chest()
-    assert mask_doubts(simplechest.image(whole), find_lungs(simplechest.image(whole))) == ()
-    closed = np.where((whole == simplechest.AIR) & (np.arange(120) > 20) & (np.arange(120) < 100), 40, whole)
-    image = simplechest.image(closed.astype(np.int16))
+    whole = shapechest.chest()
+    assert mask_doubts(shapechest.image(whole), find_lungs(shapechest.image(whole))) == ()
+    closed = np.where((whole == shapechest.AIR) & (np.arange(120) > 20) & (np.arange(120) < 100), 40, whole)
+    image = shapechest.image(closed.astype(np.int16))
     assert [text.split(":")[0] for text in mask_doubts(image, find_lungs(image))] == ["No trachea was found in this CT"]
 
 

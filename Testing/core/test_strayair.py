@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import simplechest
+import shapechest
 from EmphysemaScannerLib.core.lungs import LEFT, RIGHT, find_lungs
-from simplechest import LUNG, Hu
+from shapechest import LUNG, Hu
 
 Z, Y, X = np.ogrid[:100, :100, :120]
 
@@ -27,9 +27,9 @@ Z, Y, X = np.ogrid[:100, :100, :120]
     ids=["middle", "base", "apex", "fissure", "beside", "both in front and behind", "both above and below"],
 )
 def test_lung_that_scar_or_effusion_parts_stays_on_its_side(scar: Callable[[], np.ndarray]) -> None:
-    hu = simplechest.chest()
+    hu = shapechest.chest()
     hu[scar() & (hu == LUNG)] = 20
-    found = find_lungs(simplechest.image(hu)).labels
+    found = find_lungs(shapechest.image(hu)).labels
     lung = hu == LUNG
     assert (found[lung] > 0).mean() > 0.99
     assert (found[lung & (X < 60)] == RIGHT).mean() > 0.99
@@ -38,43 +38,43 @@ def test_lung_that_scar_or_effusion_parts_stays_on_its_side(scar: Callable[[], n
 
 def hernia(hu: Hu) -> np.ndarray:
     """Gas in a walled sac between the lungs."""
-    sac = simplechest.ellipsoid(hu.shape, (42, 66, simplechest.MIDDLE), (8, 7, 6))
-    hu[simplechest.ellipsoid(hu.shape, (42, 66, simplechest.MIDDLE), (10, 9, 8))] = simplechest.TISSUE
-    hu[sac] = simplechest.GAS
+    sac = shapechest.ellipsoid(hu.shape, (42, 66, shapechest.MIDDLE), (8, 7, 6))
+    hu[shapechest.ellipsoid(hu.shape, (42, 66, shapechest.MIDDLE), (10, 9, 8))] = shapechest.TISSUE
+    hu[sac] = shapechest.GAS
     return sac
 
 
 def test_a_hiatal_hernia_is_named_with_its_millilitres_and_is_no_lung() -> None:
-    hu = simplechest.chest()
+    hu = shapechest.chest()
     sac = hernia(hu)
-    found = find_lungs(simplechest.image(hu))
+    found = find_lungs(shapechest.image(hu))
     assert not found.labels[sac].any()
-    assert found.left_out_ml == (pytest.approx(1000 * simplechest.litres(sac), rel=0.05),)
+    assert found.left_out_ml == (pytest.approx(1000 * shapechest.litres(sac), rel=0.05),)
 
 
 def test_a_walled_bulla_inside_a_lung_is_measured_with_it() -> None:
-    hu = simplechest.chest()
-    hu[simplechest.ellipsoid(hu.shape, (60, 50, 88), (11, 11, 11))] = simplechest.TISSUE
-    bulla = simplechest.ellipsoid(hu.shape, (60, 50, 88), (8, 8, 8))
-    hu[bulla] = simplechest.GAS
-    found = find_lungs(simplechest.image(hu))
+    hu = shapechest.chest()
+    hu[shapechest.ellipsoid(hu.shape, (60, 50, 88), (11, 11, 11))] = shapechest.TISSUE
+    bulla = shapechest.ellipsoid(hu.shape, (60, 50, 88), (8, 8, 8))
+    hu[bulla] = shapechest.GAS
+    found = find_lungs(shapechest.image(hu))
     assert (found.labels[bulla] > 0).all()
     assert not found.left_out_ml
-    assert found.free_air_ml == pytest.approx(1000 * simplechest.litres(bulla), rel=0.05)
+    assert found.free_air_ml == pytest.approx(1000 * shapechest.litres(bulla), rel=0.05)
 
 
 def test_bowel_gas_below_the_lungs_is_not_named() -> None:
-    hu = np.concatenate([simplechest.body(40), simplechest.chest()])
-    hu[simplechest.ellipsoid(hu.shape, (20, 40, 70), (12, 10, 15))] = simplechest.GAS
-    found = find_lungs(simplechest.image(hu))
+    hu = np.concatenate([shapechest.body(40), shapechest.chest()])
+    hu[shapechest.ellipsoid(hu.shape, (20, 40, 70), (12, 10, 15))] = shapechest.GAS
+    found = find_lungs(shapechest.image(hu))
     assert not found.left_out_ml
     assert not found.labels[:40].any()
 
 
 def test_air_under_an_arm_that_lies_against_the_chest_is_neither_lung_nor_named() -> None:
-    hu = simplechest.chest()
-    hu[:, 40:60, 5:12] = simplechest.TISSUE
-    hu[30:70, 45:55, 7:10] = simplechest.AIR
-    found = find_lungs(simplechest.image(hu))
+    hu = shapechest.chest()
+    hu[:, 40:60, 5:12] = shapechest.TISSUE
+    hu[30:70, 45:55, 7:10] = shapechest.AIR
+    found = find_lungs(shapechest.image(hu))
     assert not found.labels[:, :, :11].any()
     assert not found.left_out_ml
