@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from ..core.result import ScanResult
@@ -35,8 +36,7 @@ class AnswerPanel:
         self.result = result
         ui = self._ui
         ui.cautionLabel.text = panel.caution(result.model)
-        ui.warningsLabel.text = panel.warnings(result, WARNINGS_AT_FIRST)
-        ui.warningsLabel.visible = bool(result.warnings)
+        self._warn(WARNINGS_AT_FIRST - bool(result.call_reason))
         ui.probabilityLabel.text = panel.probability(result)
         ui.verdictLabel.text = panel.verdict(result)
         ui.provenanceLabel.text = panel.provenance(result)
@@ -60,5 +60,14 @@ class AnswerPanel:
         )
 
     def _on_more_warnings(self, _link: str = "") -> None:
-        if self.result is not None:
-            self._ui.warningsLabel.text = panel.warnings(self.result)
+        self._warn(None)
+
+    def _warn(self, most: int | None) -> None:
+        """Show the warnings, and before them why there is no call: on a small screen the verdict is out of sight."""
+        result = self.result
+        if result is None:
+            return
+        reason = [f"<b>{escape(result.call_reason)}</b>"] if result.call_reason else []
+        warnings = [panel.warnings(result, most)] if result.warnings else []
+        self._ui.warningsLabel.text = "<br>".join(reason + warnings)
+        self._ui.warningsLabel.visible = bool(reason or warnings)

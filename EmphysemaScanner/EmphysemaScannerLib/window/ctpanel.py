@@ -9,6 +9,7 @@ import qt
 import slicer
 
 from ..engine import wording
+from ..i18n import tr as _
 from ..scene.result import is_part_of_a_result
 from . import samples, styles
 from .dicomfiles import files_of, provenance_of
@@ -46,7 +47,7 @@ class CTPanel:
             styles.say(self._ui.seriesLabel, "")
             return
         warnings = known.warnings if with_warnings else ()
-        lines = [f"{wording.series_read(known.series)}.", *warnings]
+        lines = [_("Series: {series}").format(series=wording.series_read(known.series)), *warnings]
         styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if warnings else styles.NOTE)
 
     def _on_dicom(self, _checked: bool = False) -> None:

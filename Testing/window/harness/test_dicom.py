@@ -42,12 +42,12 @@ def test_the_series_of_the_chosen_ct_is_named_before_and_after_the_scan(
 ) -> None:
     database = from_dicom(window, monkeypatch, tmp_path, ConvolutionKernel="B30f")
     slices = len(database.files)
-    named = f"Series 2 'chest', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, {slices} slices"
+    named = f"2 'chest', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, {slices} slices"
     assert window.shown("seriesLabel")
-    assert window.ui.seriesLabel.text == f"{named}."
+    assert window.ui.seriesLabel.text == f"Series: {named}"
     window.scan()
     assert named in unescape(window.ui.provenanceLabel.text)
-    assert "original" not in window.ui.warningsLabel.text
+    assert "original CT" not in window.ui.warningsLabel.text
 
 
 def test_a_derived_series_is_scanned_with_a_warning_that_comes_first(
@@ -57,7 +57,8 @@ def test_a_derived_series_is_scanned_with_a_warning_that_comes_first(
     assert "not an original CT: derived images" in window.ui.seriesLabel.text
     window.scan()
     assert "%" in window.ui.probabilityLabel.text
-    assert window.ui.warningsLabel.text.startswith("The series that was read is not an original CT: derived images")
+    first = window.ui.warningsLabel.text.split("<br>")[1]  # after the title
+    assert first.startswith("The series that was read is not an original CT: derived images")
     assert "original CT" not in window.ui.seriesLabel.text  # once is enough
 
 
@@ -76,4 +77,4 @@ def test_nothing_is_named_of_a_ct_from_another_file_or_from_another_database(
     window.choose(chosen)
     assert not window.shown("seriesLabel")
     window.scan()
-    assert "Series" not in window.ui.provenanceLabel.text
+    assert "'chest'" not in unescape(window.ui.provenanceLabel.text)

@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 import slicer
 import vtk
+from EmphysemaScannerLib.core.coverage import Coverage
 from PySide6 import QtCore
 from PySide6.QtTest import QTest
 from window.harness.application import choose_file
@@ -410,3 +411,19 @@ def test_more_warnings_than_fit_are_shown_when_asked(scanned: Driver) -> None:
     assert "Four." not in label.text
     plain(label, "linkActivated").emit("more")
     assert "Four." in label.text
+
+
+def test_why_there_is_no_call_stands_before_the_warnings(scanned: Driver) -> None:
+    label, panel = scanned.ui.warningsLabel, scanned.panel.window.answer
+    cut = dataclasses.replace(
+        panel.result,
+        probability=0.0,
+        coverage=Coverage(missing_top_percent=20.0, missing_bottom_percent=0.0),
+        warnings=("One.", "Two.", "Three."),
+    )
+    panel.show(cut)
+    assert label.text.startswith("<b>No call: the apices are not in this CT")
+    assert "Two." not in label.text
+    plain(label, "linkActivated").emit("more")
+    assert label.text.startswith("<b>No call")
+    assert "Three." in label.text
