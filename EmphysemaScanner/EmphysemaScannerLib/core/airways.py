@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from .bodyair import WITHIN_SLICE
 from .coarse import AIR_BELOW_HU, LOWEST_HU, Coarse, as_mask
+from .gas import Walls
 from .morphology import Mask, box
 
 _ABOVE_LUNGS_MM = 40.0  # the trachea's part in the neck
@@ -19,8 +20,9 @@ _TRACHEA_AREA_MM2 = (40.0, 900.0)
 _TRACHEA_OFF_CENTRE_MM = 60.0
 _AIRWAY_WITHIN_MM = 130.0  # of the middle; a space that reaches so far out is wider than a trachea
 _LARGEST_AIRWAY_ML = 130.0  # a wide trachea with main and lobar bronchi; what is larger has leaked into a lung
-_SHORTEST_STACK_MM = 9.0
-_LONGEST_BRONCHUS_MM = 40.0  # upright; in ten chests 36 mm
+_SHORTEST_MM, _SHORTEST_LUMEN_MM = 9.0, 20.0  # of the trachea
+_LUMEN_HU = -900  # where the wall is too thin to part trachea and lung
+_WALLED_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class Airways:
 
     Attributes:
         mask: on the working grid.
-        trachea_in_view: whether the CT shows the trachea.
+        found: whether there are any that lead into the lungs, or a trachea above them.
     """
 
     mask: Mask
-    trachea_in_view: bool
+    found: bool
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,13 @@ class _Stack:
 
     where: tuple[slice, ...]
     mask: Mask
-    height_mm: float
     passes_apices: bool
 
 
 def find_airways(air: Mask, lung_cores: Mask, coarse: Coarse) -> Airways:
     """Grow trachea and large bronchi from the trachea to the highest density that does not leak into the lungs.
+
+    The trachea is the tallest stack of round air spaces that leads into the lungs.
 
     Args:
         air: inside the body.
@@ -55,17 +58,19 @@ def find_airways(air: Mask, lung_cores: Mask, coarse: Coarse) -> Airways:
         coarse: the CT.
     """
     unconnected: Airways | None = None
-    for stack in _stacks(air, lung_cores, coarse):
-        trachea = np.zeros_like(air)
-        trachea[stack.where] = stack.mask
-        grown, leaked = _grown(trachea, air, coarse)
-        found = Airways(grown, stack.passes_apices or stack.height_mm > _LONGEST_BRONCHUS_MM)
-        if leaked:
-            return found
-        unconnected = unconnected or found
-    if unconnected is not None and unconnected.trachea_in_view:
-        return unconnected  # its bronchi are closed
-    return Airways(np.zeros_like(air), trachea_in_view=False)
+    lumen = air & (coarse.hu < _LUMEN_HU)
+    for spaces, shortest_mm, walled_share in ((air, _SHORTEST_MM, 0.0), (lumen, _SHORTEST_LUMEN_MM, _WALLED_SHARE)):
+        for stack in _stacks(spaces, lung_cores, coarse, shortest_mm):
+            trachea = np.zeros_like(air)
+            trachea[stack.where] = stack.mask
+            if Walls.of(trachea, coarse).around < walled_share:
+                continue  # emphysema
+            grown, leaked = _grown(trachea, air, coarse)
+            if leaked:
+                return Airways(grown, found=True)
+            if stack.passes_apices and unconnected is None:
+                unconnected = Airways(grown, found=True)  # its bronchi are closed
+    return unconnected or Airways(np.zeros_like(air), found=False)
 
 
 def _grown(trachea: Mask, air: Mask, coarse: Coarse) -> tuple[Mask, bool]:
@@ -83,7 +88,7 @@ def _grown(trachea: Mask, air: Mask, coarse: Coarse) -> tuple[Mask, bool]:
     return grown, False
 
 
-def _stacks(air: Mask, lung_cores: Mask, coarse: Coarse) -> Iterator[_Stack]:
+def _stacks(air: Mask, lung_cores: Mask, coarse: Coarse, shortest_mm: float) -> Iterator[_Stack]:
     """Stacks between the lungs' upper halves and little above them, tallest first."""
     if not lung_cores.any():
         return
@@ -102,12 +107,12 @@ def _stacks(air: Mask, lung_cores: Mask, coarse: Coarse) -> Iterator[_Stack]:
     parts = ndimage.find_objects(stacks)
     heights = [part[0].stop - part[0].start for part in parts]
     for i in np.argsort(heights, kind="stable")[::-1].tolist():
-        if heights[i] * dz < _SHORTEST_STACK_MM:
+        if heights[i] * dz < shortest_mm:
             return
         part = tuple(
             slice(s.start + (w.start or 0), s.stop + (w.start or 0)) for s, w in zip(parts[i], where, strict=True)
         )
-        yield _Stack(part, stacks[parts[i]] == i + 1, heights[i] * dz, levels.stop <= part[0].stop)
+        yield _Stack(part, stacks[parts[i]] == i + 1, levels.stop <= part[0].stop)
 
 
 def _like_a_trachea(

@@ -32,14 +32,21 @@ _GAS, _LUNG, _NEITHER = 1, 2, 3
 
 
 @dataclass(frozen=True)
-class _Walls:
-    """Shares of the surface of a piece of gas behind which a wall lies: upwards, and on all six sides."""
+class Walls:
+    """Shares of the surface of a piece of gas behind which a wall lies.
+
+    Attributes:
+        above: of what faces upwards.
+        around: of all six sides.
+    """
 
     above: float
     around: float
 
     @classmethod
-    def of(cls, gas: Mask, wall: Mask) -> _Walls:
+    def of(cls, piece: Mask, coarse: Coarse) -> Walls:
+        where = box(piece, (_WALL_CELLS + 1,) * 3)
+        gas, wall = piece[where], coarse.outside[where] | (coarse.hu[where] > _WALL_HU)
         faces, walled = np.zeros(6), np.zeros(6)
         for i, (axis, step) in enumerate(itertools.product(range(3), (1, -1))):
             inner, solid = (np.moveaxis(mask, axis, 0)[::step] for mask in (gas, wall))
@@ -95,10 +102,8 @@ def find_gas(air: Mask, cores: Mask, coarse: Coarse) -> Mask:
 
 
 def _is_behind_walls(piece: Mask, cores: Mask, coarse: Coarse) -> bool:
-    where = box(piece, (_WALL_CELLS + 1,) * 3)
-    walls = _Walls.of(piece[where], coarse.outside[where] | (coarse.hu[where] > _WALL_HU))
-    levels = box(cores)[0]
-    is_low = where[0].start < (levels.start + levels.stop) / 2
+    walls, levels = Walls.of(piece, coarse), box(cores)[0]
+    is_low = box(piece)[0].start < (levels.start + levels.stop) / 2
     if is_low and walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
         return True
     if walls.above < _WALLED_ABOVE_SHARE or walls.around < _WALLED_SHARE:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .airways import find_airways
 from .bodyair import air_inside_body
 from .coarse import AIR_BELOW_HU, Coarse, Hu, Labels, averaged, largest_piece, numbered
+from .coverage import lung_coverage
 from .errors import LungsNotFoundError
 from .fieldofview import FieldOfView, field_of_view
 from .gas import find_gas, lung_cores
@@ -35,6 +36,7 @@ _PARTING_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
 _PARTING_HU = (-400, -600, -700, -750, -800)  # a wall thinner than a voxel looks like dense lung
 _SMALLEST_LUNGS_L = 0.6
 _LARGEST_LUNGS_L = 20.0
+_CARINA_PERCENT = 33.0  # of the lungs' height below their top; 31 to 41 in eight chests
 _SHORTEST_LUNGS_MM = 120.0
 _LEAST_SOLID_PERCENT = 50.0  # of tissue, one voxel from any air: 78 to 89 in seven chests, below 1 in noise
 _BOWEL_GAS_HU = -985  # the median of lungs stays above it even in severe emphysema
@@ -48,7 +50,7 @@ class Lungs:
     Attributes:
         labels: (slices, rows, columns), canonical; 0 outside, 1 the patient's right lung, 2 the left lung.
         view: what of the CT was measured.
-        trachea_in_view: whether a trachea was found.
+        trachea_in_view: whether a trachea was found, and not a bronchus in a CT that starts below the carina.
         left_out_ml: pieces of air in the chest that are in neither lung nor airways, largest first.
         free_air_ml: what of the mask is as light as free air, without any tissue over 9 mm.
     """
@@ -95,7 +97,9 @@ def find_lungs(image: sitk.Image) -> Lungs:
     labels = _on_voxels(hu, filled, ~dilated(airways, (1, 1, 1)) & ~gas, view)
     left_out = np.bincount(stray.left_out[filled == 0])[1:] * coarse.voxel_ml  # what the lungs enclose is in them
     left_out_ml = tuple(sorted(left_out[left_out >= 1].tolist(), reverse=True))
-    return Lungs(labels, view, found.trachea_in_view, left_out_ml, _free_air_ml(filled, coarse))
+    missing = lung_coverage(filled, grid.resized(filled.shape)).missing_top_percent
+    trachea_in_view = found.found and missing < _CARINA_PERCENT
+    return Lungs(labels, view, trachea_in_view, left_out_ml, _free_air_ml(filled, coarse))
 
 
 def _two_lungs(air: Mask, coarse: Coarse) -> Labels:
