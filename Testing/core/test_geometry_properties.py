@@ -51,7 +51,7 @@ def model() -> Model:
 
 def read_back(image: sitk.Image, kind: str, seed: int) -> sitk.Image:
     with tempfile.TemporaryDirectory() as folder:
-        return read_ct(written(image, kind, Path(folder), seed))
+        return read_ct(written(image, kind, Path(folder), seed)).image
 
 
 def assert_same(found: ScanResult, expected: ScanResult) -> None:
