@@ -190,7 +190,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         """Ask a model about a chest CT; changes nothing in the scene.
 
         Args:
-            volumeNode: a CT in HU, in any orientation, under any linear transform.
+            volumeNode: a CT in HU, in any orientation, under any transform.
             modelPath: a model file; the model that comes with the module if None.
             device: where the network runs.
             precision: with how many bits it calculates.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from EmphysemaScannerLib.core.call import Call, contradiction, decide, withheld_
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
-from EmphysemaScannerLib.core.modelfile import Model
+from EmphysemaScannerLib.core.modelfile import Model, load
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.core.reading import read_ct
 from EmphysemaScannerLib.core.result import Densitometry, ScanResult
 from EmphysemaScannerLib.core.scan import scan
+from EmphysemaScannerLib.core.shippedmodel import default_model_path
 from phantom import phantom, phantom_image
 
 WHOLE = Coverage(0.0, 0.0)
@@ -115,6 +118,34 @@ def test_a_scan_of_a_cut_chest_is_called_positive_or_not_at_all(slices: slice, p
     assert negative.call is Call.NONE
     assert part in negative.call_reason
     assert (positive.call, positive.call_reason) == (Call.POSITIVE, "")
+
+
+def test_a_real_ct_that_ends_above_the_bases_is_never_called_negative(ct_without_bases: Path) -> None:
+    image = read_ct(ct_without_bases).image
+    shipped = load(default_model_path())
+    found = scan(image, shipped)
+    assert found.coverage.missing_bottom_percent > 5
+    assert found.call is not Call.NEGATIVE
+    strict = dataclasses.replace(shipped.card, operating_point=OperatingPoint(1.0, "test"))
+    assert dataclasses.replace(found, model=strict).call is Call.NONE
+
+
+def test_a_real_ct_of_whole_lungs_without_emphysema_is_called_negative(ct_of_5_mm: Path) -> None:
+    found = scan(read_ct(ct_of_5_mm).image, load(default_model_path()))
+    assert found.coverage.missing_top_percent <= 5
+    assert found.coverage.missing_bottom_percent <= 5
+    assert (found.call, found.call_reason) == (Call.NEGATIVE, "")
+
+
+@pytest.mark.parametrize("kept", ["without-top", "without-bottom"])
+@pytest.mark.parametrize("percent", [10, 20, 30, 40, 50])
+def test_real_emphysema_is_never_called_negative_because_of_what_is_cut_away(
+    shared_data: Path, kept: str, percent: int
+) -> None:
+    image = read_ct(shared_data / "cip" / "ct-64.nrrd").image
+    slices = round(image.GetDepth() * percent / 100)
+    part = image[:, :, :-slices] if kept == "without-top" else image[:, :, slices:]
+    assert scan(part, load(default_model_path())).call is not Call.NEGATIVE
 
 
 def test_a_contradiction_is_the_first_warning_of_a_scan() -> None:

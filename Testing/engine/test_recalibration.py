@@ -102,6 +102,7 @@ def test_the_card_says_what_was_done_and_keeps_no_figure_of_the_earlier_point() 
     for text in ("60 volumes of 60 patients", "clinic A, 2025", "recalibrated"):
         assert text in after.operating_point.source
     assert "weights are unchanged" in after.training_log[-1]
+    assert after.training_data == card.training_data
     assert after.name != card.name
 
 

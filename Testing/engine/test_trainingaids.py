@@ -167,7 +167,7 @@ def test_a_model_of_the_lungs_box_is_trained_with_aids_goes_on_from_one_of_whole
     assert path is not None
     card = modelfile.load(path).card
     assert card.preprocessing == lungs
-    assert "upside down" in card.training_data
+    assert "upside down" in card.training_log[-1]
     again["preprocessing"] = dataclasses.replace(lungs, window_low_hu=-1000.0)
     with pytest.raises(ModelFileError, match="its own width, grid and window"):
         train_model([tmp_path / "manifest.csv"], tmp_path / "other", AIDED, **again)

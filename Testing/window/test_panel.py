@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
 from EmphysemaScannerLib.engine import panel
 
+UI_FILE = Path(panel.__file__).parents[2] / "Resources/UI/EmphysemaScanner.ui"
 GRID = Grid((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 EMPTY = OverlayMap(np.zeros((1, 1, 1), np.float32), GRID)
 
@@ -133,3 +135,14 @@ def test_the_card_says_what_the_model_was_trained_on_and_how() -> None:
     text = panel.about_model(card, "a.safetensors")
     for part in ("made-up cases", "Trained &lt;once&gt;.<br>Fine-tuned.", "never shown a patient", "a.safetensors"):
         assert part in text
+
+
+def test_no_character_of_a_sentence_is_shown_as_its_code() -> None:
+    """Qt takes text without a tag for plain text, unless the label's format is rich text."""
+    ui = ET.parse(UI_FILE).getroot()
+    labels = {widget.get("name"): widget for widget in ui.iter("widget") if widget.get("class") == "QLabel"}
+    for name in ("cautionLabel", "warningsLabel", "probabilityLabel", "verdictLabel", "provenanceLabel"):
+        formats = [
+            prop.findtext("enum") for prop in labels[name].findall("property") if prop.get("name") == "textFormat"
+        ]
+        assert formats == ["Qt::RichText"], name

@@ -18,7 +18,7 @@ _CORE_HU = -950  # of gas, where its border is left out; scanners differ by 30 H
 _ALIKE_HU = 15.0
 _SMALLEST_ML = 0.3
 _WALL_HU = -650  # diaphragm and bowel wall, thinner than a voxel, between lung and gas
-_WALL_CELLS = 3  # beyond the gas, in which its wall lies
+_WALL_CELLS = 2  # beyond the gas, in which its wall lies
 _BORDER_CELLS = 2  # around gas, which it may fill in part
 _AROUND_CELLS = 4  # in which the border meets that of a lung
 # Shares of the surface. In fourteen chests upwards 0.4 to 1 in bowel and stomach, on all sides 0.6 to 1; upwards up to
@@ -69,8 +69,8 @@ def lung_cores(air: Mask, coarse: Coarse) -> Mask:
 def find_gas(air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     """Find gas that is in no lung: as light as free air and behind walls.
 
-    Below the diaphragm it has a wall and a lung above it and no lung below it. Elsewhere it is walled on all sides: a
-    bulla has no wall towards the lung that could be seen.
+    Below the diaphragm it has a wall and a lung above it and no lung below it. Elsewhere below the middle of the lungs,
+    as in a hiatal hernia, it is walled on all sides: a bulla has no wall towards the lung that could be seen.
 
     Args:
         air: inside the body, without airways.
@@ -97,7 +97,9 @@ def find_gas(air: Mask, cores: Mask, coarse: Coarse) -> Mask:
 def _is_behind_walls(piece: Mask, cores: Mask, coarse: Coarse) -> bool:
     where = box(piece, (_WALL_CELLS + 1,) * 3)
     walls = _Walls.of(piece[where], coarse.outside[where] | (coarse.hu[where] > _WALL_HU))
-    if walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
+    levels = box(cores)[0]
+    is_low = where[0].start < (levels.start + levels.stop) / 2
+    if is_low and walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
         return True
     if walls.above < _WALLED_ABOVE_SHARE or walls.around < _WALLED_SHARE:
         return False

@@ -50,12 +50,14 @@ class Lungs:
         view: what of the CT was measured.
         trachea_in_view: whether a trachea was found.
         left_out_ml: pieces of air in the chest that are in neither lung nor airways, largest first.
+        free_air_ml: what of the mask is as light as free air, without any tissue over 9 mm.
     """
 
     labels: Labels
     view: FieldOfView
     trachea_in_view: bool
     left_out_ml: tuple[float, ...]
+    free_air_ml: float
 
 
 def segment_lungs(image: sitk.Image) -> Labels:
@@ -91,7 +93,9 @@ def find_lungs(image: sitk.Image) -> Lungs:
     for side in (RIGHT, LEFT):
         filled[_filled(lungs == side, coarse.radius(_CLOSING_MM)) & ~closed & (filled == 0)] = side
     labels = _on_voxels(hu, filled, ~dilated(airways, (1, 1, 1)) & ~gas, view)
-    return Lungs(labels, view, found.trachea_in_view, stray.left_out_ml)
+    left_out = np.bincount(stray.left_out[filled == 0])[1:] * coarse.voxel_ml  # what the lungs enclose is in them
+    left_out_ml = tuple(sorted(left_out[left_out >= 1].tolist(), reverse=True))
+    return Lungs(labels, view, found.trachea_in_view, left_out_ml, _free_air_ml(filled, coarse))
 
 
 def _two_lungs(air: Mask, coarse: Coarse) -> Labels:
@@ -190,6 +194,12 @@ def _refuse_what_is_no_chest(lungs: Labels, coarse: Coarse) -> None:
         raise LungsNotFoundError(
             f"The air in the body measures {median:.0f} HU, as bowel gas does and lungs do not; choose a chest CT."
         )
+
+
+def _free_air_ml(lungs: Labels, coarse: Coarse) -> float:
+    free = (lungs > 0) & (coarse.hu < _BOWEL_GAS_HU)
+    core = eroded(free, (1, 1, 1))
+    return coarse.volume_ml(dilated(core, (1, 1, 1)) & free) if core.any() else 0.0
 
 
 def _filled(lung: Mask, radius: Radius) -> Mask:

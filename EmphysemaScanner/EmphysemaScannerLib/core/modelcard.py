@@ -159,9 +159,9 @@ class ModelCard:
                     "preprocessing": preprocessing,
                     "operating_point": OperatingPoint(**raw["operating_point"]),
                     "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
-                    "citations": tuple(raw.get("citations", ())),
+                    "citations": _texts(raw, "citations"),
                     "training_range": trained,
-                    "training_log": tuple(raw.get("training_log", ())),
+                    "training_log": _texts(raw, "training_log"),  # files of earlier versions have none
                 }
             )
             parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained)
@@ -180,6 +180,13 @@ def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
     if "field" in raw:
         changed["field"] = Field(raw["field"])
     return Preprocessing(**{**raw, **changed})
+
+
+def _texts(raw: dict[str, Any], name: str) -> tuple[str, ...]:
+    texts = raw.get(name, [])
+    if not isinstance(texts, list):  # a text would become its letters
+        raise TypeError(f"'{name}' is not a list")
+    return tuple(texts)
 
 
 def strict_json(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a scan says. The window, the console, the command line and the report all read this one object."""
+"""The result of a scan: the one object that window, console, command line and report read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .provenance import UNKNOWN, Provenance
 
 
 class SliceStory(Enum):
-    """What a model can honestly tell of a single slice.
+    """What a model gives for a single slice.
 
     EVIDENCE: what reading it added to the logit, given the slices read before; all sum to the logit (Conv-LSTM).
     PROBABILITY: the probability of this slice by itself; all are pooled (MIL).
-    WEIGHT: how much its features count in the mean that is answered from, which is not evidence (attention).
+    WEIGHT: how much its features count in the mean from which the logit is calculated; not evidence (attention).
     NONE: nothing (3D CNN, densitometry).
     """
 
@@ -146,7 +146,7 @@ class ScanResult:
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
         provenance: the series that was read and what was left out.
-        story: what the model can tell of a slice.
+        story: what the model gives for a slice.
         slice_probability: (slices,) 0 to 1, of this slice by itself.
         slice_weight: (slices,) attention weights, positive, of sum 1.
     """
@@ -182,7 +182,7 @@ class ScanResult:
 
     @property
     def slice_story(self) -> NDArray[np.float64] | None:
-        """(slices,) what the model tells of each slice: evidence, probability or weight; None if it tells nothing."""
+        """(slices,) evidence, probability or weight of each slice; None where the model gives none."""
         return {
             SliceStory.EVIDENCE: self.slice_evidence,
             SliceStory.PROBABILITY: self.slice_probability,
@@ -201,13 +201,13 @@ class ScanResult:
         return withheld_because(self.coverage) if self.call is Call.NONE else ""
 
     def telling_slices(self, count: int) -> list[int]:
-        """Places in the sequences, the most telling first: the largest |evidence|, probability or weight.
+        """Places in the sequences of the most influential slices: the largest |evidence|, probability or weight first.
 
-        Where the model tells nothing of a slice, the largest LAA%-950, which is measured without it.
+        Where the model gives nothing by slice, the largest LAA%-950, which is measured independently of it.
 
         Args:
             count: how many; fewer are given where the scan has fewer.
         """
-        told = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
-        order = np.argsort(-np.abs(told), kind="stable")  # of equals, the one read first
+        values = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
+        order = np.argsort(-np.abs(values), kind="stable")  # of equals, the one read first
         return [int(k) for k in order[: max(count, 0)]]

@@ -21,7 +21,8 @@ from .doubts import NoiseWarning, doubts
 from .errors import ModelFileError, shown
 from .grid import Grid, canonical_view
 from .likeness import unlike_training
-from .lungs import segment_lungs
+from .lungs import find_lungs
+from .maskdoubts import mask_doubts
 from .modelfile import Model
 from .morphology import box
 from .networks import ARCHITECTURES
@@ -62,7 +63,8 @@ def scan(
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
-        labels = segment_lungs(image)
+        found = find_lungs(image)
+        labels = found.labels
         coverage = lung_coverage(labels, ct_grid)
         where = box(labels)
 
@@ -71,7 +73,11 @@ def scan(
         columns = (slice(None), *where[1:])  # of voxels, with lung in them
         lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
         densitometry = lungs.regions
-        warnings = (*provenance.warnings, *doubts(image, labels, provenance.slice_thickness_mm))
+        warnings = (
+            *provenance.warnings,
+            *mask_doubts(image, found),
+            *doubts(image, labels, provenance.slice_thickness_mm),
+        )
 
     progress(0.5, "Averaging onto the network's grid")
     card, network = model.card, model.network

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from .coarse import GAS_BELOW_HU, Coarse, Labels, numbered
@@ -28,11 +29,11 @@ class StrayAir:
 
     Attributes:
         kept: labels of the pieces that are lung, by side.
-        left_out_ml: the volume of each piece in the chest that is not lung, largest first.
+        left_out: the pieces in the chest that are no lung, numbered from 1.
     """
 
     kept: Labels
-    left_out_ml: tuple[float, ...]
+    left_out: NDArray[np.int32]
 
 
 def sort_stray_air(air: Mask, lungs: Labels, coarse: Coarse) -> StrayAir:
@@ -50,7 +51,7 @@ def sort_stray_air(air: Mask, lungs: Labels, coarse: Coarse) -> StrayAir:
         np.bincount(pieces[rest & cells], minlength=len(sizes)) / np.maximum(sizes, 1)
         for cells in (coarse.hu < GAS_BELOW_HU, coarse.hu >= _DENSE_LUNG_HU)
     )
-    kept, left_out = np.zeros_like(lungs), []
+    kept, left_out = np.zeros_like(lungs), np.zeros(lungs.shape, np.int32)
     areas = np.count_nonzero(lungs, (1, 2))
     parts = ndimage.find_objects(pieces.view(np.int32))
     for i in np.flatnonzero(volumes >= _SMALLEST_PIECE_ML).tolist():
@@ -66,8 +67,8 @@ def sort_stray_air(air: Mask, lungs: Labels, coarse: Coarse) -> StrayAir:
         if side:
             kept[where][piece] = side
         elif in_chest and volumes[i] >= _NAMED_ML and _between_lungs(piece, where, lungs):
-            left_out.append(float(volumes[i]))
-    return StrayAir(kept, tuple(sorted(left_out, reverse=True)))
+            left_out[where][piece] = left_out.max() + 1
+    return StrayAir(kept, left_out)
 
 
 def _over_lung(piece: Mask, where: tuple[slice, ...], lungs: Labels) -> bool:

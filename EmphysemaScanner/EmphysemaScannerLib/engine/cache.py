@@ -38,7 +38,7 @@ from ..core.reading import IMAGE_SUFFIXES, read_ct
 from ..core.wholefile import write_whole
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
-MADE_BY = 1  # counts the changes of what volumes become; entries of another number are not found
+MADE_BY = 2  # counts the changes of what volumes become; entries of another number are not found
 DENSITY_COLUMNS = ("laa_950_percent", "perc15_hu")
 _BLOCK_BYTES = 1 << 20
 _DETACHED = re.compile(rb"^data ?file *:|^ElementDataFile *= *(?!LOCAL)", re.MULTILINE | re.IGNORECASE)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ..core.result import ScanResult
+
+if TYPE_CHECKING:
+    from .contents import Drawing
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,13 @@ class Case:
     lesions: NDArray[np.uint8] | None = None
     note: str = ""
     credit: str = ""
+
+    @functools.cached_property
+    def drawings(self) -> dict[Drawing, tuple[str, bytes]]:
+        """The pictures of a report as ``pictures.draw`` gives them, drawn once for HTML and PDF."""
+        from .pictures import draw  # brings matplotlib
+
+        return draw(self)
 
 
 def pseudonym(image: sitk.Image) -> str:

@@ -21,8 +21,9 @@ from .case import Case
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"
+LUNG_OUTLINE = "#f0e442"  # yellow of Okabe and Ito, told from orange and blue by the colour-blind, too
 COLUMNS, AXIAL_ROWS = 4, 2
-MARGIN_MM = 12.0
+MARGIN_MM = 25.0  # so wide that lung which the mask lacks is seen beside it
 WIDTH_INCHES = 7.5
 
 # Transparent at zero: where nothing was added, the CT is seen as it is.
@@ -39,12 +40,14 @@ class Plane:
         hu: the CT.
         evidence: what was added to the logit, per cell of the evidence map; NaN outside the lungs, and everywhere where
             the model has no such map.
+        lung: the lung mask.
         lesions: true lesions, or None.
         pixel_mm: (height, width).
     """
 
     hu: NDArray[np.float32]
     evidence: NDArray[np.float32]
+    lung: NDArray[np.bool_]
     lesions: NDArray[np.uint8] | None
     pixel_mm: tuple[float, float]
 
@@ -83,7 +86,7 @@ class Volume:
 
         lesions = None if self.lesions is None else shown(self.lesions[where])
         hu = shown(self.hu[where]).astype(np.float32)
-        return Plane(hu, shown(evidence).astype(np.float32), lesions, (height, width))
+        return Plane(hu, shown(evidence).astype(np.float32), shown(self.mask[where]), lesions, (height, width))
 
     def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
         """The evidence map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
@@ -102,7 +105,7 @@ class Volume:
 
 
 def overlay_montage(case: Case) -> Figure:
-    """Eight axial and four coronal pictures through the lungs, the evidence over them and the true lesions outlined."""
+    """Eight axial and four coronal pictures through the lungs, their mask and the true lesions outlined."""
     volume = Volume(case)
     steps = axial_choice(case.result, COLUMNS * AXIAL_ROWS)
     axial = [volume.axial(_ct_slice(volume, case.result.slice_indices[step])) for step in steps]
@@ -141,7 +144,7 @@ def overlay_montage(case: Case) -> Figure:
 
 
 def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
-    """The CT, the evidence over it, the lesions' outline."""
+    """The CT, the evidence over it, the outlines of lung mask and lesions."""
     axes.set_axis_off()
     aspect = plane.pixel_mm[0] / plane.pixel_mm[1]
     low, high = LUNG_WINDOW_HU
@@ -156,6 +159,8 @@ def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
         aspect=aspect,
         interpolation="nearest",
     )
+    if plane.lung.any():
+        axes.contour(plane.lung, levels=[0.5], colors=[LUNG_OUTLINE], linewidths=0.35)
     if plane.lesions is not None and plane.lesions.any():
         axes.contour(plane.lesions > 0, levels=[0.5], colors=[OUTLINE], linewidths=0.5)
 

@@ -104,7 +104,7 @@ def densitometry_title(result: ScanResult) -> str:
 
 def map_caption(result: ScanResult) -> str:
     """What the pictures of the CT show."""
-    ct = _("CT in a lung window, patient's right on the left.")
+    ct = _("CT in a lung window, patient's right on the left; thin yellow line: the lung mask.")
     corner = {
         SliceStory.EVIDENCE: _("what the slice added to the logit"),
         SliceStory.PROBABILITY: _("the slice probability"),

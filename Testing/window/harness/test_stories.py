@@ -28,10 +28,10 @@ CHARTS = {
     "laa950_logistic": ["laa"],
 }
 COLUMNS = {
-    "mil_mean": ["Position S (mm)", "Slice probability", "LAA%-950 (%)"],
-    "mil_attention": ["Position S (mm)", "Attention weight", "Slice probability", "LAA%-950 (%)"],
-    "cnn3d": ["Position S (mm)", "LAA%-950 (%)"],
-    "laa950_logistic": ["Position S (mm)", "LAA%-950 (%)"],
+    "mil_mean": ["S (mm)", "Slice probability", "LAA%-950 (%)"],
+    "mil_attention": ["S (mm)", "Attention weight", "Slice probability", "LAA%-950 (%)"],
+    "cnn3d": ["S (mm)", "LAA%-950 (%)"],
+    "laa950_logistic": ["S (mm)", "LAA%-950 (%)"],
 }
 NAMES = pytest.mark.parametrize("name", sorted(STORIES))
 
