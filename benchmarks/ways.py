@@ -135,7 +135,7 @@ def _keras(spec: dict[str, Any]) -> Any:
         recurrence = unit.recurrence
         weights += [kernel(recurrence.input_conv.weight), kernel(recurrence.state_conv.weight)]
         weights += [tensor(recurrence.input_conv.bias), *norm(unit.state_norm)]
-    side = network.final_size
+    side = network.config.final_size
     dense = tensor(network.dense.weight).reshape(-1, side, side).transpose(1, 2, 0).reshape(-1, 1)
     model.set_weights([*weights, dense, tensor(network.dense.bias)])
     return model

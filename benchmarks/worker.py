@@ -90,7 +90,7 @@ def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     from EmphysemaScannerLib.core.shippedmodel import default_model_path
 
     path, model = Path(spec["ct"]), load(default_model_path())
-    ct = None if spec["reading"] else read_ct(path)
+    ct = None if spec["reading"] else read_ct(path).image
     mib = 0 if ct is None else ct.GetNumberOfPixels() * ct.GetSizeOfPixelComponent() / 2**20
     dtype = torch.bfloat16 if spec["half"] else torch.float32
     if spec["way"] == "peer":
@@ -98,7 +98,7 @@ def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 
     def work() -> dict[str, Any]:
         start = time.perf_counter()
-        image = read_ct(path) if ct is None else ct
+        image = read_ct(path).image if ct is None else ct
         reading = time.perf_counter() - start
         result = scan(image, model, dtype=dtype)
         stages = {k: v for k, v in result.timings_s.items() if k != "total"}

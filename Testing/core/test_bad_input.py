@@ -106,7 +106,7 @@ def test_a_file_of_two_gigabytes_is_refused_without_its_weight_in_memory_many_ti
         "import resource, sys; from pathlib import Path; resource.setrlimit(resource.RLIMIT_AS, (9 << 30,) * 2);"
         "from EmphysemaScannerLib.core.reading import read_ct; from EmphysemaScannerLib.core.checks import check_image;"
         "from EmphysemaScannerLib.core.errors import EmphysemaScannerError\n"
-        "try: check_image(read_ct(Path(sys.argv[1])))\n"
+        "try: check_image(read_ct(Path(sys.argv[1])).image)\n"
         "except EmphysemaScannerError as error: print(error)"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=600)

@@ -57,8 +57,28 @@ def test_every_figure_equals_the_chest_imaging_platforms_to_the_digits_it_prints
         assert f"{getattr(ours[region], field):.6g}" == printed, (region, field)
 
 
-def test_thresholds_are_strict() -> None:
-    assert measure(np.array([-951, -950, -949, -949]), 1.0).laa_950_percent == 25
+@pytest.mark.parametrize(
+    ("field", "limit"), [("laa_950_percent", -950), ("laa_910_percent", -910), ("laa_856_percent", -856)]
+)
+@pytest.mark.parametrize("beside", [-300.0, -300.5], ids=["counted", "by value"])
+def test_a_voxel_at_a_threshold_is_not_below_it(field: str, limit: int, beside: float) -> None:
+    def share(hu: float) -> float:
+        return float(getattr(measure(np.array([hu, beside]), 1.0), field))
+
+    assert share(limit - 1) == 50
+    assert share(limit) == share(limit + 1) == 0
+    if beside % 1:  # one fraction, and no voxel is counted
+        assert share(limit - 0.25) == 50
+        assert share(limit + 0.25) == 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5], ids=["counted", "by value"])
+def test_a_slice_whose_lung_is_at_the_threshold_has_nothing_below_it(fraction: float) -> None:
+    hu = np.array([-951.0, -950.0, -949.0])[:, None, None] * np.ones((3, 2, 2))
+    hu[2, 0, 0] += fraction
+    found = measure_lungs(hu, np.ones((3, 2, 2), np.uint8), (1.0, 1.0, 1.0))
+    assert found.below_950_by_slice.tolist() == [4, 0, 0]
+    assert found.regions["whole"].laa_950_percent == pytest.approx(100 / 3)
 
 
 @given(st.lists(st.integers(-1024, 0), min_size=1, max_size=60))
@@ -75,10 +95,24 @@ def test_whole_numbers_and_the_same_numbers_as_floats_give_the_same_figures() ->
     assert measure(hu, 2.0) == measure(hu.astype(np.float32), 2.0)
 
 
-def test_mass_is_volume_times_mean_density_and_noise_around_air_adds_none() -> None:
-    noisy_air = np.array([-1020.0, -980.0])
-    assert measure(noisy_air, 1000.0).mass_g == 0
+@pytest.mark.parametrize("odd_one", [-700, -700.5, 40_000], ids=["counted", "fraction", "beyond 16 bits"])
+def test_values_that_can_be_counted_and_others_are_measured_alike(odd_one: float) -> None:
+    hu = np.append(np.random.default_rng(0).integers(-1024, -300, 5000), odd_one).astype(np.float64)
+    found = measure(hu, 2.0)
+    figures = (found.laa_950_percent, found.laa_910_percent, found.laa_856_percent)
+    figures = (*figures, found.perc15_hu, found.mean_hu, found.sd_hu)
+    np.testing.assert_allclose(figures, plainly(hu), rtol=1e-12)
+
+
+def test_mass_is_volume_times_mean_density() -> None:
     assert measure(np.array([-800.0, -600.0]), 1000.0).mass_g == pytest.approx(2 * 0.3)
+
+
+@pytest.mark.parametrize(("mean", "mass"), [(-990, 0.02), (-1000, 0.0), (-1010, 0.0)])
+@pytest.mark.parametrize("spread", [20, 20.5], ids=["counted", "by value"])
+def test_no_mass_is_negative_where_noise_lies_around_air(mean: float, mass: float, spread: float) -> None:
+    noisy_air = np.array([mean - spread, mean + spread])
+    assert measure(noisy_air, 1000.0).mass_g == pytest.approx(mass, abs=1e-9)
 
 
 def test_an_empty_region_has_no_volume_and_no_density() -> None:
@@ -134,6 +168,9 @@ def test_every_region_is_measured_as_value_by_value(data, shape, kind: str, frac
     hu = data.draw(hnp.arrays(kind, shape, elements=st.integers(low, 40_000 if kind != "int16" else 3071)))
     if fractions and kind.startswith("float"):
         hu = hu + data.draw(hnp.arrays(kind, shape, elements=st.sampled_from([0, 0.25, 0.5])))
+        edges = [-951, -950.25, -950, -949.75, -910, -909.75, -856, -855.75]
+        at_edge = data.draw(hnp.arrays(bool, shape))
+        hu = np.where(at_edge, data.draw(hnp.arrays(kind, shape, elements=st.sampled_from(edges))), hu).astype(kind)
     labels = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 2)))
     measured = measure_lungs(hu, labels, (1.0, 2.0, 3.0))
 

@@ -35,6 +35,7 @@ def card_for(architecture: str = "conv_lstm", width: int = 2) -> ModelCard:
         demonstration=True,
         metrics=(Metric("AUC", 0.5, 0.4, 0.6, "none"),),
         citations=("Braman 2018", "Shi 2015"),
+        training_log=("Trained once.", "Fine-tuned."),
     )
 
 
@@ -190,6 +191,9 @@ def test_a_card_that_is_not_a_card_is_refused(sound: Path, text: str) -> None:
         ("metrics", [{"name": "AUC", "value": "high", "low": 0, "high": 1, "data": ""}]),
         ("metrics", 3),
         ("citations", [1]),
+        ("citations", "Braman 2018"),
+        ("training_log", "Trained once."),
+        ("training_log", [1]),
         ("operating_point", {"probability": "0.5", "source": ""}),
         ("operating_point", {"probability": 1.5, "source": ""}),
         ("operating_point", {"probability": float("nan"), "source": ""}),
@@ -207,6 +211,15 @@ def test_a_card_with_a_field_of_the_wrong_kind_is_refused(sound: Path, field: st
         return json.dumps({**json.loads(text), field: value})
 
     refused(rewritten(sound, card=changed), "card cannot be understood")
+
+
+def test_a_card_of_an_earlier_version_has_no_training_log(sound: Path) -> None:
+    def earlier(text: str) -> str:
+        card = json.loads(text)
+        del card["training_log"]
+        return json.dumps(card)
+
+    assert modelfile.load(rewritten(sound, card=earlier)).card == dataclasses.replace(card_for(), training_log=())
 
 
 def test_a_card_without_a_field_is_refused(sound: Path) -> None:

@@ -16,7 +16,7 @@ from EmphysemaScannerLib.core.modelfile import Model
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.core.scan import scan
-from phantom import phantom_image
+from phantom import phantom, phantom_image
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,9 @@ def test_the_real_abdomen_and_lung_base_are_refused_or_flagged(model: Model, sha
     from EmphysemaScannerLib.core.reading import read_ct
 
     with pytest.raises(NotAChestCTError):
-        scan(read_ct(shared_data / "not-a-chest" / "abdomen.nii.gz"), model)
+        scan(read_ct(shared_data / "not-a-chest" / "abdomen.nii.gz").image, model)
     try:
-        flagged = scan(read_ct(shared_data / "not-a-chest" / "lung-base-20-slices-jpeg2000"), model)
+        flagged = scan(read_ct(shared_data / "not-a-chest" / "lung-base-20-slices-jpeg2000").image, model)
     except NotAChestCTError:
         return
     assert flagged.warnings
@@ -145,6 +145,25 @@ def test_half_precision_changes_the_answer_a_little_and_the_evidence_still_sums_
     assert half.logit == pytest.approx(result.logit, abs=0.02)
     assert half.bias + half.slice_evidence.sum() == pytest.approx(half.logit, abs=1e-4)
     assert half.activations["desc2"].values.dtype == np.float32
+
+
+@pytest.mark.parametrize("slices", [101, 36, 35, 20])
+def test_a_slice_of_the_ct_counts_where_its_centre_lies_whatever_the_ratio_of_slices(model: Model, slices: int) -> None:
+    planes = np.linspace(0, len(phantom()[0]) - 1, slices).round().astype(int)
+    hu, labels = (array[planes] for array in phantom())
+    low = np.random.default_rng(1).random(hu.shape) < np.linspace(0, 0.6, slices)[:, None, None]
+    image = sitk.GetImageFromArray(np.where((labels > 0) & low, -970, hu).astype(np.int16))
+    image.SetSpacing((5.5, 5.5, 350 / slices))
+    result = scan(image, model)
+
+    hu, lungs = sitk.GetArrayFromImage(image), result.lung_mask.values > 0
+    expected = np.full(35, np.nan)
+    for k in range(35):
+        inside = [n for n in range(slices) if 35 * (n + 0.5) >= k * slices and 35 * (n + 0.5) < (k + 1) * slices]
+        if lungs[inside].any():
+            expected[k] = 100 * (hu[inside][lungs[inside]] < -950).mean()
+    assert np.nanmax(expected) > 20
+    np.testing.assert_allclose(result.laa_950_by_slice_percent, expected[result.slice_indices])
 
 
 def test_the_telling_slices_are_those_that_moved_the_answer_most_either_way(result: ScanResult) -> None:

@@ -13,16 +13,26 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from EmphysemaScannerLib.core.call import Call
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.errors import RecordError
 from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.core.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
 from EmphysemaScannerLib.core.scan import scan
 from EmphysemaScannerLib.core.serialise import record_to_json, result_from_json, result_to_dict
 from phantom import phantom_image
+
+PROVENANCE = Provenance(
+    series=Series("2", "Thorax", "B30f", "ORIGINAL\\PRIMARY\\AXIAL", 133, "1"),
+    left_out=(LeftOut("series 3 'MinIP'", 133, "it is derived"),),
+    slice_thickness_mm=2.5,
+    warnings=("The gantry was tilted.",),
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,9 @@ def result() -> ScanResult:
         (Metric("AUC", 0.5, 0.4, 0.6, "none"),),
         ("Braman 2018",),
     )
-    scanned = scan(image, Model(FastConvLSTM(ConvLSTMConfig(width=2)).eval(), card), source="Überlauf <1>")
+    scanned = scan(
+        image, Model(FastConvLSTM(ConvLSTMConfig(width=2)).eval(), card), source="Überlauf <1>", provenance=PROVENANCE
+    )
     assert np.isnan(scanned.laa_950_by_slice_percent).any()
     empty = Densitometry(*[float("nan")] * 6, volume_l=0.0, mass_g=0.0)
     return dataclasses.replace(
@@ -79,7 +91,33 @@ def test_a_result_comes_back_from_its_record(result: ScanResult, record: str) ->
         {name: dataclasses.asdict(region) for name, region in back.densitometry.items()},
         {name: dataclasses.asdict(region) for name, region in result.densitometry.items()},
     )
-    assert back.positive is result.positive
+    assert (back.call, back.call_reason) == (result.call, result.call_reason)
+
+
+def test_a_withheld_call_comes_back_with_its_reason(result: ScanResult) -> None:
+    card = dataclasses.replace(result.model, operating_point=OperatingPoint(1.0, "test"))
+    cut = dataclasses.replace(result, coverage=Coverage(12.0, 0.0), model=card)
+    values = result_to_dict(cut)
+    assert (values["call"], values["call_reason"]) == ("none", cut.call_reason)
+    assert values["lung_coverage"] == {"missing_top_percent": 12.0, "missing_bottom_percent": 0.0}
+    back = result_from_json(record_to_json(cut), cut.lung_mask)
+    assert (back.coverage, back.call, back.call_reason) == (cut.coverage, Call.NONE, cut.call_reason)
+
+
+def test_what_a_record_of_an_earlier_version_lacks_of_the_lungs_is_measured_in_its_mask(
+    result: ScanResult, record: str
+) -> None:
+    earlier = changed(record, lambda values: values.pop("lung_coverage"))
+    assert result_from_json(earlier, result.lung_mask).coverage == Coverage(0.0, 0.0)
+    apices_cut = OverlayMap(result.lung_mask.values[:50], result.lung_mask.grid.resized((50, 64, 64)))
+    assert result_from_json(earlier, apices_cut).coverage.missing_top_percent > 5
+
+
+@pytest.mark.parametrize("percent", [None, -1, 101, "much"])
+def test_what_is_missing_of_the_lungs_must_be_a_percentage(result: ScanResult, record: str, percent: object) -> None:
+    damaged = changed(record, lambda values: values["lung_coverage"].update(missing_top_percent=percent))
+    with pytest.raises(RecordError, match="damaged"):
+        result_from_json(damaged, result.lung_mask)
 
 
 def test_the_maps_come_back_where_they_were_the_evidence_exactly(result: ScanResult, record: str) -> None:
@@ -132,8 +170,9 @@ def test_a_record_cut_off_anywhere_is_refused(result: ScanResult, record: str) -
 
 
 def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, record: str) -> None:
-    derived = {"running_probability", "reading_order", "operating_point"}
-    derived |= {"story", "slice_probability", "slice_weight"}  # earlier versions had none of them
+    derived = {"running_probability", "reading_order", "operating_point", "call", "call_reason"}
+    # Earlier versions had none of these.
+    derived |= {"story", "slice_probability", "slice_weight", "input", "lung_coverage"}
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(changed(record, lambda values, name=name: values.pop(name)), result.lung_mask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from EmphysemaScannerLib.core import modelfile
+from EmphysemaScannerLib.core.call import Call
 from EmphysemaScannerLib.core.networks import keras_parameter_count
 from EmphysemaScannerLib.core.scan import scan
 from EmphysemaScannerLib.core.shippedmodel import default_model_path
@@ -27,6 +28,6 @@ def test_simulated_emphysema_in_a_real_chest_raises_its_probability_over_the_ope
     healthy = scan(chest, model)
     labels = np.asarray(healthy.lung_mask.values, np.uint8)
     diseased = scan(put_in(chest, labels, Disease(Subtype.CENTRILOBULAR, 25), seed=5).image, model)
-    assert not healthy.positive
-    assert diseased.positive
+    assert healthy.call is Call.NEGATIVE
+    assert diseased.call is Call.POSITIVE
     assert np.isclose(healthy.bias + healthy.slice_evidence.sum(), healthy.logit, atol=1e-4)

@@ -14,7 +14,7 @@ from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.simulator.acquisition import Acquisition, Scan, acquire
 from EmphysemaScannerLib.core.simulator.anatomy import Anatomy, Body, embody, framed
 from EmphysemaScannerLib.core.simulator.case import Recipe, diseased, draw_disease, put_in, simulate_case
-from EmphysemaScannerLib.core.simulator.disease import Disease, Subtype
+from EmphysemaScannerLib.core.simulator.disease import Disease, Mix, Subtype
 from EmphysemaScannerLib.core.simulator.lungspace import LungSpace
 from EmphysemaScannerLib.core.simulator.negatives import Negative, add, draw_negatives
 from EmphysemaScannerLib.core.simulator.parenchyma import destroyable
@@ -258,6 +258,20 @@ def test_what_is_drawn_covers_what_differs_between_scans() -> None:
     assert {disease.subtype for disease in diseases} == set(Subtype)
     assert min(disease.extent_percent for disease in diseases) < 2
     assert max(disease.extent_percent for disease in diseases) > 35
+
+
+def test_with_destroyed_lungs_dark_and_breathed_out_ones_come_in_both_classes_and_the_usual_mix_is_as_before() -> None:
+    usual, wide = ([draw_disease(np.random.default_rng(n), mix) for n in range(300)] for mix in Mix)
+    assert max(disease.extent_percent for disease in usual) <= 45
+    destroyed = [disease for disease in wide if disease.extent_percent > 45]
+    assert 0.1 < len(destroyed) / len(wide) < 0.2
+    assert Subtype.PARASEPTAL not in {disease.subtype for disease in destroyed}
+    ill, well = ([Recipe.draw((3, n), label, mix=Mix.TO_DESTROYED) for n in range(300)] for label in (True, False))
+    assert [recipe.acquisition for recipe in ill] == [recipe.acquisition for recipe in well]
+    breaths = np.array([recipe.acquisition.parenchyma_hu for recipe in well])
+    assert 0.2 < ((breaths > -928) & (breaths < -908)).mean() < 0.4
+    before = np.array([Recipe.draw((3, n), False).acquisition.parenchyma_hu for n in range(300)])
+    assert 0.2 < (breaths != before).mean() < 0.4
 
 
 def test_a_ct_that_cases_cannot_be_made_from_is_one_sentence(tmp_path: Path) -> None:

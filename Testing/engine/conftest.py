@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core import modelfile, networks
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.densitometry import measure_regions
 from EmphysemaScannerLib.core.grid import Grid, area_average
 from EmphysemaScannerLib.core.modelcard import Metric, ModelCard, OperatingPoint
@@ -80,6 +81,7 @@ def make_result(chest: sitk.Image, card: ModelCard) -> Callable[..., ScanResult]
         lung_fraction=OverlayMap(area_average(labels > 0, (35, 128, 128)), grid),
         densitometry=measure_regions(hu, labels, SPACING_MM),
         laa_950_by_slice_percent=laa,
+        coverage=Coverage(0.0, 0.0),
         warnings=(),
         model=card,
         timings_s={"total": 1.5},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import locale
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +13,18 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.core.errors import ModelFileError, NotAChestCTError, ScanCancelled
+from EmphysemaScannerLib.core.call import Call
+from EmphysemaScannerLib.core.coverage import Coverage
+from EmphysemaScannerLib.core.errors import ModelFileError, NotAChestCTError, ScanCancelled, UnreadableInputError
 from EmphysemaScannerLib.core.modelheader import read_metadata
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli
 from EmphysemaScannerLib.engine.batch import COLUMNS, BatchError, BatchRow, find_cts, run_batch
+from EmphysemaScannerLib.engine.batchcommand import batch_scan
+from EmphysemaScannerLib.engine.device import Device, Precision
+from EmphysemaScannerLib.engine.lock import lock_beside
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST
+from otherrun import holding
 
 LIBRARY = Path(cli.__file__).resolve().parents[2]
 
@@ -104,8 +111,33 @@ def test_image_files_and_dicom_series_are_found_at_any_depth(tmp_path: Path) -> 
 def test_a_list_names_cts_from_its_own_folder_each_once(tmp_path: Path) -> None:
     listed = tmp_path / "lists" / "cohort.csv"
     listed.parent.mkdir()
-    listed.write_text(f"volume,label\n../b.nrrd,1\n{tmp_path / 'a.nrrd'},0\n./../b.nrrd,1\n,0\n")
+    listed.write_text(f"volume,label\n../b.nrrd,1\n{tmp_path / 'a.nrrd'},0\n./../b.nrrd,1\n,\n")
     assert find_cts(listed) == [tmp_path / "b.nrrd", tmp_path / "a.nrrd"]
+
+
+@pytest.mark.parametrize("name", ["list.csv", "LIST.CSV", "list.txt", "list.tsv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_a_list_is_read_however_it_was_saved(tmp_path: Path, name: str, encoding: str) -> None:
+    (tmp_path / name).write_text("sep=;\r\nName;Volume \r\nx;é.nrrd\r\ny;b.nrrd\r\n", encoding=encoding)
+    assert find_cts(tmp_path / name) == [tmp_path / "é.nrrd", tmp_path / "b.nrrd"]
+
+
+def test_a_path_that_is_too_long_to_be_one_is_a_refused_ct(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"volume\n{'9' * 5000}\n")
+    assert run_batch(find_cts(tmp_path / "list.csv"), tmp_path / "out.csv", model_path).refused == 1
+
+
+def test_a_ct_has_one_name_through_whatever_folder_it_is_found(tmp_path: Path) -> None:
+    touch(tmp_path / "cts" / "a.nrrd")
+    (tmp_path / "other").mkdir()
+    found = [tmp_path / "cts" / "a.nrrd"]
+    assert find_cts(tmp_path / "cts") == found
+    assert find_cts(tmp_path / "other" / ".." / "cts") == found
+    assert find_cts(tmp_path / "other" / ".." / "cts" / "a.nrrd") == found
+    touch(tmp_path / "far" / "b.nrrd")
+    (tmp_path / "far" / "deep").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    assert find_cts(tmp_path / "link" / "..")[0].samefile(tmp_path / "far" / "b.nrrd")  # ".." of where the link leads
 
 
 @pytest.mark.parametrize(
@@ -115,7 +147,9 @@ def test_a_list_names_cts_from_its_own_folder_each_once(tmp_path: Path) -> None:
         (".", None, "No CTs were found"),
         ("list.csv", "path\na.nrrd\n", "lacks the column volume"),
         ("list.csv", "volume\n\n", "lists no volumes"),
-        ("list.csv", "\xff\0", "lacks the column volume"),
+        ("list.csv", "volume,note\na.nrrd,x\n,y\n", "list.csv, line 3: the volume must not be empty"),
+        ("list.csv", 'volume,note\na.nrrd,"open\nb.nrrd,x\n', "list.csv, line 2: this is not CSV"),
+        ("list.csv", "\xff\0", "line 1: this is not text"),
     ],
 )
 def test_where_there_are_no_cts_one_sentence_says_so(tmp_path: Path, name: str, text: str | None, says: str) -> None:
@@ -136,14 +170,33 @@ def test_each_ct_gets_a_row_with_its_figures(
     assert [row["source"] for row in rows] == [str(path) for path in cts] == [row.source for row in told]
     result, row = make_result(), rows[1]
     assert float(row["probability"]) == result.probability
-    assert row["answer"] == ("positive" if result.positive else "negative")
+    assert (row["call"], row["call_reason"]) == (result.call.value, "")
     assert float(row["laa_950_percent"]) == result.densitometry["whole"].laa_950_percent
     assert float(row["operating_point"]) == 0.47
     assert row["warnings"] == "Slices are thick. | Noise is high."
     assert row["model"] == read_metadata(model_path)["sha256"]
     assert (summary.done, summary.refused, summary.kept) == (3, 0, 0)
-    assert summary.positive == 3 * result.positive
+    assert (summary.positive, summary.no_call) == (3 * (result.call is Call.POSITIVE), 0)
     assert str(summary).startswith("3 scanned")
+
+
+def test_a_ct_without_a_call_says_why_and_is_counted(
+    cts: list[Path],
+    model_path: Path,
+    tmp_path: Path,
+    make_result: Callable[..., ScanResult],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cut = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.scan_on", lambda *_, **__: cut)
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_ct", lambda path: path)
+    batch_scan(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
+    row = table(tmp_path / "out.csv")[0]
+    assert (row["call"], row["call_reason"]) == ("none", cut.call_reason)
+    said = capsys.readouterr().out
+    assert "a.nrrd: 10 %, no call" in said
+    assert "3 scanned (0 positive, 3 without a call), 0 refused" in said
 
 
 def test_a_ct_that_cannot_be_scanned_says_why_and_the_batch_goes_on(
@@ -153,7 +206,7 @@ def test_a_ct_that_cannot_be_scanned_says_why_and_the_batch_goes_on(
     summary = run_batch([bad, *cts], tmp_path / "out.csv", model_path)
     first, *others = table(tmp_path / "out.csv")
     assert (first["status"], first["problem"]) == ("refused", "This is not a chest; choose a chest CT.")
-    assert first["probability"] == first["answer"] == ""
+    assert first["probability"] == first["call"] == first["call_reason"] == ""
     assert {row["status"] for row in others} == {"done"}
     assert (summary.done, summary.refused) == (3, 1)
 
@@ -230,6 +283,128 @@ def test_rows_of_another_model_stay_and_its_cts_are_scanned_again(
     assert [row["model"] for row in table(out)] == [read_metadata(model_path)["sha256"], "another"]
 
 
+def replaced(path: Path) -> None:
+    """Another file at the same path, later by more than any clock's step."""
+    before = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(before, before + 10**9))
+
+
+def test_a_ct_whose_file_changed_is_scanned_again_and_its_new_row_replaces_the_old_one(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    run_batch(cts, out, model_path)
+    before = table(out)
+    replaced(cts[1])
+    summary = run_batch(cts, out, model_path)
+    assert scanned[3:] == ["b.nrrd"]
+    assert summary.kept == 2
+    assert [row["source"] for row in table(out)] == [row["source"] for row in before]
+    changed = [row for row, old in zip(table(out), before, strict=True) if row["input_state"] != old["input_state"]]
+    assert [row["source"] for row in changed] == [str(cts[1])]
+    assert run_batch(cts, out, model_path).kept == 3
+
+
+def test_a_refused_ct_is_tried_again_when_its_file_changed_or_that_is_wanted(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, bad = tmp_path / "out.csv", touch(tmp_path / "cts" / "bad.nrrd")
+    sources = [bad, *cts]
+    run_batch(sources, out, model_path)
+    assert run_batch(sources, out, model_path).refused_before == 1
+    assert scanned.count("bad.nrrd") == 1
+    summary = run_batch(sources, out, model_path, retry=True)
+    assert (scanned.count("bad.nrrd"), len(scanned)) == (2, 5)
+    assert (summary.kept, summary.refused, summary.refused_before) == (3, 1, 0)
+    replaced(bad)
+    run_batch(sources, out, model_path)
+    assert (scanned.count("bad.nrrd"), len(scanned)) == (3, 6)
+    assert [row["source"] for row in table(out)] == [str(path) for path in sources]
+
+
+def test_a_ct_that_was_not_there_is_scanned_once_it_is_and_one_that_is_gone_keeps_its_answer(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> Path:
+        if not path.exists():
+            raise UnreadableInputError("There is no file.")
+        return path
+
+    monkeypatch.setattr("EmphysemaScannerLib.engine.batch.read_ct", read)
+    out, late = tmp_path / "out.csv", tmp_path / "cts" / "late.nrrd"
+    assert run_batch([*cts, late], out, model_path).refused == 1
+    touch(late)
+    cts[0].unlink()
+    summary = run_batch([*cts, late], out, model_path)
+    assert (summary.done, summary.refused, summary.kept) == (4, 0, 3)
+    assert len(table(out)) == 4
+
+
+def test_rows_of_an_earlier_version_are_read_and_replaced_because_nobody_knows_of_which_file_they_are(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    model = read_metadata(model_path)["sha256"]
+    out.write_text(
+        "source,status,probability,operating_point,answer,laa_950_percent,perc15_hu,volume_l,warnings,problem,model,seconds\n"
+        + "".join(f"{ct},done,0.9,0.47,positive,1.0,-900.0,4.0,,,{model},1.5\n" for ct in (*cts[:2], "/far/x.nrrd"))
+    )
+    summary = run_batch(cts, out, model_path)
+    assert summary.kept == 0
+    rows = table(out)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["source"] for row in rows] == [str(cts[0]), str(cts[1]), "/far/x.nrrd", str(cts[2])]
+    assert (rows[2]["probability"], rows[2]["call"], rows[2]["input_state"]) == ("0.9", "positive", "")
+    assert rows[0]["input_state"]
+    assert run_batch(cts, out, model_path).kept == 3
+
+
+def test_rows_that_a_killed_run_had_not_yet_replaced_are_removed_by_the_next_one(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    run_batch(cts, out, model_path)
+    lines = out.read_text().splitlines()
+    newer = lines[1].replace(",done,", ",refused,")
+    out.write_text("\n".join([*lines, newer, ""]))
+    assert run_batch(cts, out, model_path).refused_before == 1
+    assert out.read_text() == "\n".join([lines[0], newer, *lines[2:], ""])
+
+
+def test_a_cancelled_rescan_leaves_one_row_of_each_ct(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    run_batch(cts, out, model_path)
+    for ct in cts:
+        replaced(ct)
+
+    def cancel(fraction: float, stage: str) -> None:
+        if "CT 2 of 3" in stage:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run_batch(cts, out, model_path, progress=cancel)
+    assert sorted(row["source"] for row in table(out)) == [str(path) for path in cts]
+    assert run_batch(cts, out, model_path).kept == 1
+
+
+def test_a_table_that_another_run_writes_is_refused_and_nothing_is_scanned(
+    cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "out.csv")
+    with holding(lock_beside(tmp_path / "real" / "out.csv")):
+        for out in (tmp_path / "real" / "out.csv", tmp_path / "link.csv"):
+            with pytest.raises(BatchError, match=f"Another run is writing '{out}'; wait until it ends"):
+                run_batch(cts, out, model_path)
+    assert scanned == []
+    run_batch(cts, tmp_path / "link.csv", model_path)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["out.csv"]
+
+
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "a thesis, without any rows", '"'])
 def test_a_file_that_is_no_result_of_a_batch_is_left_alone(
     cts: list[Path], scanned: list[str], model_path: Path, tmp_path: Path, text: str
@@ -286,13 +461,16 @@ def test_the_command_scans_a_folder_and_says_what_came_out(
     folder: Path, model_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.csv"
-    for _ in range(2):
+    command = ["batch", str(folder), "--out", str(out), "--model", str(model_path), "--device", "cpu"]
+    for options in ([], [], ["--retry"]):
         with pytest.raises(SystemExit) as ended:
-            cli.main(["batch", str(folder), "--out", str(out), "--model", str(model_path), "--device", "cpu"])
+            cli.main([*command, *options])
         assert ended.value.code == 0
     said = capfd.readouterr().out
     assert "1 scanned" in said
     assert "2 of them in an earlier run" in said
+    assert said.count("Refused in an earlier run and unchanged since: 1; --retry scans them again.") == 1
+    assert "1 of them in an earlier run" in said
     assert "Research use only" in said
     chest, text = table(out)
     assert 0 < float(chest["probability"]) < 1
@@ -332,7 +510,8 @@ def test_a_cancelled_batch_of_processes_ends_and_goes_on_later(
     cts: list[Path], model_path: Path, tmp_path: Path
 ) -> None:
     def cancel(fraction: float, stage: str) -> None:
-        raise ScanCancelled
+        if "are done" in stage:
+            raise ScanCancelled
 
     with pytest.raises(ScanCancelled):
         run_batch(cts, tmp_path / "out.csv", model_path, processes=2, progress=cancel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core.densitometry import measure
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
+from EmphysemaScannerLib.core.field import Field
 from EmphysemaScannerLib.core.grid import canonical
 from EmphysemaScannerLib.core.lungs import segment_lungs
 from EmphysemaScannerLib.core.manifest import CohortRow
@@ -51,14 +53,14 @@ def test_packing_loses_nothing(hu: np.ndarray) -> None:
 
 
 def test_a_volume_is_what_scanning_averages_rounded(ct: Path, cache: VolumeCache) -> None:
-    expected = np.rint(SMALL.average(sitk.GetArrayFromImage(canonical(read_ct(ct)))))
+    expected = np.rint(SMALL.average(sitk.GetArrayFromImage(canonical(read_ct(ct).image))))
     for _ in range(2):  # made, then kept
         found = cache.grid_hu(ct, SMALL)
         assert found.dtype == np.int16
         assert np.array_equal(found, expected)
     x = cache.network_input(CohortRow(ct, 1, "p"), "mil_max", SMALL)
     assert x.shape == (9, 1, 16, 16)
-    assert torch.allclose(x[:, 0], torch.from_numpy(SMALL.apply(read_ct(ct))[0]), atol=0.5 / 400)
+    assert torch.allclose(x[:, 0], torch.from_numpy(SMALL.apply(read_ct(ct).image)[0]), atol=0.5 / 400)
 
 
 def test_a_volume_is_read_once(ct: Path, cache: VolumeCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +78,20 @@ def test_what_changes_the_grid_is_another_entry_and_the_window_is_not(ct: Path, 
     cache.grid_hu(ct, Preprocessing(shape=(9, 32, 32)))
     cache.grid_hu(ct, Preprocessing(shape=SMALL.shape, padding_hu=-1000))
     assert len(entries(cache)) == 3
+
+
+def test_the_lungs_box_is_an_entry_of_its_own_that_knows_where_it_lies(ct: Path, cache: VolumeCache) -> None:
+    whole = cache.grid_hu(ct, SMALL)
+    lungs = dataclasses.replace(SMALL, field=Field.LUNGS, margin_mm=5.0, outside_hu=0.0)
+    seen = cache.grid_hu(ct, lungs)
+    averaged, view = lungs.read(read_ct(ct).image)
+    assert np.array_equal(seen, np.rint(averaged))
+    assert not np.array_equal(seen, whole)
+    assert not np.array_equal(cache.grid_hu(ct, dataclasses.replace(lungs, outside_hu=None)), seen)
+    assert not np.array_equal(cache.grid_hu(ct, dataclasses.replace(lungs, margin_mm=30.0)), seen)
+    for _ in range(2):  # made, and read again
+        np.testing.assert_allclose(cache.grid(ct, lungs).ijk_to_ras(), view.grid.ijk_to_ras())
+    assert np.array_equal(cache.grid_hu(ct, SMALL), whole)
 
 
 def test_a_changed_file_is_read_again(ct: Path, cache: VolumeCache) -> None:
@@ -141,7 +157,7 @@ def test_a_folder_of_files_is_known_by_its_contents(tmp_path: Path, cache: Volum
 def test_densities_are_the_manifests_or_measured(ct: Path, cache: VolumeCache) -> None:
     row = CohortRow(ct, 1, "p", extra={"laa_950_percent": "12.5", "perc15_hu": "-950"})
     assert cache.densities(row) == (12.5, -950.0)
-    image = canonical(read_ct(ct))
+    image = canonical(read_ct(ct).image)
     expected = measure(sitk.GetArrayFromImage(image)[segment_lungs(image) > 0], float(np.prod(image.GetSpacing())))
     for extra in ({}, {"laa_950_percent": "12.5"}):
         found = cache.densities(CohortRow(ct, 1, "p", extra=extra))

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.core import shippedmodel
 from EmphysemaScannerLib.core.errors import ModelFileError, UnreadableInputError
 from EmphysemaScannerLib.core.modelfile import load
+from EmphysemaScannerLib.core.reading import CT
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli, demo, device
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
@@ -73,7 +74,7 @@ def test_a_scan_leaves_all_its_files_and_says_the_answer(
     assert "Probability of emphysema" in said
     assert "operating point" in said
     assert "Research use only" in said
-    assert "DEMONSTRATION MODEL" in said
+    assert "Demonstration model (Conv-LSTM)" in said
 
 
 def test_slicer_core_adds_pictures_and_a_scene(chest_file: Path, model_path: Path, tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_card_prints_what_a_model_was_trained_on(model_path: Path, capsys: pytes
     assert run("card", model_path) == 0
     said = capsys.readouterr().out
     assert "nothing; its weights are random." in said
-    assert "DEMONSTRATION MODEL" in said
+    assert "Demonstration model (Conv-LSTM)" in said
 
 
 def test_a_missing_device_is_one_sentence(
@@ -263,7 +264,7 @@ def test_a_gpu_without_enough_memory_hands_over_to_the_cpu_with_a_warning(
         return make_result(warnings=("Slices are thick.",))
 
     monkeypatch.setattr("EmphysemaScannerLib.core.scan.scan", scan)
-    result = device.scan_on(torch.device("cpu"), chest, load(model_path), lambda *_: None, source="chest")
+    result = device.scan_on(torch.device("cpu"), CT(chest), load(model_path), lambda *_: None, source="chest")
     assert len(calls) == 2
     assert result.warnings[0] == "Slices are thick."
     assert "ran on the CPU" in result.warnings[1]

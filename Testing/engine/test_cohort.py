@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.manifest import read_manifest
 from EmphysemaScannerLib.core.modelheader import read_card
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.core.simulator.anatomy import Anatomy
+from EmphysemaScannerLib.core.simulator.disease import Mix
 from EmphysemaScannerLib.engine import cli
-from EmphysemaScannerLib.engine.simulate import Plan, simulate_cohort
+from EmphysemaScannerLib.engine.simulate import FULL_MANIFEST, Plan, simulate_cohort
 from phantom import phantom, phantom_image
 
 
@@ -45,6 +47,26 @@ def test_cases_lie_on_the_networks_grid_about_the_anatomys_place(cohort: Path, a
     assert grid.spacing_mm[1] == pytest.approx(grid.spacing_mm[2])  # fields of view are square
     middles = [g.position_lps((np.array(g.shape) - 1) / 2) for g in (grid, anatomy.grid)]
     assert np.abs(middles[0] - middles[1]).max() < 60
+
+
+def test_the_full_manifest_lists_cts_and_lesions_at_the_simulated_resolution(anatomy: Anatomy, tmp_path: Path) -> None:
+    manifest = simulate_cohort([anatomy], tmp_path, pairs=1, plan=Plan(7, full=True))
+    small, full = read_manifest(manifest), read_manifest(tmp_path / FULL_MANIFEST)
+    assert [row.label for row in full] == [row.label for row in small]
+    for row in full:
+        ct, lesions = (sitk.ReadImage(str(path)) for path in (row.volume, row.lesions))
+        assert ct.GetSize() == lesions.GetSize()
+        assert ct.GetSize()[2] > 35
+        share = 100 * (sitk.GetArrayFromImage(lesions) == 255).sum() / lesions.GetNumberOfPixels()
+        assert (share > 0) == bool(row.label)
+
+
+def test_a_cohort_of_another_mix_is_another_cohort(anatomy: Anatomy, tmp_path: Path) -> None:
+    simulate_cohort([anatomy], tmp_path, pairs=1, plan=Plan(7, mix=Mix.TO_DESTROYED))
+    again = simulate_cohort([anatomy], tmp_path, pairs=1, plan=Plan(7, mix=Mix.TO_DESTROYED))
+    assert len(read_manifest(again)) == 2
+    with pytest.raises(EmphysemaScannerError, match="another cohort"):
+        simulate_cohort([anatomy], tmp_path, pairs=1, plan=Plan(7))
 
 
 def test_a_stopped_simulation_goes_on_to_the_same_cohort(cohort: Path, anatomy: Anatomy, tmp_path: Path) -> None:

@@ -75,6 +75,27 @@ def test_what_two_splits_share_is_named(first: dict[str, str], second: dict[str,
     assert any(leak.startswith(says) for leak in find_leaks(rows, contents=False))
 
 
+def test_patients_who_may_be_one_are_named_in_whatever_splits_they_are() -> None:
+    rows = [
+        CohortRow(Path("/a"), 1, "00123", "train", where="m.csv, line 2"),
+        CohortRow(Path("/b"), 1, "123", "train", where="n.csv, line 2"),
+        CohortRow(Path("/c"), 0, "124", "test", where="n.csv, line 3"),
+    ]
+    (leak,) = find_leaks(rows, contents=False)
+    assert leak.startswith("The patients '00123' (m.csv, line 2) and '123' (n.csv, line 2) are suspected to be one;")
+
+
+def test_patients_who_may_be_one_are_not_split(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest.write_text(manifest.read_text().replace(",p3,", ",P03,", 1))
+    assert run("cohort", "split", manifest, "--out", tmp_path / "split.csv") == 2
+    assert "'P03' (hospital.csv, line 6) and 'p3' (hospital.csv, line 7) are suspected" in capsys.readouterr().err
+    assert not (tmp_path / "split.csv").exists()
+    assert run("cohort", "check", manifest) == 2
+    assert "'P03' (hospital.csv, line 6) and 'p3'" in capsys.readouterr().err
+
+
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     lines = ["volume,label,patient,kernel"]

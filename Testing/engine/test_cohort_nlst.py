@@ -173,6 +173,22 @@ def test_a_wrong_table_is_one_sentence(
     assert not [*tmp_path.glob("m*")]
 
 
+def test_a_table_without_a_participant_of_the_index_is_refused(ctab: Path, index: Path, prsn: Path) -> None:
+    nlst_cohort(ctab, index, ctab.parent, Wanted(), prsn)
+    prsn.write_text("pid,age,gender\n700001,61,1\n")
+    with pytest.raises(TableError, match=r"None of the participants \(pid\) in nlst_prsn.csv"):
+        nlst_cohort(ctab, index, ctab.parent, Wanted(), prsn)
+    ctab.write_text("pid,study_yr,sct_ab_desc\n700001,0,59\n")
+    with pytest.raises(TableError, match=r"in nlst_ctab.csv has a CT in idc_index.parquet"):
+        nlst_cohort(ctab, index, ctab.parent, Wanted())
+    with duckdb.connect() as database:
+        database.execute(
+            f"COPY (SELECT * FROM '{index}' WHERE collection_id <> 'nlst') TO '{index}.2' (FORMAT parquet)"
+        )
+    with pytest.raises(TableError, match="has no CT series of NLST"):
+        nlst_cohort(ctab, index.with_name("idc_index.parquet.2"), ctab.parent, Wanted())
+
+
 def test_a_wrong_index_and_a_choice_that_leaves_nothing_are_named(ctab: Path, index: Path, tmp_path: Path) -> None:
     short = dict([*INDEX_TYPES.items()][:-1])
     with pytest.raises(TableError, match="series_size_MB"):

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core.modelfile import load
+from EmphysemaScannerLib.core.reading import CT
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine.device import Device, Precision, attribute_on, choose, scan_on
 
@@ -44,7 +45,7 @@ def test_a_scan_calculates_in_the_precision_that_was_asked_for(
         return make_result()
 
     monkeypatch.setattr("EmphysemaScannerLib.core.scan.scan", scan)
-    scan_on(choose(Device.CPU), chest, load(model_path), lambda *_: None, "chest", precision)
+    scan_on(choose(Device.CPU), CT(chest), load(model_path), lambda *_: None, "chest", precision)
     assert asked == [dtype]
 
 

@@ -30,6 +30,7 @@ from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
 from EmphysemaScannerLib.core.manifest import CohortRow, read_manifest, write_manifest
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.core.reading import CT
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.core.scan import scan
 from EmphysemaScannerLib.core.serialise import result_to_json
@@ -377,7 +378,7 @@ def test_a_scan_that_a_gpu_has_too_little_memory_for_is_made_on_the_cpu_and_says
         if moved[-1] == "cuda" and fraction > 0.8:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    result = scan_on(torch.device("cuda"), image, model, progress, "CT")
+    result = scan_on(torch.device("cuda"), CT(image), model, progress, "CT")
     assert moved == ["cuda", "cpu"]
     assert result.logit == expected.logit
     assert "too little memory" in result.warnings[-1]

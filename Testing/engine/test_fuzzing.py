@@ -33,7 +33,6 @@ from EmphysemaScannerLib.engine.cohort.nlst import Wanted, nlst_cohort
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, whole_or_nothing
 from EmphysemaScannerLib.engine.plan import TrainingError
 from EmphysemaScannerLib.engine.predict import PredictionsError, Shard
-from EmphysemaScannerLib.engine.rowfile import RowFile
 from EmphysemaScannerLib.engine.traincommand import _card_texts
 from EmphysemaScannerLib.engine.training import _check_whole, keep_plan
 from EmphysemaScannerLib.jobs.process import BackgroundProcess
@@ -109,12 +108,14 @@ def training_folder(path: Path) -> None:
 
 
 def rows_of_a_batch(path: Path) -> None:
-    out = RowFile(path, batch.COLUMNS, "batch", batch.BatchError)
-    for row in batch._earlier_rows(out):
-        assert row.status in ("done", "refused")
-    with out.open() as file:
-        out.write(file, [["x"] * len(batch.COLUMNS)])
-    assert out.rows()[-1]["source"] == "x"
+    out = batch._row_file(path)
+    with out.growing() as table:
+        for row in map(batch._parsed, table.rows):
+            assert row is None or row.status in ("done", "refused")
+        before = [row for row in table.rows if row["source"] != "x"]
+        table.add([["x"] * len(batch.COLUMNS)])
+    assert [row for row in out.rows() if row["source"] != "x"] == before
+    assert [row["source"] for row in out.rows()].count("x") == 1
 
 
 def rows_of_predictions(path: Path) -> None:
@@ -194,7 +195,7 @@ def nlst(which: str) -> Callable[[Path], None]:
 def batch_row() -> bytes:
     from EmphysemaScannerLib.engine.rowfile import line
 
-    rows = [batch.COLUMNS, ("/a.nrrd", "done", 0.5, 0.4, "positive", 1.0, -900.0, 5.0, "w", "", "abc", 1.5)]
+    rows = [batch.COLUMNS, ("/a.nrrd", "done", 0.5, 0.4, "positive", 1.0, -900.0, 5.0, "w", "", "abc", 1.5, "0f")]
     return "".join(map(line, rows)).encode()
 
 
@@ -206,6 +207,7 @@ def predictions_row() -> bytes:
 
 PARSERS: dict[str, tuple[Callable[[], bytes], Callable[[Path], None]]] = {
     "manifest": (lambda: MANIFEST, manifest),
+    "manifest, UTF-16": (lambda: MANIFEST.decode().replace(",", ";").encode("utf-16"), manifest),
     "model card": (lambda: model_of("perc15_logistic").card.to_json().encode(), card),
     "model file": (model_bytes, model_file),
     "plan.json": (lambda: PLAN, training_folder),

@@ -111,7 +111,7 @@ def compare(expected: Path, found: Path) -> None:
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert models[0].card.operating_point == models[1].card.operating_point
     assert models[0].card.temperature == models[1].card.temperature
-    assert models[0].card.training_data == models[1].card.training_data
+    assert models[0].card.training_log == models[1].card.training_log
     assert read_training(expected) == read_training(found)
     names = [{path.name for path in folder.iterdir()} for folder in (expected, found)]
     assert names[0] == names[1], names

@@ -19,8 +19,10 @@ from EmphysemaScannerLib.engine import cli
 from EmphysemaScannerLib.engine.compare import compare
 from EmphysemaScannerLib.engine.device import Device
 from EmphysemaScannerLib.engine.evaluation import predict_all
+from EmphysemaScannerLib.engine.lock import lock_beside
 from EmphysemaScannerLib.engine.predict import (
     COLUMNS,
+    PredictionsError,
     Shard,
     fingerprint,
     merge,
@@ -29,6 +31,7 @@ from EmphysemaScannerLib.engine.predict import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from otherrun import holding
 
 GRID = Preprocessing(shape=(16, 16, 16))
 COUNT = 11
@@ -309,3 +312,21 @@ def test_the_command_shares_merges_and_says_what_came_out(
         cli.main([*same, "--split", "test"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.strip() == "manifest.csv has no volumes in the split 'test'."
+
+
+def test_a_file_that_another_run_writes_is_refused(models: list[Path], manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with holding(lock_beside(out)):
+        with pytest.raises(PredictionsError, match=r"Another run is writing '.*out.csv'; wait"):
+            predicted(models[:1], manifest, out)
+        assert not out.exists()
+    assert len(predicted(models[:1], manifest, out)) == COUNT
+
+
+def test_a_volume_that_was_refused_before_has_one_row_in_the_end(
+    models: list[Path], manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    predicted(models[:1], manifest, out, cache=Volumes(unreadable=("3.nrrd",)))
+    found = predicted(models[:1], manifest, out)
+    assert [row["status"] for row in found] == ["done"] * COUNT

@@ -122,7 +122,7 @@ def test_a_scan_names_no_patient_and_the_network_is_not_used(model_path: Path, t
     assert not any(secret in of_the_first for secret in SECRETS)
     assert found_in(out / "named")  # the search finds what is there
     name = json.loads((out / "scan" / "result.json").read_text(encoding="utf-8"))["source"]
-    assert name == pseudonym(read_ct(series))
+    assert name == pseudonym(read_ct(series).image)
     if any(path.is_file() for path in home.rglob("*")):
         assert found_in(home) == []
 

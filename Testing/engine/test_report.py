@@ -8,19 +8,26 @@ import io
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.modelcard import OperatingPoint
+from EmphysemaScannerLib.core.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.core.result import OverlayMap, ScanResult
 from EmphysemaScannerLib.core.serialise import result_to_dict, result_to_json
-from EmphysemaScannerLib.engine import wording
+from EmphysemaScannerLib.engine import panel, wording
 from EmphysemaScannerLib.engine.case import Case
-from EmphysemaScannerLib.engine.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice, undrawn_share
+from EmphysemaScannerLib.engine.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice
 from EmphysemaScannerLib.engine.report import render_report
+from EmphysemaScannerLib.engine.slicewords import undrawn_share
+from EmphysemaScannerLib.engine.summary import print_scan
 from PIL import Image
+from rich.console import Console
 
 MakeResult = Callable[..., ScanResult]
 OUTLINE_RGB = (61, 255, 61)
@@ -77,17 +84,27 @@ def test_the_page_needs_nothing_but_itself(page: Page) -> None:
     assert "@import" not in style
 
 
-def test_a_demonstration_model_is_announced_before_the_probability(page: Page) -> None:
-    assert page.text.index("DEMONSTRATION MODEL") < page.text.index("Probability of emphysema")
-    assert page.text.index("Slices are") < page.text.index("Probability of emphysema")
-    assert wording.RESEARCH_USE in page.text
+def test_one_line_and_the_warnings_stand_before_the_answer_and_the_card_behind_all_else(page: Page) -> None:
+    order = [
+        wording.RESEARCH_USE,
+        "Demonstration model",
+        wording.WARNINGS,
+        "Slices are",
+        "Probability of emphysema",
+        "How to read",
+        "About the model",
+        "<img src=x>",  # what the model was trained on
+    ]
+    places = [page.text.index(part) for part in order]
+    assert places == sorted(places)
 
 
 def test_a_validated_model_is_not_called_a_demonstration(make_result: MakeResult, chest: sitk.Image) -> None:
     model = dataclasses.replace(make_result().model, demonstration=False)
     page = Page(render_report(Case(chest, make_result(model=model))))
-    assert "DEMONSTRATION" not in page.text
-    assert wording.RESEARCH_USE.upper() in page.text
+    assert "Demonstration" not in page.text
+    assert "is not a diagnosis" in page.text
+    assert wording.RESEARCH_USE in page.text
 
 
 def test_the_report_names_the_figures_of_the_result(make_result: MakeResult, chest: sitk.Image) -> None:
@@ -161,8 +178,8 @@ def test_words_never_claim_certainty(probability: float) -> None:
 
 def test_a_probability_at_the_operating_point_is_called_positive(make_result: MakeResult) -> None:
     model = dataclasses.replace(make_result().model, operating_point=OperatingPoint(0.5, "test"))
-    assert "positive" in wording.verdict(make_result(model=model, probability=0.5))
-    assert "negative" in wording.verdict(make_result(model=model, probability=0.4999))
+    assert wording.verdict(make_result(model=model, probability=0.5)).startswith("Positive")
+    assert wording.verdict(make_result(model=model, probability=0.4999)).startswith("Negative")
 
 
 def test_a_probability_close_to_the_operating_point_is_not_said_to_be_below_itself(make_result: MakeResult) -> None:
@@ -170,10 +187,73 @@ def test_a_probability_close_to_the_operating_point_is_not_said_to_be_below_itse
     assert "below the operating point (52.4 %)" in wording.verdict(make_result(model=model, probability=0.52)).lower()
 
 
+def test_without_a_call_the_probability_is_grey_and_the_reason_stands_beside_it(
+    make_result: MakeResult, chest: sitk.Image
+) -> None:
+    called = make_result(probability=0.1)
+    withheld = dataclasses.replace(called, coverage=Coverage(12.0, 0.0))
+    html = render_report(Case(chest, withheld))
+    assert '<section class="headline withheld">' in html
+    assert html.count('class="faded"') == 2
+    assert withheld.call_reason in unescape(html)
+    assert "Negative for emphysema" not in html
+    plain = render_report(Case(chest, called))
+    assert "Negative for emphysema" in plain
+    assert not {"withheld", "faded"} & set(re.findall(r"\w+", plain.split("<body")[1]))
+
+
+def test_without_a_call_the_terminal_says_why_and_calls_nothing_negative(make_result: MakeResult) -> None:
+    withheld = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
+    console = Console(record=True, width=200, force_terminal=True, color_system="standard", file=io.StringIO())
+    print_scan(console, withheld, Path("out"))
+    said = console.export_text(styles=True)
+    assert withheld.call_reason in said
+    assert "Negative for emphysema" not in said
+    assert "\x1b[1;90m10 %" in said  # bold and grey
+
+
+READ = Provenance(
+    Series("2", "Thorax <1 mm>", "B30f", "ORIGINAL\\PRIMARY\\AXIAL", 132),
+    (
+        LeftOut("series 3 'MinIP', kernel B30f, 133 slices", 133, "it is derived"),
+        LeftOut("key image", 1, "it is not a CT image"),
+    ),
+)
+READ_SENTENCES = (
+    "2 'Thorax <1 mm>', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, 132 slices",
+    "series 3 'MinIP', kernel B30f, 133 slices (133 files): it is derived",
+    "key image (1 file): it is not a CT image",
+)
+
+
+def test_report_terminal_and_window_say_which_series_was_read_and_what_was_left_out(
+    make_result: MakeResult, chest: sitk.Image
+) -> None:
+    result = make_result(provenance=READ)
+    console = Console(width=400, file=io.StringIO())
+    print_scan(console, result, Path("out"))
+    window = unescape(panel.provenance(result))
+    for sentence in READ_SENTENCES:
+        assert sentence in Page(render_report(Case(chest, result))).text
+        assert sentence in console.file.getvalue()
+        assert sentence in window
+
+
+def test_of_a_series_only_what_dicom_states_is_said() -> None:
+    assert wording.series_read(Series(slices=80)) == "without a number, 80 slices"
+    assert wording.series_read(Series("4", acquisition="2", slices=80)) == "4, acquisition 2, 80 slices"
+
+
+def test_of_a_ct_that_is_no_dicom_nothing_is_said_of_series(make_result: MakeResult, chest: sitk.Image) -> None:
+    assert "Series read" not in render_report(Case(chest, make_result()))
+    assert "Series read" not in panel.provenance(make_result())
+
+
 def test_the_json_holds_what_was_promised_in_reading_order(make_result: MakeResult) -> None:
     result = make_result()
     values = json.loads(result_to_json(result))
     promised = {
+        "call", "call_reason", "lung_coverage",
         "probability", "logit", "bias", "running_logit", "slice_evidence", "slice_positions_mm", "operating_point",
         "densitometry", "warnings", "model", "timings_s",
     }  # fmt: skip
@@ -206,4 +286,4 @@ def test_a_ct_without_a_measure_of_density_still_has_a_report(make_result: MakeR
         densitometry={},
         lung_fraction=OverlayMap(np.zeros((35, 128, 128), np.float32), make_result().lung_fraction.grid),
     )
-    assert "The model" in Page(render_report(Case(chest, result))).text
+    assert "About the model" in Page(render_report(Case(chest, result))).text

@@ -4,61 +4,53 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+import pypdf
 import pytest
 import SimpleITK as sitk
+import typst
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.errors import ScanCancelled
+from EmphysemaScannerLib.core.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.core.result import ScanResult
 from EmphysemaScannerLib.engine import cli, saving, wording
 from EmphysemaScannerLib.engine.case import Case
+from EmphysemaScannerLib.engine.contents import contents
 from EmphysemaScannerLib.engine.outputfolder import FILE_LIST, OutputFolderError
-from EmphysemaScannerLib.engine.pdfpages import BOTTOM, CONTENT, HEIGHT, Pages, text_width, wrap
 from EmphysemaScannerLib.engine.pdfreport import render_pdf
+from EmphysemaScannerLib.engine.report import render_report
 from EmphysemaScannerLib.engine.saving import Kind, save_case
 from EmphysemaScannerLib.engine.tablefiles import densitometry_csv, slices_csv
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 
 MakeResult = Callable[..., ScanResult]
+READ = Provenance(Series("2", "Thorax", slices=132), (LeftOut("key image", 1, "it is not a CT image"),))
 LIBRARY = Path(cli.__file__).resolve().parents[2]
 MAPS = ["evidence.nrrd", *(f"activation_{unit}.nrrd" for unit in ("asc1", "desc1", "asc2", "desc2"))]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The texts of each page that is drawn."""
-    pages: list[list[str]] = []
-    line = Pages.line
-
-    def remember(self: Pages, text: str, *position: float, **style: str) -> None:
-        while len(pages) < len(self._figures):
-            pages.append([])
-        pages[-1].append(text)
-        assert position[1] + 3 < HEIGHT - BOTTOM, f"'{text}' lies below the page's end"
-        line(self, text, *position, **style)
-
-    monkeypatch.setattr(Pages, "line", remember)
-    return pages
 
 
 @pytest.fixture
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty pictures, for tests of the text around them."""
     for name in ("overlay_montage", "slice_chart"):
-        monkeypatch.setattr(f"EmphysemaScannerLib.engine.pdfreport.{name}", lambda case: Figure((7.5, 4), dpi=20))
+        monkeypatch.setattr(f"EmphysemaScannerLib.engine.pictures.{name}", lambda case: Figure((7.5, 4), dpi=20))
 
 
-def said(pages: list[list[str]]) -> str:
-    return re.sub(r"\s+", " ", " ".join(text for page in pages for text in page))
+def pages_of(document: bytes) -> list[str]:
+    """The text of each page of a PDF."""
+    pages = pypdf.PdfReader(io.BytesIO(document)).pages
+    return [re.sub(r"\s+", " ", page.extract_text()) for page in pages]
 
 
 def names(folder: Path) -> set[str]:
@@ -66,113 +58,144 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.usefixtures("quick_pictures")
-def test_the_pdf_says_what_the_page_says_in_the_same_order(
-    make_result: MakeResult, chest: sitk.Image, drawn: list[list[str]]
-) -> None:
-    result = make_result(source="somebody's chest.nrrd", warnings=("Slices are thick.",))
-    document = render_pdf(Case(chest, result, note="It is made of numbers.", credit="nobody, CC0"))
-    assert document.startswith(b"%PDF-")
-    text = said(drawn)
+def test_the_pdf_says_what_the_page_says_in_the_same_order(make_result: MakeResult, chest: sitk.Image) -> None:
+    card = dataclasses.replace(make_result().model, training_log=("Trained once.", "Fine-tuned later."))
+    result = make_result(source="somebody's chest.nrrd", warnings=("Slices are thick.",), model=card, provenance=READ)
+    case = Case(chest, result, note="It is made of numbers.", credit="nobody, CC0")
+    page = re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", render_report(case).split("<body>")[1])))
+    pdf = " ".join(pages_of(render_pdf(case)))
     parts = [
         "somebody's chest.nrrd",
-        "DEMONSTRATION MODEL",
+        wording.RESEARCH_USE,
         wording.caution(result.model),
+        wording.WARNINGS,
         "Slices are thick.",
         "It is made of numbers.",
         "Probability of emphysema according to the model",
         wording.percent(result.probability),
         "Where the evidence lies",
-        "The reading, slice by slice",
+        "Evidence by slice",
         "How to read the evidence",
-        f"the bias ({result.bias:+.2f})",
+        f"Bias ({result.bias:+.2f})",
         f"the logit ({result.logit:+.2f})",
         "Both lungs",
         "Lower third",
+        "Series read",
+        "Left out",
+        "About the model",
         result.model.name,
+        "Trained once.",
+        "Fine-tuned later.",
         "Intended use",
         "nobody, CC0",
     ]
-    places = [text.find(part.replace("\N{NO-BREAK SPACE}", " ")) for part in parts]
-    assert -1 not in places, parts[places.index(-1)]
-    assert places == sorted(places)
+    for text in (page, pdf):
+        place = 0
+        for part in parts:
+            place = text.find(part, place)
+            assert place >= 0, part
 
 
 @pytest.mark.usefixtures("quick_pictures")
-def test_every_page_ends_with_the_research_use_line_and_its_number(
+def test_every_page_ends_with_the_research_use_line_and_its_number(make_result: MakeResult, chest: sitk.Image) -> None:
+    pages = pages_of(render_pdf(Case(chest, make_result())))
+    assert len(pages) > 1
+    for number, text in enumerate(pages, start=1):
+        assert wording.RESEARCH_USE in text
+        assert f"page {number} of {len(pages)}" in text
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_texts_of_any_length_stay_on_the_pages_and_are_never_markup(make_result: MakeResult, chest: sitk.Image) -> None:
+    long = "very " * 900 + "long"
+    strange = ("$x^2", r"\alpha_{", "#set page(width: 1mm)", "*bold* _thin_ @label <label> = heading", "#" * 400)
+    card = dataclasses.replace(make_result().model, limits=long, demonstration=False, citations=strange)
+    result = make_result(source="/".join(["folder"] * 60), model=card, warnings=strange, densitometry={})
+    document = render_pdf(Case(chest, result))
+    reader = pypdf.PdfReader(io.BytesIO(document))
+    assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in reader.pages} == {(595, 842)}
+    text = " ".join(pages_of(document))
+    assert "Demonstration" not in text
+    assert text.count("very") == 900
+    for whole in strange[:4]:
+        assert text.count(whole) == 2
+    assert text.replace(" ", "").count("#" * 400) == 2
+
+
+def shapes_of(text: str) -> int:
+    """How many different shapes a text is drawn with."""
+    source = b'#set text(font: "DejaVu Sans")\n#sys.inputs.text'
+    fonts = [str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")]
+    drawing = typst.compile(source, format="svg", font_paths=fonts, sys_inputs={"text": text})
+    return len(set(re.findall(rb'<symbol id="([^"]+)"', drawing)))
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_names_in_arabic_letters_are_joined(make_result: MakeResult, chest: sitk.Image) -> None:
+    document = render_pdf(Case(chest, make_result(source="محمد علي")))
+    assert pypdf.PdfReader(io.BytesIO(document)).metadata.title == "محمد علي"
+    assert "this computer's fonts" not in pages_of(document)[0]
+    assert shapes_of("م م") == 1
+    assert shapes_of("ممم") == 3  # the letter at the beginning, in the middle and at the end of a word
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_characters_that_no_font_holds_are_named(
     make_result: MakeResult, chest: sitk.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feet: list[tuple[str, str]] = []
-    foot = Pages._foot
-
-    def remember(self: Pages, figure: object, left: str, right: str) -> None:
-        feet.append((left, right))
-        foot(self, figure, left, right)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Pages, "_foot", remember)
-    document = render_pdf(Case(chest, make_result()))
-    assert len(re.findall(rb"/Type /Page\b", document)) == len(feet) > 1
-    assert {left for left, _ in feet} == {wording.RESEARCH_USE}
-    assert [right.endswith(f"page {k} of {len(feet)}") for k, (_, right) in enumerate(feet, start=1)] == [True] * len(
-        feet
-    )
+    without_the_computers = functools.partial(typst.Fonts, include_system_fonts=False)
+    monkeypatch.setattr(typst, "Fonts", without_the_computers)
+    document = render_pdf(Case(chest, make_result(source="王 Müller")))
+    assert "missing from this computer's fonts: U+738B." in pages_of(document)[0]
+    assert pypdf.PdfReader(io.BytesIO(document)).metadata.title == "王 Müller"
+    assert "this computer's fonts" not in pages_of(render_pdf(Case(chest, make_result(source="Müller Ελένη"))))[0]
 
 
 @pytest.mark.usefixtures("quick_pictures")
-def test_texts_of_any_length_and_script_stay_on_the_pages(
-    make_result: MakeResult, chest: sitk.Image, drawn: list[list[str]]
-) -> None:
-    long = "very " * 900 + "long"
-    card = dataclasses.replace(make_result().model, limits=long, demonstration=False, citations=("$x^2", "肺気腫"))
-    result = make_result(
-        source="/".join(["folder"] * 60), model=card, warnings=(r"\alpha_{", "#" * 400), densitometry={}
-    )
-    assert render_pdf(Case(chest, result)).startswith(b"%PDF-")
-    text = said(drawn)
-    assert "DEMONSTRATION" not in text
-    assert text.count("very") == 900
-    for whole in ("$x^2", "肺気腫", r"\alpha_{"):
-        assert whole in text
-    assert text.count("#") == 400
+def test_a_name_in_chinese_is_drawn_in_a_font_of_the_computer(make_result: MakeResult, chest: sitk.Image) -> None:
+    has_chinese = [font.path for font in typst.Fonts().fonts() if font.path and "CJK" in font.family]
+    if not has_chinese:
+        pytest.skip("no font with Chinese characters is installed here")
+    text = pages_of(render_pdf(Case(chest, make_result(source="王小明"))))[0]
+    assert "王小明" in text
+    assert "this computer's fonts" not in text
 
 
 @pytest.mark.usefixtures("quick_pictures")
 def test_the_pdf_of_a_case_with_known_lesions_says_what_the_outline_is(
-    make_result: MakeResult, chest: sitk.Image, drawn: list[list[str]]
+    make_result: MakeResult, chest: sitk.Image
 ) -> None:
     lesions = np.zeros(make_result().lung_mask.grid.shape, np.uint8)
     lesions[10:60, 24:40, 14:24] = 1
-    render_pdf(Case(chest, make_result(), lesions))
-    assert "Green outline: true lesions." in said(drawn)
+    assert "Green outline: true lesions." in " ".join(pages_of(render_pdf(Case(chest, make_result(), lesions))))
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_without_a_call_the_pdf_gives_the_reason_and_calls_nothing_negative(
+    make_result: MakeResult, chest: sitk.Image
+) -> None:
+    withheld = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
+    text = " ".join(pages_of(render_pdf(Case(chest, withheld))))
+    assert withheld.call_reason in text
+    assert text.count("Shown pale because no call is made.") == 2
+    assert "Negative" not in text
 
 
 def test_the_pdf_holds_the_pictures(make_result: MakeResult, chest: sitk.Image) -> None:
     document = render_pdf(Case(chest, make_result()))
-    sizes = re.findall(rb"/Height (\d+).*?/Width (\d+)|/Width (\d+).*?/Height (\d+)", document)
-    assert len(sizes) >= 2
-    assert max(int(number) for size in sizes for number in size if number) > 1200
+    widths = [image.image.width for page in pypdf.PdfReader(io.BytesIO(document)).pages for image in page.images]
+    assert 1500 in widths  # the montage
     assert len(document) < 8_000_000
 
 
-def test_a_line_is_as_wide_as_matplotlib_draws_it() -> None:
-    line = "Below the operating point (31 %): the model calls this CT negative for emphysema."
-    box = text_to_path.get_text_width_height_descent(line, FontProperties(size=9, weight="bold"), ismath=False)
-    assert text_width(line, 9, "bold") == pytest.approx(box[0] * 25.4 / 72, rel=0.02)
-
-
-@pytest.mark.parametrize("text", ["a b c " * 60, "x" * 300, "", "one\ntwo", "85 % of it"])
-def test_wrapped_lines_fit_and_lose_nothing(text: str) -> None:
-    lines = wrap(text, 9, 60, "normal")
-    assert all(text_width(line, 9) <= 60 for line in lines)
-    assert "".join("".join(lines).split()) == "".join(text.split())
-    assert not any(line.startswith("%") for line in lines)
-
-
-def test_a_paragraph_goes_on_on_the_next_page() -> None:
-    pages = Pages()
-    pages.paragraph("word " * 4000, 9)
-    assert len(pages._figures) > 1
-    assert pages.y < HEIGHT - BOTTOM
-    assert CONTENT == 180
+@pytest.mark.usefixtures("quick_pictures")
+def test_the_same_case_gives_the_same_pdf(
+    make_result: MakeResult, chest: sitk.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(chest, make_result())
+    report = contents(case)
+    monkeypatch.setattr("EmphysemaScannerLib.engine.pdfreport.contents", lambda case: report)
+    assert render_pdf(case) == render_pdf(case)
 
 
 def test_the_tables_hold_the_results_numbers(make_result: MakeResult) -> None:
@@ -268,7 +291,7 @@ def test_the_window_can_import_it_without_torch_or_matplotlib() -> None:
     code = (
         "import sys\n"
         "import EmphysemaScannerLib.engine.saving\n"
-        "heavy = {'torch', 'safetensors', 'matplotlib', 'jinja2', 'rich', 'typer'} & set(sys.modules)\n"
+        "heavy = {'torch', 'safetensors', 'matplotlib', 'jinja2', 'typst', 'rich', 'typer'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, capture_output=True, text=True, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from EmphysemaScannerLib.engine.learner import Learner, LesionLearner
 from EmphysemaScannerLib.engine.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
 from EmphysemaScannerLib.engine.statistics import fit_temperature
 from EmphysemaScannerLib.engine.traincommand import fit_logistic, train_model
-from EmphysemaScannerLib.engine.training import enlarge, give_long_memory, train
+from EmphysemaScannerLib.engine.training import LOCK_FILE, alone_in, enlarge, give_long_memory, train
 from EmphysemaScannerLib.engine.trainingwatch import read_training
 from EmphysemaScannerLib.engine.volumes import TrainingOrder, TuningOrder, Volumes
+from otherrun import holding
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tinycohort import write_cohort
@@ -92,7 +94,7 @@ def test_every_other_architecture_is_trained_by_the_same_command(tmp_path: Path,
     model = modelfile.load(path)
     assert model.card.architecture == architecture
     curves = read_training(tmp_path / "run")
-    assert f"validation AUC {max(curves.val_auc):.3f}" in model.card.training_data
+    assert f"validation AUC {max(curves.val_auc):.3f}" in model.card.training_log[0]
     if reads_densitometry:
         assert told_apart(model.network, architecture, grid, read_manifest(manifest))
         assert curves.val_auc == (1.0,)
@@ -359,6 +361,52 @@ def test_a_folder_with_another_run_is_refused(rows: tuple[CohortRow, ...], tmp_p
     assert (tmp_path / "strange" / "model.safetensors").read_bytes() == b"precious"
 
 
+def test_a_folder_in_which_another_run_trains_is_refused(tmp_path: Path) -> None:
+    manifest, out = write_cohort(tmp_path, SMALL.shape, train=4, tune=2), tmp_path / "run"
+    out.mkdir()
+    quick = dataclasses.replace(QUICK, epochs=1)
+    with holding(out / LOCK_FILE), pytest.raises(TrainingError, match=r"Another run is training in '.*run'; wait"):
+        train_model([manifest], out, quick, width=2, preprocessing=SMALL)
+    assert not list(out.iterdir())
+    train_model([manifest], out, quick, width=2, preprocessing=SMALL)
+    assert not (out / LOCK_FILE).exists()
+
+
+def test_of_several_processes_that_train_together_the_first_alone_locks_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for environment, first in [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"SLURM_PROCID": "3"}, False),
+        ({"NODE_RANK": "1"}, False),
+    ]:
+        with monkeypatch.context() as patch:
+            for name, number in environment.items():
+                patch.setenv(name, number)
+            with alone_in(tmp_path / "run"):
+                assert (tmp_path / "run" / LOCK_FILE).exists() is first
+        assert not (tmp_path / "run").exists()  # nothing was written
+
+
+def test_patients_in_two_splits_of_several_manifests_are_refused_and_suspected_ones_of_one_split_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write_cohort(tmp_path / "a", SMALL.shape, train=2, tune=2)
+    second = write_cohort(tmp_path / "b", SMALL.shape, train=2, tune=2)
+    others = re.sub(r"patient(?=\d)", "other", second.read_text())
+    second.write_text(others.replace("other2,", "patient00,"))  # which tunes
+    with pytest.raises(ManifestError, match="patient 'patient00' in the split 'tune' is suspected to be 'patient0'"):
+        train_model([first, second], tmp_path / "run", QUICK)
+    second.write_text(others.replace("other0,", "patient00,"))
+    one = dataclasses.replace(QUICK, epochs=1)
+    train_model([first, second], tmp_path / "run", one, width=2, preprocessing=SMALL)
+    said = capsys.readouterr().err
+    assert "'patient0' (manifest.csv, line 2) and 'patient00' (manifest.csv, line 2) are suspected" in said
+
+
 def test_a_training_whose_loss_explodes_says_so(rows: tuple[CohortRow, ...], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="smaller learning rate"):
         run(rows, Plan(epochs=3, learning_rate=1e30, patience=99), tmp_path / "run")
@@ -374,11 +422,13 @@ def test_the_command_writes_a_model_that_opens_with_its_own_temperature_and_oper
     assert path is not None
     model = modelfile.load(path)
     assert model.card.name == "squares"
-    assert model.card.demonstration
-    assert model.card.training_data.startswith("Squares. Trained from volume labels and lesion maps for 3 epochs")
-    assert "seed 1" in model.card.training_data
+    assert not model.card.demonstration
+    assert model.card.training_data == "Squares."
+    (log,) = model.card.training_log
+    assert re.match(r"Trained on volume labels and lesion maps; best of \d epochs: \d \(at most 3\)", log)
+    assert "seed 1" in log
     assert model.card.preprocessing == grid
-    assert "8 volumes of the tuning split" in model.card.operating_point.source
+    assert "tuning split (8 volumes;" in model.card.operating_point.source
     assert isinstance(model.network, ConvLSTMNetwork)
     assert model.network.image_size == 32
     tune = [row for row in read_manifest(manifest) if row.split == "tune"]
@@ -386,6 +436,37 @@ def test_the_command_writes_a_model_that_opens_with_its_own_temperature_and_oper
     with torch.inference_mode():
         logits = model.network(inputs).logit.double().numpy()
     assert model.card.temperature == pytest.approx(fit_temperature(logits, [row.label for row in tune]), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"demonstration": "yes"}', "demonstration must be true or false"),
+        ('{"training_log": "once"}', "training_log must be a list of texts"),
+        ('{"limits": 3}', "limits must be a text"),
+        ('{"width": 3}', "and nothing else"),
+    ],
+)
+def test_texts_of_a_card_are_of_the_kind_that_they_must_be(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "card.json").write_text(text, encoding="utf-8")
+    manifest = write_cohort(tmp_path, (4, 16, 16), train=4, tune=4, side=8)
+    with pytest.raises(EmphysemaScannerError, match=why):
+        train_model([manifest], tmp_path / "run", Plan(epochs=1), texts=tmp_path / "card.json")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_cards_texts_can_name_a_demonstration_and_what_came_before(tmp_path: Path) -> None:
+    grid = Preprocessing(shape=(4, 16, 16))
+    manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4, side=8)
+    texts = tmp_path / "card.json"
+    texts.write_text('{"demonstration": true, "training_log": ["Chosen among two."]}', encoding="utf-8")
+    options = {"architecture": "mil_mean", "width": 2, "preprocessing": grid}
+    path = train_model([manifest], tmp_path / "run", Plan(epochs=1), texts=texts, **options)
+    assert path is not None
+    card = modelfile.load(path).card
+    assert card.demonstration
+    assert card.training_log[0] == "Chosen among two."
+    assert len(card.training_log) == 2
 
 
 def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
@@ -399,7 +480,11 @@ def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
     before, after = modelfile.load(first), modelfile.load(second)
     assert after.card.architecture == "mil_mean"
     assert after.card.preprocessing == grid
-    assert after.card.training_data.endswith(f"Went on from a: {before.card.training_data}")
+    assert after.card.training_data.endswith("; fine-tuned from a.")
+    assert after.card.training_log[:-1] == (
+        *before.card.training_log,
+        f"Fine-tuned from a, which was trained on: {before.card.training_data}",
+    )
     for (name, old), new in zip(before.network.named_parameters(), after.network.parameters(), strict=True):
         assert torch.allclose(old, new, atol=1e-6), name
     for options, why in (({"architecture": "mil_max"}, "is a mil_mean"), ({"width": 3}, "its own width")):

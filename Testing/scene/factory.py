@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -69,6 +70,7 @@ def result_on(image: sitk.Image, labels: NDArray[np.uint8], seed: int = 0, sourc
         lung_fraction=OverlayMap(area_average(labels > 0, grid.shape), grid),
         densitometry=dict.fromkeys(("whole", "left", "right", "upper", "middle", "lower"), whole),
         laa_950_by_slice_percent=np.where(np.abs(order - 17) > 15, np.nan, 4.0),
+        coverage=Coverage(0.0, 0.0),
         warnings=("Slices are thick.",),
         model=_card(),
         timings_s={"total": 1.0},

@@ -68,6 +68,7 @@ def test_the_record_says_probability_model_and_operating_point(scene, case):
     assert float(record.GetAttribute("EmphysemaScanner.Probability")) == pytest.approx(result.probability, abs=1e-6)
     assert record.GetAttribute("EmphysemaScanner.Model") == "made up for tests"
     assert record.GetAttribute("EmphysemaScanner.OperatingPoint") == "0.400000 (made up)"
+    assert record.GetAttribute("EmphysemaScanner.Call") == result.call.value
 
 
 def test_everything_is_named_after_the_ct_and_lies_in_a_folder_of_its_study(scene, case):

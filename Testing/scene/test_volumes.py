@@ -100,33 +100,6 @@ def test_the_image_is_a_copy_that_a_thread_may_keep(scene):
     assert sitk.GetArrayViewFromImage(image).min() == 0
 
 
-def test_a_non_linear_parent_transform_is_refused(scene):
-    node = volume(scene)
-    bent = scene.AddNewNodeByClass("vtkMRMLTransformNode", "Bend")
-    spline = vtk.vtkThinPlateSplineTransform()
-    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
-    for p in ((0, 0, 0), (50, 0, 0), (0, 50, 0), (0, 0, 50), (20, 20, 20)):
-        points.InsertNextPoint(p)
-        moved.InsertNextPoint(p[0] + 0.1 * p[1] ** 2, *p[1:])
-    spline.SetSourceLandmarks(points)
-    spline.SetTargetLandmarks(moved)
-    spline.SetBasisToR()
-    bent.SetAndObserveTransformToParent(spline)
-    node.SetAndObserveTransformNodeID(bent.GetID())
-    with pytest.raises(GeometryError, match="non-linear transform 'Bend'; harden"):
-        image_from_volume_node(node)
-
-
-@pytest.mark.parametrize("degrees", [1.0, 20.0])
-def test_a_tilted_gantry_is_refused_with_its_angle(scene, degrees):
-    shear = np.eye(4)
-    shear[1, 2] = np.tan(np.radians(degrees)) * np.sign(degrees)
-    node = volume(scene, GEOMETRIES["as Slicer stores it"])
-    node.SetAndObserveTransformNodeID(transform(scene, shear).GetID())
-    with pytest.raises(GeometryError, match=f"{degrees:.1f} degrees from perpendicular"):
-        image_from_volume_node(node)
-
-
 def test_the_rounding_of_single_precision_is_no_shear(scene):
     node = volume(scene, TURN.astype(np.float32).astype(float) + 1e-6)
     assert image_from_volume_node(node).GetSize() == SHAPE[::-1]

@@ -67,6 +67,18 @@ class EmphysemaScannerLogicTest(unittest.TestCase):
         self.assertTrue(any(node.IsA("vtkMRMLTableNode") for node in added))
 
     @needsTorch
+    def test_a_ct_of_a_tilted_gantry_is_scanned_and_its_result_lies_in_the_world(self) -> None:
+        sheared = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        shear = np.eye(4)
+        shear[1, 2] = np.tan(np.radians(12.0))
+        slicer.util.updateTransformMatrixFromArray(sheared, shear)
+        self.volumeNode.SetAndObserveTransformNodeID(sheared.GetID())
+        result = self.scan()
+        self.assertIn("12.0 degrees", result.warnings[0])
+        nodes = self.logic.show(result)
+        self.assertTrue(all(node.GetParentTransformNode() is None for node in [*nodes.overlays.values(), nodes.lungs]))
+
+    @needsTorch
     def test_every_overlay_that_can_be_chosen_is_laid_over_the_ct(self) -> None:
         layers = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
         if layers is None:  # no views: Slicer without a main window

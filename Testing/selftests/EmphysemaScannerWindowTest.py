@@ -82,7 +82,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.assertTrue(self.ui.statusLabel.isHidden(), self.ui.statusLabel.text)
         self.assertFalse(self.ui.resultCollapsibleButton.isHidden())
         self.assertIn("%", self.ui.probabilityLabel.text)
-        self.assertIn("LAA-950", self.ui.densitometryLabel.text)
+        self.assertIn("LAA%-950", self.ui.densitometryLabel.text)
         self.assertEqual(self.ui.scanButton.text, "Scan")
 
     @needsTorch
@@ -153,7 +153,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
 
     def test_a_demonstration_model_is_named_before_anything_is_scanned(self) -> None:
         self.assertFalse(self.ui.modelCautionLabel.isHidden())
-        self.assertIn("DEMONSTRATION", self.ui.modelCautionLabel.text)
+        self.assertIn("Demonstration model", self.ui.modelCautionLabel.text)
         self.ui.aboutModelButton.click()
         self.assertIn("Trained on", self.ui.aboutModelLabel.text)
         self.ui.aboutModelButton.click()

@@ -12,7 +12,19 @@ MODULE = Path(__file__).parents[2] / "EmphysemaScanner/EmphysemaScanner.py"
 # The Extensions Index asks that a module file import nothing else before it is used.
 ALLOWED = set(sys.stdlib_module_names) | {"slicer", "vtk", "numpy", "scipy", "SimpleITK", "EmphysemaScannerLib"}
 
-BLOCKED = ("torch", "safetensors", "lightning", "sklearn", "jinja2", "matplotlib", "typer", "rich", "pydicom", "h5py")
+BLOCKED = (
+    "torch",
+    "safetensors",
+    "lightning",
+    "sklearn",
+    "jinja2",
+    "matplotlib",
+    "typst",
+    "typer",
+    "rich",
+    "pydicom",
+    "h5py",
+)
 
 IMPORT_WITHOUT = """
 import importlib, importlib.abc, sys

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
+from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
 from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
 from EmphysemaScannerLib.engine import panel
 
+UI_FILE = Path(panel.__file__).parents[2] / "Resources/UI/EmphysemaScanner.ui"
 GRID = Grid((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
 EMPTY = OverlayMap(np.zeros((1, 1, 1), np.float32), GRID)
 
@@ -46,6 +49,7 @@ def result(probability: float = 0.63, point: float = 0.41, **changes: object) ->
         lung_fraction=EMPTY,
         densitometry={"whole": Densitometry(2.57, 20.04, 60.0, -918.4, -835.2, 100.0, 3.694, 600.0)},
         laa_950_by_slice_percent=np.array([2.6]),
+        coverage=Coverage(0.0, 0.0),
         warnings=(),
         model=card,
         source="CT <1>",
@@ -60,9 +64,11 @@ def bar(text: str) -> list[tuple[int, str]]:
 
 def test_a_demonstration_model_is_named_before_its_probability_and_another_is_not() -> None:
     shown = result()
-    assert panel.caution(shown).startswith("<b>DEMONSTRATION MODEL.</b> Not validated on patients")
-    validated = dataclasses.replace(shown, model=dataclasses.replace(shown.model, demonstration=False))
-    assert "DEMONSTRATION" not in panel.caution(validated)
+    assert panel.caution(shown.model) == (
+        "<b>Research use only. Not for clinical decisions.</b> Demonstration model (Conv-LSTM): its output must not be "
+        "interpreted for any patient."
+    )
+    assert "Demonstration" not in panel.caution(dataclasses.replace(shown.model, demonstration=False))
 
 
 def test_the_probability_is_said_as_whole_per_cent() -> None:
@@ -91,6 +97,13 @@ def test_the_bar_has_one_mark_at_the_extremes_too(probability: float) -> None:
     assert [colour for _, colour in cells].count(panel.MARK) == 1
 
 
+def test_without_a_call_probability_and_bar_are_grey_and_the_verdict_says_why() -> None:
+    withheld = result(0.20, 0.41, coverage=Coverage(12.0, 0.0))
+    assert f'<span style="color:{panel.WITHHELD}">' in panel.probability(withheld)
+    assert panel.REACHED not in panel.probability(withheld)
+    assert panel.verdict(withheld).startswith("No call: the apices are not in this CT (about 12 %")
+
+
 def test_the_densitometry_table_has_a_row_for_each_region_and_the_digits_of_the_report() -> None:
     table = ET.fromstring(panel.densitometry(result()).replace("<br>", " "))
     header, row = table.findall("tr")
@@ -99,17 +112,37 @@ def test_the_densitometry_table_has_a_row_for_each_region_and_the_digits_of_the_
 
 
 def test_warnings_stand_one_below_the_other() -> None:
-    assert panel.warnings(result(warnings=("Thick slices.", "Noise > 60 HU."))) == "Thick slices.<br>Noise &gt; 60 HU."
+    both = result(warnings=("Thick slices.", "Noise > 60 HU."))
+    assert panel.warnings(both) == "<b>Image quality warnings</b><br>Thick slices.<br>Noise &gt; 60 HU."
     assert panel.warnings(result()) == ""
 
 
 def test_of_many_warnings_the_first_are_shown_and_the_others_counted() -> None:
     many = result(warnings=("First.", "Second.", "Third.", "Fourth."))
-    assert panel.warnings(many, 2) == 'First.<br>Second.<br><a href="all">2 more...</a>'
-    assert panel.warnings(many, 4) == panel.warnings(many) == "First.<br>Second.<br>Third.<br>Fourth."
+    assert panel.warnings(many, 2).endswith('First.<br>Second.<br><a href="all">2 more...</a>')
+    assert panel.warnings(many, 4) == panel.warnings(many)
+    assert panel.warnings(many).endswith("First.<br>Second.<br>Third.<br>Fourth.")
 
 
-def test_the_provenance_says_what_was_scanned_and_what_the_model_learned_from() -> None:
+def test_the_provenance_says_what_was_scanned_by_which_model() -> None:
     text = panel.provenance(result())
-    for part in ("CT &lt;1&gt;", "a model", "made-up cases", "never shown a patient"):
+    assert "CT &lt;1&gt;" in text
+    assert "a model (Conv-LSTM" in text
+
+
+def test_the_card_says_what_the_model_was_trained_on_and_how() -> None:
+    card = dataclasses.replace(result().model, training_log=("Trained <once>.", "Fine-tuned."))
+    text = panel.about_model(card, "a.safetensors")
+    for part in ("made-up cases", "Trained &lt;once&gt;.<br>Fine-tuned.", "never shown a patient", "a.safetensors"):
         assert part in text
+
+
+def test_no_character_of_a_sentence_is_shown_as_its_code() -> None:
+    """Qt takes text without a tag for plain text, unless the label's format is rich text."""
+    ui = ET.parse(UI_FILE).getroot()
+    labels = {widget.get("name"): widget for widget in ui.iter("widget") if widget.get("class") == "QLabel"}
+    for name in ("cautionLabel", "warningsLabel", "probabilityLabel", "verdictLabel", "provenanceLabel"):
+        formats = [
+            prop.findtext("enum") for prop in labels[name].findall("property") if prop.get("name") == "textFormat"
+        ]
+        assert formats == ["Qt::RichText"], name

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .checks import check_image
 from .conv_lstm import ConvLSTMNetwork
 from .errors import MissingPackageError, ModelFileError
-from .grid import Grid, area_average, canonical
+from .grid import canonical_view
 from .lungs import segment_lungs
 from .modelfile import Model
 from .networks import ARCHITECTURES
@@ -74,14 +74,14 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
 
     progress(0.0, "Checking the image")
     check_image(image)
-    oriented = canonical(image)
-    hu = sitk.GetArrayViewFromImage(oriented)  # (slices, rows, columns)
+    hu, ct_grid = canonical_view(image)
     progress(0.02, "Finding the lungs")
-    lungs = segment_lungs(oriented) > 0
+    labels = segment_lungs(image)
     progress(0.15, "Averaging onto the network's grid")
     preprocessing = model.card.preprocessing
-    averaged = preprocessing.average(hu)
-    lung_fraction = area_average(lungs, preprocessing.shape)
+    view = preprocessing.view(ct_grid, labels)
+    averaged = preprocessing.average(hu, view)
+    lung_fraction = view.share(labels)
     raised = averaged + lung_fraction * np.maximum(np.float32(HEALTHY_HU) - averaged, 0)
 
     device = next(model.network.parameters()).device
@@ -98,7 +98,7 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
             difference = float(passes(x) - passes(baseline))
     by_voxel = values[0, :, 0].detach().float().cpu().numpy()
     return Attribution(
-        values=OverlayMap(by_voxel, Grid.of_image(oriented).resized(preprocessing.shape)),
+        values=OverlayMap(by_voxel, view.grid),
         difference=difference,
         gap=float(by_voxel.sum(dtype=np.float64)) - difference,
     )

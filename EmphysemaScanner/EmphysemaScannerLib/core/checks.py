@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import SimpleITK as sitk
 
 from .errors import GeometryError, NotAChestCTError
+from .hounsfield import check_values
 
 _FEWEST_SLICES = 20
 _SHORTEST_MM = 120.0  # adult lungs are 180 to 300 mm high
 _NARROWEST_MM = 200.0
 _WIDEST_GAP_MM = 20.0
 _COARSEST_MM = 6.0  # within a slice; such a voxel is as large as a secondary lobule and hides the disease
-_AIR_MUST_BE_BELOW_HU = -200
-_LIGHT_HU, _LEAST_LIGHT_PERCENT = (-1200, -300), 2.0
 
 
 def check_image(image: sitk.Image) -> None:
@@ -27,7 +24,7 @@ def check_image(image: sitk.Image) -> None:
     """
     _check_kind(image)
     _check_geometry(image)
-    _check_values(image)
+    check_values(image)
 
 
 def _check_kind(image: sitk.Image) -> None:
@@ -38,8 +35,8 @@ def _check_kind(image: sitk.Image) -> None:
         )
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise NotAChestCTError(
-            f"The image has {image.GetNumberOfComponentsPerPixel()} values per voxel, as a colour picture has; "
-            "choose the original CT in Hounsfield units."
+            f"The image is a colour image ({image.GetNumberOfComponentsPerPixel()} values per voxel); choose the "
+            "original CT in Hounsfield units."
         )
 
 
@@ -53,11 +50,14 @@ def _check_geometry(image: sitk.Image) -> None:
     along = int(np.argmax(np.abs(direction[2])))  # the image axis nearest to the patient's head-foot axis
     sizes, spacing = np.array(image.GetSize()), np.array(image.GetSpacing())
     extent = sizes * spacing
-    if sizes[along] < _FEWEST_SLICES or extent[along] < _SHORTEST_MM:
-        raise GeometryError(
-            f"The image has {sizes[along]} axial slices over {extent[along]:.0f} mm; choose a CT of the whole chest "
-            f"with at least {_FEWEST_SLICES} slices over {_SHORTEST_MM:.0f} mm."
-        )
+    missed = []
+    if sizes[along] < _FEWEST_SLICES:
+        slices = f"{sizes[along]} axial slice{'s' * int(sizes[along] != 1)}"
+        missed.append(f"has {slices} (at least {_FEWEST_SLICES} are needed)")
+    if extent[along] < _SHORTEST_MM:
+        missed.append(f"covers {extent[along]:.0f} mm from bottom to top (at least {_SHORTEST_MM:.0f} mm are needed)")
+    if missed:
+        raise GeometryError(f"The image {' and '.join(missed)}; choose a CT of the whole chest.")
     if spacing[along] > _WIDEST_GAP_MM:
         raise GeometryError(
             f"The slices are {spacing[along]:.4g} mm apart; choose a CT with {_WIDEST_GAP_MM:.0f} mm or less, "
@@ -73,39 +73,6 @@ def _check_geometry(image: sitk.Image) -> None:
         raise GeometryError(
             f"The pixels are {spacing[within].max():.1f} mm wide; "
             f"choose a CT with pixels of {_COARSEST_MM:.0f} mm or less."
-        )
-
-
-def _check_values(image: sitk.Image) -> None:
-    if image.GetPixelID() in (sitk.sitkUInt8, sitk.sitkInt8):
-        raise NotAChestCTError(
-            "The image holds 8-bit grey values, not Hounsfield units; choose the original CT instead of a label map "
-            "or an exported picture."
-        )
-    values = sitk.GetArrayViewFromImage(image)
-    low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise NotAChestCTError("The image holds NaN or infinite values; replace them by -1024 (air) and try again.")
-    if low == high:
-        raise NotAChestCTError(f"Every voxel of the image is {low:g}; choose another one.")
-    if high - low <= 255:
-        raise NotAChestCTError(
-            f"The values run from {low:g} to {high:g}, the range of a grey-scale picture, not of a CT in Hounsfield "
-            "units; choose the original CT."
-        )
-    hint = "; it may have been stored 1024 too high, then subtract 1024" if high > 1024 else ""
-    if low >= _AIR_MUST_BE_BELOW_HU:
-        hint = hint if low >= 0 else ""
-        raise NotAChestCTError(
-            f"The lowest value is {low:g}, but in a chest CT air is about -1000 HU{hint}; choose a CT in "
-            "Hounsfield units."
-        )
-    some = values[:: max(1, values.shape[0] // 32)]
-    light = 100 * float(np.count_nonzero((some > _LIGHT_HU[0]) & (some < _LIGHT_HU[1]))) / some.size
-    if light < _LEAST_LIGHT_PERCENT:
-        raise NotAChestCTError(
-            f"Only {light:.1f} % of the voxels are as light as air and lungs{hint}; choose a chest CT in Hounsfield "
-            "units."
         )
 
 

@@ -1,9 +1,8 @@
-"""What makes the answer on a CT doubtful, each with the figure that was measured."""
+"""What makes a CT doubtful, each with the figure that was measured; ``maskdoubts`` has what makes its lung mask so."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .grid import Grid, canonical_view
-from .parallel import in_threads, pieces
-from .reading import SLICE_THICKNESS
+from .parallel import in_threads
+from .shadow import Shadow
 
 _THICK_MM = 3.2  # the thickest slices that the NLST protocol allowed
 _COARSE_MM = 1.5
@@ -26,125 +25,32 @@ _AIR_ERROR_HU = 25.0
 _LEAST_AIR = 1000  # voxels
 _CLIPPED_HU = -900.0
 _PADDING_BELOW_HU = -1200.0  # scanners write -2000, -2048 or -3024 where they saw nothing
-_LUNGS_L = (2.0, 9.0)
-_SMALLER_LUNG_PERCENT = 25.0
-_CHEST_WALL_MM = 5.0  # no chest wall is thinner
-_CUT_PERCENT = 2.0  # of the largest slice's lung area
 
 Array = NDArray[np.float32]
 
 
-def doubts(image: sitk.Image, labels: NDArray[np.uint8]) -> tuple[str, ...]:
-    """What makes the answer on this CT doubtful, as sentences with the number that was measured, gravest first.
+class NoiseWarning(str):
+    """A warning of noise or of a sharp kernel, either of which raises LAA%-950 in lungs without emphysema."""
+
+
+def doubts(image: sitk.Image, labels: NDArray[np.uint8], slice_thickness_mm: float = 0.0) -> tuple[str, ...]:
+    """What makes the answer on this CT doubtful, as sentences with the figure that was measured, gravest first.
 
     Args:
-        image: the CT in HU, any orientation, as ``reading.read_ct`` gives it: then it may know how thick a slice is.
+        image: the CT in HU, any orientation.
         labels: its lung mask as from ``lungs.segment_lungs``, (slices, rows, columns).
+        slice_thickness_mm: as DICOM states it; 0 where nothing is stated.
     """
     hu, grid = canonical_view(image)
-    shadow = _Shadow.of(labels)
+    shadow = Shadow.of(labels)
     return (
-        *_cut_lungs(shadow),
-        *_cut_sides(hu, labels, shadow, grid),
-        *_lung_volumes(shadow, math.prod(grid.spacing_mm)),
         *_calibration(hu),
         *_padding(hu),
         *_noise(hu, labels, shadow),
         *_grain(hu, labels, shadow, grid),
         *_blood(hu, labels, shadow),
-        *_sampling(grid, _slice_thickness_mm(image)),
+        *_sampling(grid, slice_thickness_mm),
     )
-
-
-@dataclass(frozen=True)
-class _Shadow:
-    """Where the lungs lie along each axis of the CT.
-
-    Attributes:
-        by_slice: (2, slices), voxels of the right and of the left lung.
-        slices, rows, columns: those with lung in them, ascending.
-        shape: of the CT.
-    """
-
-    by_slice: NDArray[np.int64]
-    slices: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, labels: NDArray[np.uint8]) -> _Shadow:
-        by_slice = np.zeros((2, len(labels)), np.int64)
-
-        def project(numbers: range) -> NDArray[np.uint8]:
-            for k in numbers:
-                by_slice[0, k] = np.count_nonzero(labels[k] == 1)
-                by_slice[1, k] = np.count_nonzero(labels[k]) - by_slice[0, k]
-            return np.asarray(np.bitwise_or.reduce(labels[numbers.start : numbers.stop], axis=0))
-
-        flat = np.bitwise_or.reduce(in_threads(project, pieces(len(labels))), axis=0)
-        slices, rows, columns = (np.flatnonzero(used) for used in (by_slice.any(0), flat.any(1), flat.any(0)))
-        return cls(by_slice, slices, rows, columns, labels.shape)
-
-
-def _cut_lungs(shadow: _Shadow) -> list[str]:
-    areas = shadow.by_slice.sum(0)
-    ends = (("top", areas[-1], "apices"), ("bottom", areas[0], "bases"))
-    return [
-        f"The lungs reach the CT's {end} slice with {100 * area / areas.max():.0f} % of their largest area: the {part} "
-        "are cut off."
-        for end, area, part in ends
-        if 100 * area > _CUT_PERCENT * areas.max()
-    ]
-
-
-def _cut_sides(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow, grid: Grid) -> list[str]:
-    """A lung that the field of view cuts is lost to the mask there, but beside the cut it comes close to the edge."""
-    margins = []
-    for used, size, mm in zip((shadow.rows, shadow.columns), shadow.shape[1:], grid.spacing_mm[1:], strict=True):
-        margins += [used[0] * mm, (size - 1 - used[-1]) * mm]
-    edge = min(margins)
-    if edge >= _CHEST_WALL_MM and not _near_padding(hu, labels, shadow, grid):
-        return []
-    near = f"within {edge:.0f} mm (below {_CHEST_WALL_MM:.0f} mm)" if edge < _CHEST_WALL_MM else "within 5 mm"
-    return [f"The lungs come {near} of the field of view's edge: they may be cut off at the side."]
-
-
-def _near_padding(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow, grid: Grid) -> bool:
-    """Whether padding, which surrounds a round field of view, comes within a chest wall's thickness of a lung."""
-    reach = [math.ceil(_CHEST_WALL_MM / mm) for mm in grid.spacing_mm[1:]]
-    where = tuple(
-        slice(max(0, used[0] - far), used[-1] + far + 1)
-        for used, far in zip((shadow.rows, shadow.columns), reach, strict=True)
-    )
-
-    def touching(k: int) -> bool:
-        padding = hu[k][where] < _PADDING_BELOW_HU
-        if not padding.any():
-            return False
-        for axis, far in enumerate(reach):
-            padding = ndimage.maximum_filter1d(padding, 2 * far - 1, axis)
-        return bool(padding[labels[k][where] > 0].any())
-
-    return any(in_threads(touching, shadow.slices[:: _sample(len(hu)).step].tolist()))
-
-
-def _lung_volumes(shadow: _Shadow, voxel_mm3: float) -> list[str]:
-    right, left = (voxels * voxel_mm3 / 1e6 for voxels in shadow.by_slice.sum(1).tolist())
-    smallest, largest = _LUNGS_L
-    found = []
-    if right + left < smallest:
-        found.append(
-            f"Only {right + left:.1f} litres of lung were found (below {smallest:g}): not fully breathed in, partly "
-            "collapsed, or not recognised; look at the lung mask."
-        )
-    if right + left > largest:
-        found.append(f"{right + left:.1f} litres of lung were found (above {largest:g}); look at the lung mask.")
-    smaller = 100 * min(right, left) / max(right, left)
-    if smaller < _SMALLER_LUNG_PERCENT:
-        side = "right" if right < left else "left"
-        found.append(f"The {side} lung has {smaller:.0f} % of the other one's volume; look at the lung mask.")
-    return found
 
 
 def _calibration(hu: NDArray[np.generic]) -> list[str]:
@@ -182,7 +88,7 @@ def _padding(hu: NDArray[np.generic]) -> list[str]:
     ]
 
 
-def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) -> list[str]:
+def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> list[str]:
     """Noise from what a difference of Laplacians leaves inside the lung (Immerkaer 1996), robust against vessels.
 
     It is measured in the lung because around the patient most scanners clip it.
@@ -203,12 +109,14 @@ def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) 
     if noise <= _NOISE_HU:
         return []
     return [
-        f"The noise in the lungs is {noise:.0f} HU (above {_NOISE_HU:.0f}), from a sharp kernel or a low dose: it "
-        "imitates emphysema; prefer a smooth reconstruction."
+        NoiseWarning(
+            f"The noise in the lungs is {noise:.0f} HU (above {_NOISE_HU:.0f}), from a sharp kernel or a low dose: it "
+            "mimics emphysema; prefer a smooth reconstruction."
+        )
     ]
 
 
-def _grain(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow, grid: Grid) -> list[str]:
+def _grain(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow, grid: Grid) -> list[str]:
     """A sharp kernel makes neighbouring pixels differ nearly as much as distant ones, a smooth one makes them alike."""
     if max(grid.spacing_mm[1:]) > _GRAIN_SEEN_UP_TO_MM:
         return []
@@ -225,12 +133,14 @@ def _grain(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow, 
     if far == 0 or near / far <= _GRAIN:
         return []
     return [
-        f"Neighbouring pixels in the lungs differ {near / far:.2f} times as much as pixels three apart (above "
-        f"{_GRAIN:g}), as with a sharp kernel: prefer a smooth reconstruction."
+        NoiseWarning(
+            f"Neighbouring pixels in the lungs differ {near / far:.2f} times as much as pixels three apart (above "
+            f"{_GRAIN:g}), as with a sharp kernel: prefer a smooth reconstruction."
+        )
     ]
 
 
-def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) -> list[str]:
+def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> list[str]:
     """Density of heart and great vessels: between the lungs, in the middle third, before the spine."""
     n, m = len(shadow.slices), len(shadow.rows)
     rows = shadow.rows[m // 4 : m * 11 // 20]
@@ -260,15 +170,6 @@ def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: _Shadow) 
         f"Heart and vessels measure {density:.0f} HU (below {_THINNEST_BLOOD_HU:.0f}) instead of about 40: the "
         "scanner's calibration is doubtful."
     ]
-
-
-def _slice_thickness_mm(image: sitk.Image) -> float:
-    """As DICOM states it; 0 where nothing is known."""
-    try:
-        thickness = float(image.GetMetaData(SLICE_THICKNESS)) if image.HasMetaDataKey(SLICE_THICKNESS) else 0.0
-    except ValueError:
-        return 0.0
-    return thickness if math.isfinite(thickness) else 0.0
 
 
 def _sampling(grid: Grid, thickness_mm: float) -> list[str]:

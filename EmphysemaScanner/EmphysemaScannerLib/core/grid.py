@@ -20,6 +20,9 @@ from .parallel import in_threads, pieces
 if TYPE_CHECKING:
     from scipy import sparse
 
+Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+"""Two edges along slices, rows and columns, counted in voxels of a grid from its first edge."""
+
 # Left, posterior and superior as columns, turned by a third of a degree about no axis in particular: an image that lies
 # at exactly 45 degrees then isn't a tie that the rounding noise of its direction cosines decides.
 _TILTED_LPS = np.array([[1.0, -0.0049, -0.0037], [0.0049, 1.0, -0.0023], [0.0037, 0.0023, 1.0]])
@@ -51,6 +54,31 @@ class Grid:
             origin_lps=_triple(image.GetOrigin()),
             direction_lps=tuple(_triple(row) for row in direction),
         )
+
+    def part(self, over: Box, shape: tuple[int, int, int]) -> Grid:
+        """A grid of another shape over a box of space.
+
+        Args:
+            over: the box's two edges along slices, rows and columns, counted in voxels of this grid from its first
+                edge; fractions cut voxels, and what lies beyond 0 and the number of voxels lies outside this grid.
+            shape: of the grid over the box.
+        """
+        low, high = np.array(over, float).T
+        spacing = np.array(self.spacing_mm)
+        new_spacing = spacing * (high - low) / np.array(shape, float)
+        first_centre = spacing * (low - 0.5) + new_spacing / 2  # along the axes, from this grid's first centre
+        origin = np.array(self.origin_lps) + np.array(self.direction_lps) @ first_centre
+        return Grid(shape, _triple(new_spacing), _triple(origin), self.direction_lps)
+
+    def box_in(self, other: Grid) -> Box:
+        """Where this grid's box lies in another grid along the same axes; the inverse of ``other.part``."""
+        offset = np.array(self.origin_lps) - np.array(other.origin_lps)
+        along = np.array(other.direction_lps).T @ offset / np.array(other.spacing_mm)
+        step = np.array(self.spacing_mm) / np.array(other.spacing_mm)
+        low = along + 0.5 - step / 2
+        edges = np.stack([low, low + step * np.array(self.shape, float)], 1).round(9)  # without the noise of rounding
+        (a, b), (c, d), (e, f) = ((float(first), float(last)) for first, last in edges)
+        return (a, b), (c, d), (e, f)
 
     def resized(self, shape: tuple[int, int, int]) -> Grid:
         """The grid of another shape that covers exactly the same box of space, edge to edge."""
@@ -133,12 +161,19 @@ def canonical_view(image: sitk.Image) -> tuple[NDArray[np.generic], Grid]:
     return array[tuple(slice(None, None, -1 if turn else None) for turn in turned)], grid
 
 
-def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
-    """Which image axes become column, row and slice, and which of these are then to be flipped."""
-    direction = np.array(image.GetDirection()).reshape(3, 3)  # columns: the image's axes in LPS
+def canonical_axes(direction: NDArray[np.float64]) -> tuple[tuple[int, ...], list[bool]]:
+    """Which axes of an image become column, row and slice in canonical axial order, and which of these are flipped.
+
+    Args:
+        direction: 3 x 3; the columns are the unit vectors of the image's axes in LPS, not necessarily perpendicular.
+    """
     cosines = _TILTED_LPS.T @ direction  # (patient axis, image axis)
     axes = max(itertools.permutations(range(3)), key=lambda order: float(np.abs(cosines[range(3), order]).sum()))
     return axes, [bool(cosine < 0) for cosine in cosines[range(3), axes]]
+
+
+def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
+    return canonical_axes(np.array(image.GetDirection()).reshape(3, 3))
 
 
 def area_average(
@@ -147,6 +182,7 @@ def area_average(
     at_least: float = -np.inf,
     at_most: float = np.inf,
     within: tuple[slice, ...] | None = None,
+    over: Box | None = None,
 ) -> NDArray[np.float32]:
     """Resize by averaging: each output voxel is the mean of the input over the box that it covers.
 
@@ -158,8 +194,10 @@ def area_average(
         shape: output (slices, rows, columns).
         at_least, at_most: values beyond are set to these before averaging.
         within: a box (slices, rows, columns) outside of which all values are zero and are not read.
+        over: the part of the array that the output covers; all of it if None. Beyond the array there is zero.
     """
-    slices, rows, columns = (_box_weights(n, m) for n, m in zip(array.shape, shape, strict=True))
+    edges = over or [(0, n) for n in array.shape]
+    slices, rows, columns = (_box_weights(n, m, *e) for n, m, e in zip(array.shape, shape, edges, strict=True))
     if within is not None:
         array = array[within]
         slices, rows, columns = (w[:, part] for w, part in zip((slices, rows, columns), within, strict=True))
@@ -189,11 +227,11 @@ def area_average(
     return out
 
 
-def _box_weights(n_in: int, n_out: int) -> sparse.csr_array:
-    """(n_out, n_in): the share of each input voxel in each output voxel; rows sum to 1."""
+def _box_weights(n_in: int, n_out: int, first: float, last: float) -> sparse.csr_array:
+    """(n_out, n_in): the share of each input voxel in each output voxel between two edges; rows sum to 1 inside."""
     from scipy import sparse  # here, as in scene/: half of the time that Slicer takes to load the module
 
-    edges = np.linspace(0, n_in, n_out + 1)
+    edges = np.linspace(first, last, n_out + 1)
     low, high = edges[:-1, None], edges[1:, None]
     cells = np.arange(n_in)
     overlap = np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None)

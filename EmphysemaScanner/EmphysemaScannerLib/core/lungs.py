@@ -13,21 +13,23 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from .airways import find_airways
+from .bodyair import air_inside_body
+from .coarse import AIR_BELOW_HU, Coarse, Hu, Labels, averaged, largest_piece, numbered
 from .errors import LungsNotFoundError
-from .grid import area_average, canonical_view
+from .fieldofview import FieldOfView, field_of_view
+from .gas import find_gas, lung_cores
+from .grid import canonical_view
 from .morphology import Mask, Radius, box, dilated, eroded
 from .parallel import in_threads, pieces
+from .strayair import sort_stray_air
 
 RIGHT, LEFT = 1, 2
 _NO_LUNG = 3
 
-_PADDING_HU = -1024
-_AIR_BELOW_HU = -400  # half-way between lung at about -850 and soft tissue at about +50
 _BORDER_HU = -500  # the lung's border on the CT's own voxels; nearer to lung, to keep half-filled pleural voxels out
-_WORKING_MM = 3.0
-_WALL_MM = 2.0  # of an airway; and the thinnest thing that may join table and body
+_WALL_MM = 2.0  # of an airway
 _CLOSING_MM = 6.0  # fills vessels and bronchi within the lung, leaves the mediastinum out
 _PARTING_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
 _PARTING_HU = (-400, -600, -700, -750, -800)  # a wall thinner than a voxel looks like dense lung
@@ -37,39 +39,33 @@ _SHORTEST_LUNGS_MM = 120.0
 _LEAST_SOLID_PERCENT = 50.0  # of tissue, one voxel from any air: 78 to 89 in seven chests, below 1 in noise
 _BOWEL_GAS_HU = -985  # the median of lungs stays above it even in severe emphysema
 _SECOND_LUNG_SHARE = 0.1  # of the larger lung; a lung may be collapsed
-_TRACHEA_AREA_MM2 = (40.0, 900.0)
-_TRACHEA_OFF_CENTRE_MM = 60.0
-_AIRWAY_WITHIN_MM = 130.0  # of the middle; a space that reaches so far out is wider than a trachea
-_LARGEST_AIRWAY_ML = 130.0  # a wide trachea with main and lobar bronchi; what is larger has leaked into a lung
-_WITHIN_SLICE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3])
-
-Labels = NDArray[np.uint8]
-Hu = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Coarse:
-    """The CT averaged onto the working grid.
+class Lungs:
+    """The lungs of a chest CT, and what their mask leaves doubtful.
 
     Attributes:
-        hu: (slices, rows, columns), padding raised to -1024.
-        spacing_mm: (slices, rows, columns).
+        labels: (slices, rows, columns), canonical; 0 outside, 1 the patient's right lung, 2 the left lung.
+        view: what of the CT was measured.
+        trachea_in_view: whether a trachea was found.
+        left_out_ml: pieces of air in the chest that are in neither lung nor airways, largest first.
+        free_air_ml: what of the mask is as light as free air, without any tissue over 9 mm.
     """
 
-    hu: Hu
-    spacing_mm: tuple[float, float, float]
-
-    @property
-    def voxel_ml(self) -> float:
-        return float(np.prod(self.spacing_mm)) / 1000
-
-    def radius(self, mm: float) -> Radius:
-        """A distance in whole voxels along (slices, rows, columns)."""
-        dz, dy, dx = self.spacing_mm
-        return round(mm / dz), round(mm / dy), round(mm / dx)
+    labels: Labels
+    view: FieldOfView
+    trachea_in_view: bool
+    left_out_ml: tuple[float, ...]
+    free_air_ml: float
 
 
 def segment_lungs(image: sitk.Image) -> Labels:
+    """The labels of ``find_lungs``."""
+    return find_lungs(image).labels
+
+
+def find_lungs(image: sitk.Image) -> Lungs:
     """Find the two lungs of a chest CT.
 
     Vessels and bronchi inside the lungs belong to them; trachea and main bronchi do not.
@@ -77,90 +73,32 @@ def segment_lungs(image: sitk.Image) -> Labels:
     Args:
         image: a CT in HU, any orientation.
 
-    Returns:
-        Labels in canonical axial order (slices, rows, columns): 0 outside, 1 the patient's right lung, 2 the left lung.
-
     Raises:
         LungsNotFoundError: less than 0.6 litres or 120 mm of lung were found, or nothing but gas in the bowel.
     """
     hu, grid = canonical_view(image)
-    coarse = _averaged(hu, grid.spacing_mm)
-    air = _air_inside_body(coarse)
-    airways = dilated(_airways(air, coarse), coarse.radius(_WALL_MM))  # with their wall
-    lungs = _two_lungs(air & ~airways, coarse)
+    view = field_of_view(hu)
+    coarse = averaged(hu, grid.spacing_mm, view)
+    air = air_inside_body(coarse)
+    cores = lung_cores(air, coarse)
+    found = find_airways(air, cores, coarse)
+    airways = dilated(found.mask, coarse.radius(_WALL_MM))  # with their wall
+    gas = find_gas(air & ~airways, cores, coarse)
+    lungs = _two_lungs(air & ~airways & ~gas, coarse)
+    stray = sort_stray_air(air & ~airways, lungs, coarse)
+    lungs |= stray.kept
     _refuse_what_is_no_chest(lungs, coarse)
     filled = np.zeros_like(lungs)
+    closed = airways | gas | coarse.outside
     for side in (RIGHT, LEFT):
-        filled[_filled(lungs == side, coarse.radius(_CLOSING_MM)) & ~airways & (filled == 0)] = side
-    return _on_voxels(hu, filled, airways)
+        filled[_filled(lungs == side, coarse.radius(_CLOSING_MM)) & ~closed & (filled == 0)] = side
+    labels = _on_voxels(hu, filled, ~dilated(airways, (1, 1, 1)) & ~gas, view)
+    left_out = np.bincount(stray.left_out[filled == 0])[1:] * coarse.voxel_ml  # what the lungs enclose is in them
+    left_out_ml = tuple(sorted(left_out[left_out >= 1].tolist(), reverse=True))
+    return Lungs(labels, view, found.trachea_in_view, left_out_ml, _free_air_ml(filled, coarse))
 
 
-def _averaged(hu: NDArray[np.generic], spacing: tuple[float, ...]) -> _Coarse:
-    slices, rows, columns = (max(1, min(n, round(n * s / _WORKING_MM))) for n, s in zip(hu.shape, spacing, strict=True))
-    averaged = area_average(hu, (slices, rows, columns), at_least=_PADDING_HU)
-    dz, dy, dx = (s * n / m for s, n, m in zip(spacing, hu.shape, averaged.shape, strict=True))
-    return _Coarse(averaged, (dz, dy, dx))
-
-
-def _air_inside_body(coarse: _Coarse) -> Mask:
-    """Air that the body encloses in each axial slice; the table and what lies around the patient are left out."""
-    tissue = coarse.hu >= _AIR_BELOW_HU
-    rim = coarse.radius(_WALL_MM)
-    body = _largest_piece(dilated(eroded(tissue, rim), rim))
-    where = box(body, (1, 1, 1))
-    around, count = ndimage.label(~body[where], _WITHIN_SLICE)
-    enclosed = np.ones(count + 1, bool)
-    enclosed[np.concatenate([around[:, [0, -1]].ravel(), around[:, :, [0, -1]].ravel()])] = False
-    enclosed[0] = True  # the body's own rim, which the opening may have rounded over some air
-    air = np.zeros_like(tissue)
-    air[where] = enclosed[around] & ~tissue[where]
-    return air
-
-
-def _airways(air: Mask, coarse: _Coarse) -> Mask:
-    """Trachea and large bronchi: grown from the trachea to the highest density that does not leak into the lungs."""
-    trachea = _trachea(air, coarse)
-    if not trachea.any():
-        return trachea
-    centre_of_lumen = trachea & (coarse.hu <= np.percentile(coarse.hu[trachea], 20))
-    seeds = np.argwhere(centre_of_lumen)[:, ::-1].tolist()
-    image = sitk.GetImageFromArray(np.where(air, coarse.hu, 0).astype(np.float32))
-    grown: Mask = trachea
-    for threshold in range(-960, _AIR_BELOW_HU - 100, 20):
-        region = _as_mask(sitk.ConnectedThreshold(image, seeds, lower=2.0 * _PADDING_HU, upper=float(threshold)))
-        if np.count_nonzero(region) * coarse.voxel_ml > _LARGEST_AIRWAY_ML:
-            break
-        grown = region | trachea
-    return grown
-
-
-def _trachea(air: Mask, coarse: _Coarse) -> Mask:
-    """The tallest stack of round air spaces of a trachea's size near the middle of the upper two thirds."""
-    _, dy, dx = coarse.spacing_mm
-    middle = coarse.hu.shape[2] / 2
-    near = round(_AIRWAY_WITHIN_MM / dx)
-    where = (slice(len(air) // 3, None), slice(None), slice(max(int(middle) - near, 0), int(middle) + near))
-    pieces, count = ndimage.label(air[where], _WITHIN_SLICE)
-    areas = np.bincount(pieces[air[where]], minlength=count + 1) * dy * dx
-    middle -= where[2].start
-    alike = np.zeros(count + 1, bool)
-    for number, (_, rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
-        height, width = (rows.stop - rows.start) * dy, (columns.stop - columns.start) * dx
-        alike[number] = (
-            _TRACHEA_AREA_MM2[0] <= areas[number] <= _TRACHEA_AREA_MM2[1]
-            and max(height, width) < 2.2 * min(height, width)
-            and areas[number] > 0.5 * height * width
-            and abs((columns.start + columns.stop) / 2 - middle) * dx < _TRACHEA_OFF_CENTRE_MM
-        )
-    stacks, count = ndimage.label(alike[pieces])
-    trachea = np.zeros_like(air)
-    if count:
-        heights = [part[0].stop - part[0].start for part in ndimage.find_objects(stacks)]
-        trachea[where] = stacks == 1 + int(np.argmax(heights))
-    return trachea
-
-
-def _two_lungs(air: Mask, coarse: _Coarse) -> Labels:
+def _two_lungs(air: Mask, coarse: Coarse) -> Labels:
     """Label the right and the left lung; where they touch, part them along the ridge of density between them."""
     # Erosion takes what lies beyond the array for air; the margin keeps that to where the CT itself ends.
     dz, dy, dx = coarse.radius(_PARTING_MM[-1])
@@ -174,15 +112,15 @@ def _two_lungs(air: Mask, coarse: _Coarse) -> Labels:
             seed = eroded(seed, radius)
         pair = _pair(seed)
         if pair is not None:
-            untouched = not any(radius) and threshold == _AIR_BELOW_HU
+            untouched = not any(radius) and threshold == AIR_BELOW_HU
             out[where] = pair if untouched else _flooded(pair, inside, hu, dx)
             return out
-    return _by_midline(_largest_piece(air), coarse)
+    return _by_midline(largest_piece(air), coarse)
 
 
 def _pair(air: Mask) -> Labels | None:
     """The largest piece of air and the largest one beside it that may be the other lung; None without a second."""
-    pieces, sizes = _pieces(air)
+    pieces, sizes = numbered(air)
     if len(sizes) < 3:
         return None
     first, *others = np.argsort(sizes)[::-1][:6]
@@ -204,7 +142,7 @@ def _flooded(markers: Labels, air: Mask, hu: Hu, margin: int) -> Labels:
 
     They are let meet where both have columns, and ``margin`` columns beyond: what lies farther out is the one lung's.
     """
-    pieces, sizes = _pieces(air)
+    pieces, sizes = numbered(air)
     reached = np.zeros(len(sizes), bool)
     reached[pieces[markers > 0]] = True
     lungs = reached[pieces]
@@ -221,11 +159,11 @@ def _flooded(markers: Labels, air: Mask, hu: Hu, margin: int) -> Labels:
     return grown
 
 
-def _by_midline(lung: Mask, coarse: _Coarse) -> Labels:
+def _by_midline(lung: Mask, coarse: Coarse) -> Labels:
     """Lungs that cannot be parted, or a single one, labelled by the side of the body's middle on which they lie."""
     if not lung.any():
         return lung.astype(np.uint8)
-    body_columns = np.flatnonzero((coarse.hu >= _AIR_BELOW_HU).any((0, 1)))
+    body_columns = np.flatnonzero((coarse.hu >= AIR_BELOW_HU).any((0, 1)))
     middle = (body_columns[0] + body_columns[-1]) / 2
     halves = np.where(np.arange(lung.shape[2]) < middle, RIGHT, LEFT) * lung
     right, left = (np.count_nonzero(halves == side) for side in (RIGHT, LEFT))
@@ -234,7 +172,7 @@ def _by_midline(lung: Mask, coarse: _Coarse) -> Labels:
     return halves.astype(np.uint8)
 
 
-def _refuse_what_is_no_chest(lungs: Labels, coarse: _Coarse) -> None:
+def _refuse_what_is_no_chest(lungs: Labels, coarse: Coarse) -> None:
     litres = np.count_nonzero(lungs) * coarse.voxel_ml / 1000
     height = np.count_nonzero(lungs.any((1, 2))) * coarse.spacing_mm[0]
     if litres < _SMALLEST_LUNGS_L or height < _SHORTEST_LUNGS_MM:
@@ -245,7 +183,7 @@ def _refuse_what_is_no_chest(lungs: Labels, coarse: _Coarse) -> None:
         raise LungsNotFoundError(
             f"{litres:.4g} litres of lung were found, more than any chest holds; correct the CT's spacing."
         )
-    tissue = coarse.hu >= _AIR_BELOW_HU
+    tissue = coarse.tissue
     solid = 100 * np.count_nonzero(eroded(tissue, (1, 1, 1))) / np.count_nonzero(tissue)
     if solid < _LEAST_SOLID_PERCENT:
         raise LungsNotFoundError(
@@ -256,6 +194,12 @@ def _refuse_what_is_no_chest(lungs: Labels, coarse: _Coarse) -> None:
         raise LungsNotFoundError(
             f"The air in the body measures {median:.0f} HU, as bowel gas does and lungs do not; choose a chest CT."
         )
+
+
+def _free_air_ml(lungs: Labels, coarse: Coarse) -> float:
+    free = (lungs > 0) & (coarse.hu < _BOWEL_GAS_HU)
+    core = eroded(free, (1, 1, 1))
+    return coarse.volume_ml(dilated(core, (1, 1, 1)) & free) if core.any() else 0.0
 
 
 def _filled(lung: Mask, radius: Radius) -> Mask:
@@ -270,12 +214,18 @@ def _filled(lung: Mask, radius: Radius) -> Mask:
     return out
 
 
-def _on_voxels(hu: NDArray[np.generic], lungs: Labels, airways: Mask) -> Labels:
-    """Draw the border of the coarse labels where the CT's own voxels pass from air to tissue."""
+def _on_voxels(hu: NDArray[np.generic], lungs: Labels, free: Mask, view: FieldOfView) -> Labels:
+    """Draw the border of the coarse labels where the CT's own voxels pass from air to tissue.
+
+    Args:
+        hu: the CT.
+        lungs: on the working grid.
+        free: where lung may be beyond its border on the working grid.
+        view: what of the CT was measured.
+    """
     one = (1, 1, 1)
     core = lungs * eroded(lungs > 0, one)
     shell = lungs - core  # where the CT's own voxels decide
-    free = ~dilated(airways, one)
     for side in (RIGHT, LEFT):
         shell[dilated(lungs == side, one) & (lungs == 0) & (shell == 0) & free] = side
     indices = [(np.arange(n) * m + m // 2) // n for n, m in zip(hu.shape, lungs.shape, strict=True)]
@@ -286,6 +236,7 @@ def _on_voxels(hu: NDArray[np.generic], lungs: Labels, airways: Mask) -> Labels:
     k, r, c = (index[part] for index, part in zip(indices, used, strict=True))
     out = np.zeros(hu.shape, np.uint8)
     inside, planes = out[tuple(used)], hu[tuple(used)]
+    view_is_whole = view.is_whole
 
     def draw(numbers: range) -> None:
         last = -1
@@ -295,6 +246,8 @@ def _on_voxels(hu: NDArray[np.generic], lungs: Labels, airways: Mask) -> Labels:
                 surely, perhaps = (part[last].take(c, 1).take(r, 0) for part in (core, shell))
             np.multiply(perhaps, planes[i] < _BORDER_HU, out=inside[i])
             inside[i] |= surely
+            if not view_is_whole:
+                inside[i] *= view.inside(i + used[0].start, (used[1], used[2]))
 
     in_threads(draw, pieces(len(inside)))
     return out
@@ -302,28 +255,9 @@ def _on_voxels(hu: NDArray[np.generic], lungs: Labels, airways: Mask) -> Labels:
 
 def _without_holes(mask: Mask) -> Mask:
     """The mask with what it encloses on all sides."""
-    around, sizes = _pieces(~mask)
+    around, sizes = numbered(~mask)
     enclosed = np.ones(len(sizes), bool)
     for axis in range(3):
         enclosed[around.take([0, -1], axis)] = False
     enclosed[0] = True
     return np.asarray(enclosed[around])
-
-
-def _largest_piece(mask: Mask) -> Mask:
-    pieces, sizes = _pieces(mask)
-    return np.asarray(pieces == np.argmax(sizes)) if len(sizes) > 1 else mask
-
-
-def _pieces(mask: Mask) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The connected pieces, numbered from 1, and how many voxels each has; 0 is what lies between and counts none."""
-    pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(_as_image(mask)))
-    return pieces, np.bincount(pieces[mask], minlength=1)
-
-
-def _as_image(mask: Mask) -> sitk.Image:
-    return sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
-
-
-def _as_mask(image: sitk.Image) -> Mask:
-    return np.asarray(sitk.GetArrayViewFromImage(image) != 0)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import EmphysemaScannerError
+from .lists import ListRow, read_list
 from .wholefile import write_whole
 
 SPLITS = ("train", "tune", "test")
 REQUIRED = ("volume", "label", "patient")
 OPTIONAL = ("split", "study", "series", "kernel", "lesions")
 _NAMED_AT_MOST = 3
+_MEND_NAMES = "write one patient in one way, and several so that they differ in more than zeros, capitals or blanks"
 
 
 class ManifestError(EmphysemaScannerError):
@@ -32,7 +35,7 @@ class CohortRow:
         patient: identifier that all volumes of one person share; splits never cut through a patient.
         split: "train", "tune" or "test"; "" when not assigned.
         lesions: a lesion map on the network's grid (share of each voxel, 0 to 255), simulated cohorts only.
-        extra: the other columns, as text.
+        extra: the other columns, as text, by names in lower case.
         study: the exam's identifier, in DICOM the StudyInstanceUID; "" when not given, as are series and kernel.
         series: in DICOM the SeriesInstanceUID.
         kernel: reconstruction kernel, as the scanner's maker names it.
@@ -52,26 +55,21 @@ class CohortRow:
 
 
 def read_manifest(path: Path) -> tuple[CohortRow, ...]:
-    """The rows of a manifest; relative paths count from the manifest's folder.
+    """The rows of a manifest, as ``lists.read_list`` reads them; relative paths count from the manifest's folder.
 
     Volumes need not exist, so that a cohort can be split before it is downloaded; ``check_volumes`` looks.
 
     Raises:
-        ManifestError: unreadable, a column is missing or repeated, a line is wrong, a volume is listed twice, or a
-            patient is in two splits.
+        ManifestError: as ``lists.read_list``, a column has no name, a label or split is none, a volume is listed twice,
+            or a patient is in two splits.
     """
     path = Path(path).absolute()
-    reader = csv.reader(_text(path), strict=True)
-    try:
-        columns = _columns(path, next(reader, []))
-        rows = [_row(path, reader.line_num, columns, values) for values in reader if any(v.strip() for v in values)]
-    except csv.Error as error:
-        raise ManifestError(
-            f"{path.name}, line {reader.line_num}: this is not CSV ({error}); mend the line."
-        ) from error
-    if not rows:
-        raise ManifestError(f"{path.name} lists no volumes.")
-    _check_together(path, rows)
+    listed = read_list(path, REQUIRED, ManifestError)
+    if "" in listed.columns:
+        raise ManifestError(f"{path.name}: a column has no name; name it or remove it.")
+    rows = [_row(path, row) for row in listed.rows]
+    _check_volumes_differ(rows)
+    check_patients(rows)
     return tuple(rows)
 
 
@@ -120,48 +118,8 @@ def _written(folder: Path, path: Path | None) -> str:
         return path.as_posix()
 
 
-def _text(path: Path) -> io.StringIO:
-    """The file with its line ends as they are, as ``csv`` wants them."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"The manifest {path} cannot be read ({error.strerror}).") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ManifestError(f"{path.name}, line {line}: this is not UTF-8; save the file as CSV UTF-8.") from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ManifestError(f"{path.name}, line {line}: this is not text; save the file as CSV UTF-8.")
-    return io.StringIO(text, newline="")
-
-
-def _columns(path: Path, header: list[str]) -> list[str]:
-    columns = [name.strip() for name in header]
-    missing = [name for name in REQUIRED if name not in columns]
-    if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
-        raise ManifestError(f"{path.name} does not have commas between its columns; save it with commas.")
-    if missing:
-        raise ManifestError(f"{path.name} lacks the column {' and '.join(missing)}; add it.")
-    for name in columns:
-        if not name:
-            raise ManifestError(f"{path.name}, line 1: a column has no name; name it or remove it.")
-        if columns.count(name) > 1:
-            raise ManifestError(f"{path.name}, line 1: the column {name} is there twice; keep one.")
-    return columns
-
-
-def _row(path: Path, number: int, columns: list[str], line: list[str]) -> CohortRow:
-    where = f"{path.name}, line {number}"
-    if [value.strip() for value in line] == columns:
-        raise ManifestError(f"{where}: the header is repeated; remove the line.")
-    if len(line) != len(columns):
-        raise ManifestError(f"{where}: {len(columns)} values are needed and {len(line)} are there; mend the line.")
-    values = {name: value.strip() for name, value in zip(columns, line, strict=True)}
-    for name in ("volume", "patient"):
-        if not values[name]:
-            raise ManifestError(f"{where}: the {name} must not be empty.")
+def _row(path: Path, row: ListRow) -> CohortRow:
+    where, values = row.where, row.values
     if values["label"] not in ("0", "1"):
         raise ManifestError(f"{where}: the label must be 0 or 1, not '{values['label']}'.")
     if values.get("split") and values["split"] not in SPLITS:
@@ -181,18 +139,51 @@ def _row(path: Path, number: int, columns: list[str], line: list[str]) -> Cohort
     )
 
 
-def _check_together(path: Path, rows: list[CohortRow]) -> None:
+def _check_volumes_differ(rows: Iterable[CohortRow]) -> None:
     first: dict[str, CohortRow] = {}
-    home: dict[str, CohortRow] = {}
     for row in rows:
         earlier = first.setdefault(os.path.normpath(row.volume), row)
         if earlier is not row:
             raise ManifestError(
                 f"{row.where}: the volume '{row.volume.name}' is listed already ({earlier.where}); keep one of the two."
             )
-        earlier = home.setdefault(row.patient, row)
-        if earlier.split != row.split:
+
+
+def check_patients(rows: Iterable[CohortRow]) -> None:
+    """Refuse a patient in two splits, in which also two names count as one that only ``bare_name`` makes equal.
+
+    Raises:
+        ManifestError: names both rows.
+    """
+    home: dict[str, CohortRow] = {}
+    for row in rows:
+        earlier = home.setdefault(bare_name(row.patient), row)
+        if earlier.split == row.split:
+            continue
+        if earlier.patient == row.patient:
             raise ManifestError(
                 f"{row.where}: patient '{row.patient}' is in the splits '{earlier.split or 'none'}' "
                 f"({earlier.where}) and '{row.split or 'none'}'; put all volumes of a patient into one."
             )
+        raise ManifestError(
+            f"{row.where}: patient '{row.patient}' in the split '{row.split or 'none'}' is suspected to be "
+            f"'{earlier.patient}' in '{earlier.split or 'none'}' ({earlier.where}); {_MEND_NAMES}."
+        )
+
+
+def suspected_patients(rows: Iterable[CohortRow]) -> list[str]:
+    """A sentence for patients who are suspected to be one, because ``bare_name`` makes their names equal."""
+    found: dict[str, dict[str, CohortRow]] = {}
+    for row in rows:
+        found.setdefault(bare_name(row.patient), {}).setdefault(row.patient, row)
+    groups = [names.values() for names in found.values() if len(names) > 1]
+    named = [" and ".join(f"'{row.patient}' ({row.where})" for row in group) for group in groups]
+    return [f"The patients {names} are suspected to be one; {_MEND_NAMES}." for names in named]
+
+
+def bare_name(patient: str) -> str:
+    """A patient's name without what spreadsheets change: capitals, blanks around it, zeros before its number.
+
+    Only zeros before the first digits are left out, so that two names of the same length stay two.
+    """
+    return re.sub(r"^(\D*)0+(?=\d)", r"\1", patient.strip().casefold())

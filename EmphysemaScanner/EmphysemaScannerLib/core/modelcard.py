@@ -10,6 +10,7 @@ from typing import Any
 from unicodedata import category
 
 from .errors import ModelFileError, reason
+from .field import Field
 from .preprocessing import Preprocessing
 
 ARCHITECTURE_TITLES = {
@@ -24,6 +25,7 @@ ARCHITECTURE_TITLES = {
 }
 """The architectures' names for people, by their names in model cards."""
 
+_FIELD = ("field", "margin_mm", "outside_hu")  # of the preprocessing
 _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
 _MOST_MEASURES = 50
@@ -90,15 +92,16 @@ class ModelCard:
         parameters: number of parameters, Keras counting.
         preprocessing: how a CT becomes this model's input.
         operating_point: the Youden point and its source.
-        training_data: what it learned from, in a sentence or two.
+        training_data: what it was trained on, in one sentence.
         trained_on: ISO date.
         intended_use: what it may be used for.
         limits: what it was never shown or checked on.
-        demonstration: True unless it was validated on patients; the window shows a banner.
+        demonstration: whether it only shows how the software works; its output must not be interpreted then.
         metrics: measured figures.
         citations: sources of method and data.
         temperature: the network's logit is divided by it (Guo et al. 2017); 1 leaves it as it is.
         training_range: where the training volumes lie, to tell a CT that is unlike them; None where it is not known.
+        training_log: how it was trained, a sentence or two for each training, the first one first.
     """
 
     name: str
@@ -116,14 +119,21 @@ class ModelCard:
     citations: tuple[str, ...] = field(default=())
     temperature: float = 1.0
     training_range: TrainingRange | None = None
+    training_log: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"the temperature must be positive, not {self.temperature}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values."""
-        return dataclasses.asdict(self)
+        """The card as plain JSON values; of the field of view nothing is said where it is the whole CT, as ever."""
+        values = dataclasses.asdict(self)
+        if self.preprocessing.field is Field.WHOLE:
+            for name in _FIELD:
+                del values["preprocessing"][name]
+        else:
+            values["preprocessing"]["field"] = self.preprocessing.field.value
+        return values
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
@@ -138,7 +148,7 @@ class ModelCard:
         """
         try:
             raw = strict_json(text)
-            preprocessing = Preprocessing(**{**raw["preprocessing"], "shape": tuple(raw["preprocessing"]["shape"])})
+            preprocessing = _preprocessing(raw["preprocessing"])
             trained = raw.get("training_range")
             if trained is not None:
                 names = ("measures", "mean", "spread", "precision")
@@ -149,8 +159,9 @@ class ModelCard:
                     "preprocessing": preprocessing,
                     "operating_point": OperatingPoint(**raw["operating_point"]),
                     "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
-                    "citations": tuple(raw.get("citations", ())),
+                    "citations": _texts(raw, "citations"),
                     "training_range": trained,
+                    "training_log": _texts(raw, "training_log"),  # files of earlier versions have none
                 }
             )
             parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained)
@@ -162,6 +173,20 @@ class ModelCard:
                 "ask its author for a file written by EmphysemaScanner."
             ) from error
         return card
+
+
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    changed: dict[str, Any] = {"shape": tuple(raw["shape"])}
+    if "field" in raw:
+        changed["field"] = Field(raw["field"])
+    return Preprocessing(**{**raw, **changed})
+
+
+def _texts(raw: dict[str, Any], name: str) -> tuple[str, ...]:
+    texts = raw.get(name, [])
+    if not isinstance(texts, list):  # a text would become its letters
+        raise TypeError(f"'{name}' is not a list")
+    return tuple(texts)
 
 
 def strict_json(text: str) -> Any:
@@ -189,6 +214,7 @@ def _check_fields(part: Any) -> None:
         "int": (int,),
         "bool": (bool,),
         "float": (int, float),
+        "float | None": (int, float, type(None)),
         "tuple[int, int, int]": (int,),
         "tuple[str, ...]": (str,),
         "tuple[float, ...]": (int, float),

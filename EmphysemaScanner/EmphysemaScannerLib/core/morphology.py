@@ -1,4 +1,4 @@
-"""Dilation and erosion of masks by a ball, 64 voxels at a time.
+"""Dilation and erosion of masks by a ball, 64 voxels at a time, and the convex hull of a mask in a slice.
 
 A mask is kept as bits, 64 columns to a word: a whole row is shifted or combined in a few machine words. The ball is
 SimpleITK's (``sitk.sitkBall``), an ellipsoid of half-axes radius + 1/2, and so are the answers.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Radius = tuple[int, int, int]
+Bounds = NDArray[np.int64]
 _Words = NDArray[np.uint64]
 
 
@@ -52,6 +53,27 @@ def box(mask: Mask | NDArray[np.uint8], margin: Radius = (0, 0, 0)) -> tuple[sli
     return tuple(found)
 
 
+def convex(at: Bounds, low: Bounds, high: Bounds, rows: int) -> tuple[Bounds, Bounds]:
+    """The convex hull of a mask in a slice.
+
+    Args:
+        at: the rows that hold some of the mask, ascending.
+        low, high: the mask's first and last column in each of them.
+        rows: of the slice.
+
+    Returns:
+        The hull's first column in each row of the slice, and the first column beyond it; equal where it has nothing.
+    """
+    first, stop = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    if not at.size:
+        return first, stop
+    row = np.arange(at[0], at[-1] + 1)
+    left, right = _lower_hull(at.tolist(), low.tolist()), _lower_hull(at.tolist(), (-high).tolist())
+    first[row] = np.ceil(np.interp(row, at[left], low[left]))
+    stop[row] = np.floor(np.interp(row, at[right], high[right])) + 1
+    return first, stop
+
+
 def _packed(mask: Mask) -> _Words:
     """(slices, rows, words): bit i of word j is column 64 j + i."""
     bits = np.packbits(mask, axis=2, bitorder="little")
@@ -74,3 +96,16 @@ def _shifted(by: int) -> tuple[slice, slice]:
     """Where to and where from."""
     ahead, behind = slice(abs(by), None), slice(None, -abs(by) or None)
     return (ahead, behind) if by > 0 else (behind, ahead)
+
+
+def _lower_hull(x: list[int], y: list[int]) -> list[int]:
+    """Indices of the points that carry the convex hull from below (Andrew's monotone chain); x ascends."""
+    kept: list[int] = []
+    for i in range(len(x)):
+        while len(kept) > 1:
+            p, q = kept[-2:]
+            if (x[q] - x[p]) * (y[i] - y[p]) > (y[q] - y[p]) * (x[i] - x[p]):
+                break
+            kept.pop()
+        kept.append(i)
+    return kept

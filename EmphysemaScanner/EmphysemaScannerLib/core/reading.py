@@ -2,283 +2,170 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pydicom
 import SimpleITK as sitk
-from numpy.typing import NDArray
-from pydicom.misc import is_dicom
 
-from .errors import GeometryError, NotAChestCTError, UnreadableInputError, damaged
-from .fileheaders import check_metaimage, check_nifti
+from .dicomfolder import Contents, contents, contents_beside, files_below
+from .dicomheader import Other, is_dicom, slices_in
+from .dicomvolume import kinds_of, read_volume
+from .errors import EmphysemaScannerError, NotAChestCTError, UnreadableInputError
+from .imagefiles import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from .imagefiles import read_image
+from .provenance import UNKNOWN, Provenance
+from .series import Choice, Volume, ambiguous, choose, ct_volumes, listed, matching, of_two_patients
 
-IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-
-_HEADER = (
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "SeriesDescription",
-    "Modality",
-    "ImageType",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "SliceThickness",
-)
-SLICE_THICKNESS = "0018|0050"
-"""Where an image from ``read_ct`` keeps the thickness of its slices in mm, if DICOM states it; as ITK names it."""
-
-_MOST_VOXELS = 2 * 10**9  # 2048 x 2048 x 476
-_EVEN_WITHIN_MM = 0.1  # positions are rounded in some headers
-_EVEN_WITHIN_SHARE = 0.05  # of the spacing
-_PARALLEL_COSINE = 0.9999  # 0.8 degrees between the slices' normal and the way from slice to slice
+_ARCHIVES = ((0, b"PK\3\4"), (0, b"Rar!"), (0, b"7z\xbc\xaf"), (0, b"\x1f\x8b"), (0, b"BZh"), (257, b"ustar"))
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """One DICOM image: its file, the series it belongs to, where it lies (LPS, mm), how thick it is said to be."""
+class CT:
+    """A CT as it was read.
 
-    path: Path
-    series: tuple[object, ...]
-    description: str
-    modality: str
-    instance: str
-    position: NDArray[np.float64]
-    normal: NDArray[np.float64]
-    pixel_mm: tuple[float, ...]
-    thickness: str
+    Attributes:
+        image: HU where the file states how to get them, in the geometry that the file states.
+        provenance: what else the file states.
+    """
+
+    image: sitk.Image
+    provenance: Provenance = UNKNOWN
 
 
-def read_ct(path: Path) -> sitk.Image:
+def read_ct(path: Path, series: str = "") -> CT:
     """Read a CT.
 
     Args:
-        path: an NRRD, NIfTI, MHA or MHD file; a folder with DICOM files, in which the CT series with the most slices is
-            read, whatever the files are called; or one DICOM file, for the series that it belongs to.
+        path: an NRRD, NIfTI, MHA or MHD file; a folder with DICOM files at any depth, whatever they are called, or its
+            DICOMDIR; or one DICOM file, for the volume that it belongs to.
+        series: which series of a folder to read: its number, SeriesInstanceUID or description; if "", the one that the
+            rule in ``series`` gives.
 
     Returns:
-        The image as stored, in the geometry that the file states. Values are HU where the file says how to get them
-        (DICOM rescale); whether it is a chest CT is for ``checks.check_image`` to say.
+        The image as stored, in the geometry that the file states; slices that are staggered are resampled onto a
+        straight grid. Values are HU where the file states how to get them (DICOM rescale); whether it is a chest CT is
+        checked by ``checks.check_image``.
 
     Raises:
-        UnreadableInputError: nothing there, damaged, of an unknown kind, or without one clearly largest CT series.
-        NotAChestCTError: DICOM of another modality.
-        GeometryError: DICOM slices that overlap, are missing or are staggered (tilted gantry).
+        UnreadableInputError: nothing there, damaged, of an unknown kind, or several series that are equally good.
+        NotAChestCTError: DICOM of another modality, or values that are not HU.
+        GeometryError: DICOM slices that overlap or are missing.
     """
     path = Path(path)
     if not path.exists():
         raise UnreadableInputError(f"There is no file or folder '{path}'; check the path.")
     if path.is_dir():
-        return _read_series(path, _main_series(path, _slices(path.rglob("*"))))
+        return _read_folder(path, series)
     if path.name.lower().endswith(IMAGE_SUFFIXES):
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            check_nifti(path)
-        if path.name.lower().endswith((".mha", ".mhd")):
-            check_metaimage(path)
-        return _read(path, str(path))
-    if _is_dicom(path):
-        return _read_series(path, _series_of(path))
+        if series:
+            raise UnreadableInputError(f"'{path}' is a single image; a series is chosen in a folder with DICOM files.")
+        image, warnings = read_image(path)
+        return CT(image, Provenance(warnings=tuple(warnings)))
+    try:
+        dicom, is_archive = is_dicom(path), _is_archive(path)
+    except OSError as error:
+        raise UnreadableInputError(f"'{path}' cannot be opened ({error.strerror}); check its permissions.") from error
+    if dicom:
+        return _read_folder(path.parent, series) if path.name.upper() == "DICOMDIR" else _read_one_of(path, series)
+    if is_archive:
+        raise UnreadableInputError(f"'{path}' is an archive or a compressed file; unpack it and choose the folder.")
     raise UnreadableInputError(
         f"'{path}' is not an image that can be read; give an NRRD, NIfTI, MHA or MHD file or a folder with DICOM files."
     )
 
 
 def ct_series(paths: Iterable[Path]) -> list[Path]:
-    """One file of each DICOM CT series among some files; ``read_ct`` reads the series that it belongs to.
+    """A path for ``read_ct`` to each CT among some files, a series over several folders counting once.
 
-    Raises:
-        UnreadableInputError: a file cannot be opened, or is multi-frame.
+    Of each study these are the series that the rule in ``series`` leaves: the one that is read, or those that are
+    equally good. The path is a folder where the series is alone in one, and otherwise the series' first file. A folder
+    with files that may be DICOM, but are damaged, and without a CT is named, too: reading it will say so.
     """
-    ct = [s for s in _slices(paths) if s.modality == "CT"]
-    return sorted(min(s.path for s in series) for series in _by_series(ct))
+    found = contents(paths)
+    studies: dict[tuple[str, str, str], list[Volume]] = defaultdict(list)
+    for v in ct_volumes([s for s in found.slices if s.header.modality == "CT"]):
+        header = v.first.header
+        studies[(header.patient.identity, header.patient.name, header.study)].append(v)
+    best = [v for volumes in studies.values() for v in choose(volumes).best]
+    broken = {o.path.parent for o in found.others if o.is_damaged}
+    lost = [folder for folder in broken if not any(folder in v.folders for v in best)]
+    return sorted([*lost, *(_path_of(v, best) for v in best)])
 
 
-def _read(path: Path, names: str | list[str]) -> sitk.Image:
-    try:
-        "".join(names).encode()
-    except UnicodeEncodeError as error:  # ITK would end the process
-        raise UnreadableInputError(
-            f"The name of '{path}' holds bytes that are not text; rename the file or folder."
-        ) from error
-    with _quiet():
-        try:
-            if isinstance(names, str):
-                _check_size(names)
-            return sitk.ReadImage(names)
-        except RuntimeError as error:
-            if "orthonormal" in str(error):
-                raise GeometryError(
-                    f"The axes of '{path}' are not at right angles; resample it onto a straight grid first."
-                ) from error
-            raise damaged(path) from error
+def _path_of(volume: Volume, among: Sequence[Volume]) -> Path:
+    folder = volume.common_folder
+    alone = all(v is volume or not any(f.is_relative_to(folder) for f in v.folders) for v in among)
+    return folder if alone else volume.first_file
 
 
-def _check_size(name: str) -> None:
-    """Refuse what would fill the memory, before it does."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(name)
-    reader.ReadImageInformation()
-    voxels = math.prod(reader.GetSize())
-    if voxels > _MOST_VOXELS:
-        raise NotAChestCTError(
-            f"'{name}' says that it has {voxels:.3g} voxels, more than a chest CT; resample it to {_MOST_VOXELS:.0e} "
-            "or less."
-        )
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(512)
+    return any(head[at:].startswith(magic) for at, magic in _ARCHIVES)
 
 
-def _slices(paths: Iterable[Path]) -> list[_Slice]:
-    """The DICOM images among some files that lie somewhere in the patient; no localizers, pictures or reports."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every value that breaks the standard, harmless here
-        found = [_slice(path) for path in sorted(paths) if path.is_file() and _is_dicom(path)]
-    return [s for s in found if s is not None]
-
-
-def _slice(path: Path) -> _Slice | None:
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER))
-        modality, frames = header.get("Modality"), int(header.get("NumberOfFrames") or 1)
-        if modality == "CT" and frames > 1:
+def _read_folder(folder: Path, series: str) -> CT:
+    found = contents(files_below(folder))
+    volumes = ct_volumes([s for s in found.slices if s.header.modality == "CT"])
+    if not volumes:
+        raise _no_ct(folder, found)
+    if series:
+        chosen = matching(volumes, series)
+        if len(chosen) != 1:
+            what = "no CT series" if not chosen else f"{len(chosen)} CT series"
             raise UnreadableInputError(
-                f"'{path}' is multi-frame DICOM, which is not supported; convert it to NRRD in 3D Slicer first."
+                f"'{folder}' has {what} '{series}'; choose one of these: {listed(chosen or volumes, folder)}."
             )
-        if "ImageOrientationPatient" not in header or "ImagePositionPatient" not in header:
-            return None
-        orientation = np.array(header["ImageOrientationPatient"].value, float)
-        position = np.array(header["ImagePositionPatient"].value, float)
-        pixel_mm = tuple(float(mm) for mm in header.get("PixelSpacing") or ())
-        slope, intercept = (float(header.get(f"Rescale{name}", 1)) for name in ("Slope", "Intercept"))
-    except UnreadableInputError:
-        raise
-    except Exception as error:  # of any kind, as pydicom reads a damaged header value by value
-        raise damaged(path) from error
-    if "LOCALIZER" in (header.get("ImageType") or ()) or orientation.size != 6 or position.size != 3:
-        return None
-    if modality == "CT" and not (0 < slope < math.inf and math.isfinite(intercept)):
-        raise NotAChestCTError(
-            f"'{path}' says that its values times {slope:g} are Hounsfield units, which cannot be; export it again."
+        choice = Choice((chosen[0],), tuple((v, "another series was chosen") for v in volumes if v is not chosen[0]))
+    else:
+        choice = choose(volumes)
+        whole = [v for v in volumes if v.can_be_chest] or volumes
+        if of_two_patients(whole) is not None:
+            raise ambiguous(whole, folder)
+        if len(choice.best) > 1:
+            raise ambiguous(choice.best, folder)
+    return CT(*read_volume(choice.best[0], choice.others, found))
+
+
+def _read_one_of(path: Path, series: str) -> CT:
+    own = slices_in(path)
+    if isinstance(own, Other):
+        if own.is_damaged:
+            raise UnreadableInputError(f"'{path}' cannot be read: it is damaged or incomplete; get a new copy of it.")
+        raise UnreadableInputError(
+            f"'{path}' is DICOM but not a slice of a CT ({own.what}); give a file of the CT series."
         )
-    return _Slice(
-        path=path,
-        series=(
-            header.get("SeriesInstanceUID"),
-            *orientation.round(3).tolist(),
-            header.get("Rows"),
-            header.get("Columns"),
-        ),
-        description=str(header.get("SeriesDescription") or "without description"),
-        modality=str(header.get("Modality") or "unknown"),
-        instance=str(header.get("SOPInstanceUID") or path),
-        position=position,
-        normal=np.cross(orientation[:3], orientation[3:]),
-        pixel_mm=pixel_mm,
-        thickness=str(header.get("SliceThickness") or ""),
+    if series:
+        raise UnreadableInputError(f"'{path}' is one file, which chooses its series; give its folder with --series.")
+    header = own[0].header
+    if header.modality != "CT":
+        raise NotAChestCTError(f"'{path}' is of modality {header.modality}; choose a chest CT.")
+    found = contents_beside(path, header.uid)
+    volumes = ct_volumes([s for s in found.slices if s.header.modality == "CT"])
+    names = {path.absolute(), path.resolve()}
+    here = [v for v in volumes if any(s.path.absolute() in names or s.path.resolve() in names for s in v.slices)]
+    if not here:  # a copy, of which another file is kept
+        here = [v for v in volumes if any(s.instance == own[0].instance for s in v.slices)]
+    chosen = here[0]
+    others = [(v, "another series than the file's") for v in volumes if v is not chosen]
+    return CT(*read_volume(chosen, others, found))
+
+
+def _no_ct(folder: Path, found: Contents) -> EmphysemaScannerError:
+    if found.slices:
+        modalities = ", ".join(sorted({s.header.modality for s in found.slices}))
+        return NotAChestCTError(f"The DICOM files in '{folder}' are of modality {modalities}; choose a chest CT.")
+    names = [p for p in files_below(folder) if _is_archive(p)] if folder.is_dir() else []
+    if names:
+        return UnreadableInputError(
+            f"The folder '{folder}' holds no DICOM slices but {len(names)} archive{'s' * (len(names) != 1)} "
+            f"('{names[0].name}'); unpack them and choose the folder."
+        )
+    others = kinds_of(found.others)
+    there = "; ".join(f"{o.files} x {o.what}, {o.reason}" for o in others[:3])
+    only = f" (only {there})" if there else ""
+    return UnreadableInputError(
+        f"The folder '{folder}' holds no DICOM slices of a CT{only}; give the folder that the CT was exported to."
     )
-
-
-def _main_series(folder: Path, slices: list[_Slice]) -> list[_Slice]:
-    """The CT series with the most slices."""
-    if not slices:
-        raise UnreadableInputError(
-            f"The folder '{folder}' holds no DICOM slices; give the folder that the CT was exported to."
-        )
-    ct = [s for s in slices if s.modality == "CT"]
-    if not ct:
-        modalities = ", ".join(sorted({s.modality for s in slices}))
-        raise NotAChestCTError(f"The DICOM files in '{folder}' are of modality {modalities}; choose a chest CT.")
-    first, *others = sorted(_by_series(ct), key=len, reverse=True)
-    if others and len(others[0]) == len(first):
-        raise UnreadableInputError(
-            f"'{folder}' holds several CT series of {len(first)} slices ('{first[0].description}', "
-            f"'{others[0][0].description}'); give one file of the series that is meant."
-        )
-    return first
-
-
-def _series_of(path: Path) -> list[_Slice]:
-    """The slices beside a DICOM file that belong to its series."""
-    wanted = _slices([path])
-    if not wanted:
-        raise UnreadableInputError(f"'{path}' is DICOM but not a slice of a CT; give a file of the CT series.")
-    if wanted[0].modality != "CT":
-        raise NotAChestCTError(f"'{path}' is of modality {wanted[0].modality}; choose a chest CT.")
-    return [s for s in _slices(path.parent.iterdir()) if s.series == wanted[0].series]
-
-
-def _by_series(slices: list[_Slice]) -> list[list[_Slice]]:
-    groups: dict[tuple[object, ...], dict[str, _Slice]] = defaultdict(dict)
-    for s in slices:
-        groups[s.series].setdefault(s.instance, s)  # the same image may have been exported twice
-    return [list(group.values()) for group in groups.values()]
-
-
-def _read_series(path: Path, slices: list[_Slice]) -> sitk.Image:
-    """Slices in the order of their positions, read into one image."""
-    unique = list({s.instance: s for s in slices}.values())
-    ordered = sorted(unique, key=lambda s: float(s.position @ s.normal))
-    _check_positions(ordered)
-    image = _read(path, [str(s.path) for s in ordered])
-    image.SetMetaData(SLICE_THICKNESS, ordered[0].thickness)
-    return image
-
-
-def _check_positions(ordered: list[_Slice]) -> None:
-    name = ordered[0].description
-    if any(len(s.pixel_mm) != 2 or not 0 < min(s.pixel_mm) < math.inf for s in ordered):
-        raise GeometryError(f"The series '{name}' doesn't say how wide its pixels are (PixelSpacing); export it again.")
-    if np.ptp([s.pixel_mm for s in ordered], axis=0).max() > _EVEN_WITHIN_SHARE * min(ordered[0].pixel_mm):
-        raise GeometryError(f"The pixel spacing changes within the series '{name}'; export one reconstruction.")
-    if len(ordered) < 2:
-        raise GeometryError(f"The series '{name}' has one slice; choose a CT of the whole chest.")
-    steps = np.diff(np.array([s.position for s in ordered]), axis=0)
-    gaps = steps @ ordered[0].normal
-    usual = float(np.median(gaps))
-    tolerance = max(_EVEN_WITHIN_MM, _EVEN_WITHIN_SHARE * usual)
-    if gaps.min() < tolerance / 2:
-        raise GeometryError(
-            f"The series '{name}' holds several images of the same place (phases or "
-            "reconstructions); export one of them."
-        )
-    uneven = np.abs(gaps - usual) > tolerance
-    if uneven.any():
-        k = int(np.argmax(np.abs(gaps - usual)))
-        raise GeometryError(
-            f"Slices are missing or unevenly spaced: the usual distance is {usual:.2f} mm, after slice {k + 1} of "
-            f"{len(ordered)} it is {gaps[k]:.2f} mm; export the series completely."
-        )
-    way = steps.sum(0)
-    if float(way @ ordered[0].normal) < _PARALLEL_COSINE * float(np.linalg.norm(way)):
-        raise GeometryError(
-            "The slices are staggered (the gantry was tilted); resample the CT onto a straight grid first, as 3D "
-            "Slicer does on loading it."
-        )
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        return bool(is_dicom(path))
-    except OSError as error:
-        raise UnreadableInputError(f"'{path}' cannot be opened ({error.strerror}); check its permissions.") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ITK's warnings off the terminal; what matters in them is checked here."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)

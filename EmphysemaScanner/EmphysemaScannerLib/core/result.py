@@ -1,23 +1,27 @@
-"""What a scan says. The window, the console, the command line and the report all read this one object."""
+"""The result of a scan: the one object that window, console, command line and report read."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .call import Call, decide, withheld_because
+from .coverage import Coverage
 from .grid import Grid
 from .modelcard import ModelCard
+from .provenance import UNKNOWN, Provenance
 
 
 class SliceStory(Enum):
-    """What a model can honestly tell of a single slice.
+    """What a model gives for a single slice.
 
     EVIDENCE: what reading it added to the logit, given the slices read before; all sum to the logit (Conv-LSTM).
     PROBABILITY: the probability of this slice by itself; all are pooled (MIL).
-    WEIGHT: how much its features count in the mean that is answered from, which is not evidence (attention).
+    WEIGHT: how much its features count in the mean from which the logit is calculated; not evidence (attention).
     NONE: nothing (3D CNN, densitometry).
     """
 
@@ -63,6 +67,46 @@ class Densitometry:
 
 
 @dataclass(frozen=True)
+class LungMeasure:
+    """A figure of ``Densitometry`` as every table shows it.
+
+    Attributes:
+        field: the attribute of ``Densitometry``.
+        title: over its column.
+        meaning: the title in words.
+        unit: of the figure.
+        digits: behind the decimal point.
+    """
+
+    field: str
+    title: str
+    meaning: str
+    unit: str
+    digits: int
+
+    def of(self, region: Densitometry) -> float:
+        """The figure of a region."""
+        return float(getattr(region, self.field))
+
+    def text(self, region: Densitometry) -> str:
+        """The figure of a region as tables show it, without unit; a dash where there was nothing to measure."""
+        value = self.of(region)
+        return f"{value:.{self.digits}f}" if math.isfinite(value) else "-"
+
+
+LAA_950 = LungMeasure("laa_950_percent", "LAA%-950", "Lung below -950 HU (LAA%-950)", "%", 1)
+LAA_910 = LungMeasure("laa_910_percent", "LAA%-910", "Lung below -910 HU (LAA%-910)", "%", 1)
+LAA_856 = LungMeasure("laa_856_percent", "LAA%-856", "Lung below -856 HU (LAA%-856)", "%", 1)
+PERC15 = LungMeasure("perc15_hu", "Perc15", "15th percentile (Perc15)", "HU", 0)
+MEAN = LungMeasure("mean_hu", "Mean", "Mean density", "HU", 0)
+SD = LungMeasure("sd_hu", "SD", "Standard deviation of density", "HU", 0)
+VOLUME = LungMeasure("volume_l", "Volume", "Lung volume", "L", 2)
+MASS = LungMeasure("mass_g", "Mass", "Tissue mass", "g", 0)
+LUNG_MEASURES = (LAA_950, LAA_910, LAA_856, PERC15, MEAN, SD, VOLUME, MASS)
+"""All figures of ``Densitometry``, in the order of its attributes."""
+
+
+@dataclass(frozen=True)
 class ScanResult:
     """The answer of one model on one CT.
 
@@ -96,11 +140,13 @@ class ScanResult:
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
         densitometry: by region: "whole", "left", "right", "upper", "middle", "lower".
         laa_950_by_slice_percent: (slices,) LAA%-950 within each slice of the grid, in reading order; NaN without lung.
+        coverage: how much of the lungs is not in the CT.
         warnings: sentences about doubtful input, most important first.
         model: the card of the model that answered.
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
-        story: what the model can tell of a slice.
+        provenance: the series that was read and what was left out.
+        story: what the model gives for a slice.
         slice_probability: (slices,) 0 to 1, of this slice by itself.
         slice_weight: (slices,) attention weights, positive, of sum 1.
     """
@@ -118,10 +164,12 @@ class ScanResult:
     lung_fraction: OverlayMap
     densitometry: dict[str, Densitometry]
     laa_950_by_slice_percent: NDArray[np.float64]
+    coverage: Coverage
     warnings: tuple[str, ...]
     model: ModelCard
     timings_s: dict[str, float] = field(default_factory=dict)
     source: str = ""
+    provenance: Provenance = UNKNOWN
     story: SliceStory = SliceStory.EVIDENCE
     slice_probability: NDArray[np.float64] | None = None
     slice_weight: NDArray[np.float64] | None = None
@@ -134,7 +182,7 @@ class ScanResult:
 
     @property
     def slice_story(self) -> NDArray[np.float64] | None:
-        """(slices,) what the model tells of each slice: evidence, probability or weight; None if it tells nothing."""
+        """(slices,) evidence, probability or weight of each slice; None where the model gives none."""
         return {
             SliceStory.EVIDENCE: self.slice_evidence,
             SliceStory.PROBABILITY: self.slice_probability,
@@ -143,18 +191,23 @@ class ScanResult:
         }[self.story]
 
     @property
-    def positive(self) -> bool:
-        """Whether the probability reaches the model's operating point."""
-        return self.probability >= self.model.operating_point.probability
+    def call(self) -> Call:
+        """Positive, negative, or none where a negative call is withheld."""
+        return decide(self.probability, self.model.operating_point.probability, self.coverage)
+
+    @property
+    def call_reason(self) -> str:
+        """Why no call is made, as a sentence; empty where one is made."""
+        return withheld_because(self.coverage) if self.call is Call.NONE else ""
 
     def telling_slices(self, count: int) -> list[int]:
-        """Places in the sequences, the most telling first: the largest |evidence|, probability or weight.
+        """Places in the sequences of the most influential slices: the largest |evidence|, probability or weight first.
 
-        Where the model tells nothing of a slice, the largest LAA%-950, which is measured without it.
+        Where the model gives nothing by slice, the largest LAA%-950, which is measured independently of it.
 
         Args:
             count: how many; fewer are given where the scan has fewer.
         """
-        told = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
-        order = np.argsort(-np.abs(told), kind="stable")  # of equals, the one read first
+        values = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
+        order = np.argsort(-np.abs(values), kind="stable")  # of equals, the one read first
         return [int(k) for k in order[: max(count, 0)]]

@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from .answers import Answer, answer
+from .call import contradiction
 from .checks import check_image
+from .coverage import lung_coverage
 from .densitometry import LungDensities, measure_lungs
-from .doubts import doubts
+from .doubts import NoiseWarning, doubts
 from .errors import ModelFileError, shown
-from .grid import Grid, area_average, canonical_view
+from .grid import Grid, canonical_view
 from .likeness import unlike_training
-from .lungs import segment_lungs
+from .lungs import find_lungs
+from .maskdoubts import mask_doubts
 from .modelfile import Model
 from .morphology import box
 from .networks import ARCHITECTURES
 from .progress import Progress, silent
+from .provenance import UNKNOWN, Provenance
 from .result import OverlayMap, ScanResult, SliceStory
 
 
@@ -33,15 +37,17 @@ def scan(
     *,
     progress: Progress = silent,
     source: str = "",
+    provenance: Provenance = UNKNOWN,
     dtype: torch.dtype = torch.float32,
 ) -> ScanResult:
     """Ask a model about a chest CT.
 
     Args:
-        image: a CT in HU, any orientation, as ``reading.read_ct`` gives it.
+        image: a CT in HU, any orientation.
         model: as ``modelfile.load`` gives it; the scan runs on the device where its weights are.
         progress: told of each stage and slice; whatever it raises ends the scan.
         source: what the user calls this CT, kept in the result.
+        provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
 
     Raises:
@@ -57,25 +63,33 @@ def scan(
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
-        labels = segment_lungs(image)
+        found = find_lungs(image)
+        labels = found.labels
+        coverage = lung_coverage(labels, ct_grid)
         where = box(labels)
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
         columns = (slice(None), *where[1:])  # of voxels, with lung in them
         lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
-        densitometry, warnings = lungs.regions, doubts(image, labels)
+        densitometry = lungs.regions
+        warnings = (
+            *provenance.warnings,
+            *mask_doubts(image, found),
+            *doubts(image, labels, provenance.slice_thickness_mm),
+        )
 
     progress(0.5, "Averaging onto the network's grid")
     card, network = model.card, model.network
     preprocessing, known = card.preprocessing, ARCHITECTURES[card.architecture]
     device = next(network.parameters()).device
     with _timed(timings, "resampling"):
-        grid = ct_grid.resized(preprocessing.shape)
-        lung_fraction = area_average(labels, preprocessing.shape, at_most=1, within=where)
-        laa_by_slice = _laa_by_slice(lungs, preprocessing.shape[0])
+        view = preprocessing.view(ct_grid, labels)
+        grid = view.grid
+        lung_fraction = view.share(labels, within=where)
+        laa_by_slice = _laa_by_slice(lungs, view.over[0], preprocessing.shape[0])
         if not known.reads_densitometry:
-            averaged = preprocessing.average(hu)
+            averaged = preprocessing.average(hu, view)
             network_input = preprocessing.normalise(averaged)
             warnings += unlike_training(averaged, card.training_range)
 
@@ -98,8 +112,13 @@ def scan(
     pooled = known.story is SliceStory.PROBABILITY
     terms = None if said.terms is None else said.terms / (1.0 if pooled else card.temperature)
     slice_evidence = terms.sum((1, 2))[order] if terms is not None and said.accumulates else None
+    probability = float(expit(logit))
+    if not known.reads_densitometry:
+        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
+        opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
+        warnings = (*opposed, *warnings)
     return ScanResult(
-        probability=float(expit(logit)),
+        probability=probability,
         logit=logit,
         bias=said.bias if pooled else bias,
         running_logit=None if slice_evidence is None else bias + np.cumsum(slice_evidence),
@@ -112,10 +131,12 @@ def scan(
         lung_fraction=OverlayMap(lung_fraction, grid),
         densitometry=densitometry,
         laa_950_by_slice_percent=laa_by_slice[order],
+        coverage=coverage,
         warnings=warnings,
         model=card,
         timings_s=timings,
         source=shown(source),
+        provenance=provenance,
         story=known.story,
         slice_probability=None if said.slice_logits is None else expit(said.slice_logits[order]),
         slice_weight=None if said.slice_weights is None else said.slice_weights[order],
@@ -127,10 +148,16 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(lungs: LungDensities, slices: int) -> NDArray[np.float64]:
-    """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior."""
+def _laa_by_slice(lungs: LungDensities, over: tuple[float, float], slices: int) -> NDArray[np.float64]:
+    """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior.
+
+    Args:
+        lungs: by slice of the CT.
+        over: the part of the CT's slices that the grid covers.
+        slices: of the grid.
+    """
     voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
-    owner = np.minimum((np.arange(len(voxels)) + 0.5) * slices // len(voxels), slices - 1).astype(int)
+    owner = ((np.arange(len(voxels)) + 0.5 - over[0]) * slices // (over[1] - over[0])).astype(int).clip(0, slices - 1)
     total = np.bincount(owner, voxels, slices)
     counts = np.bincount(owner, low, slices)
     share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .coverage import Coverage, lung_coverage
 from .errors import ModelFileError, RecordError, reason, shown
 from .grid import Grid, area_average
 from .modelcard import ModelCard
 from .preprocessing import MOST_VOXELS
+from .provenance import LeftOut, Provenance, Series
 from .result import Densitometry, OverlayMap, ScanResult, SliceStory
 
 SCHEMA = 1
@@ -29,17 +31,22 @@ _NAME = re.compile(r"\w{1,40}", re.ASCII)  # of units and regions; they become n
 def result_to_dict(result: ScanResult) -> dict[str, Any]:
     """The result as strict JSON values: sequences in reading order, NaN and infinities as None.
 
-    Keys, with units: probability, running_probability (0 to 1); logit, bias, running_logit, slice_evidence (logit);
-    slice_positions_mm (RAS S); slice_indices; reading_order; operating_point; densitometry (per cent, HU, litres,
-    grams; the whole lungs, and every region under "regions"); laa_950_by_slice_percent; warnings; model (its card);
-    timings_s (seconds); source; schema; story; slice_probability (0 to 1, of each slice by itself) and slice_weight.
-    What the model doesn't tell is None.
+    Keys, with units: call ("positive", "negative" or "none") and call_reason (why there is none); lung_coverage
+    (per cent of the lungs' height missing at either end); probability, running_probability (0 to 1); logit, bias,
+    running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
+    operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
+    laa_950_by_slice_percent; warnings; model (its card); timings_s (seconds); source; input (the series that was
+    read, what was left out, slice thickness in mm); schema; story; slice_probability (0 to 1, of each slice by
+    itself) and slice_weight. What the model doesn't tell is None.
     """
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
     positions = result.slice_positions_mm
     values = {
         "schema": SCHEMA,
         "source": result.source,
+        "input": dataclasses.asdict(result.provenance),
+        "call": result.call.value,
+        "call_reason": result.call_reason,
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
@@ -55,6 +62,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "operating_point": dataclasses.asdict(result.model.operating_point),
         "densitometry": {**regions.get("whole", {}), "regions": regions},
         "laa_950_by_slice_percent": _list(result.laa_950_by_slice_percent),
+        "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
         "timings_s": dict(result.timings_s),
@@ -89,10 +97,11 @@ def record_to_json(result: ScanResult) -> str:
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
     sums to the logit; activations are float16, which is exact to 0.05 %. The lung mask is not in it. "grid" is that of
-    the network's input.
+    the network's input, "ct_grid" that of the canonical CT.
     """
     maps = {
         "grid": dataclasses.asdict(result.lung_fraction.grid),
+        "ct_grid": dataclasses.asdict(result.lung_mask.grid),
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
@@ -104,7 +113,8 @@ def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
 
     Args:
         text: from ``record_to_json``.
-        lung_mask: on the CT's canonical grid, as in the result; the share of lung by voxel is measured in it again.
+        lung_mask: on the CT's canonical grid, as in the result, or as that grid lies now; the share of lung by voxel is
+            measured in it again. In the result it lies where the CT lay when it was scanned.
 
     Raises:
         RecordError: the text is not such a record.
@@ -131,6 +141,9 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         grid = evidence.grid.resized(model.preprocessing.shape)
     else:
         raise ValueError("its place in space is missing")
+    labels = lung_mask.values
+    # An earlier version, which knew no other field than the whole CT, did not write the CT's grid.
+    ct = (grid_from_dict(maps["ct_grid"]) if "ct_grid" in maps else grid).resized(_shape(labels))
     slices = grid.shape[0]
     if math.prod(grid.shape) > MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
         raise ValueError("the maps don't fit one another")
@@ -152,17 +165,19 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         slice_indices=_numbers(values["slice_indices"], slices).astype(np.int64),
         evidence=evidence,
         activations={_named(name): _map_from_dict(raw) for name, raw in maps["activations"].items()},
-        lung_mask=lung_mask,
-        lung_fraction=OverlayMap(area_average(lung_mask.values > 0, grid.shape), grid),
+        lung_mask=OverlayMap(labels, ct),
+        lung_fraction=OverlayMap(area_average(labels > 0, grid.shape, over=grid.box_in(ct)), grid),
         densitometry={
             _named(name): Densitometry(**{key: _number(value) for key, value in region.items()})
             for name, region in values["densitometry"]["regions"].items()
         },
         laa_950_by_slice_percent=_numbers(values["laa_950_by_slice_percent"], slices),
+        coverage=_coverage(values.get("lung_coverage"), lung_mask),
         warnings=tuple(shown(str(warning)) for warning in values["warnings"]),
         model=model,
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
+        provenance=_provenance(values.get("input") or {}),
         story=story,
         slice_probability=told("slice_probability", SliceStory.PROBABILITY, SliceStory.WEIGHT),
         slice_weight=told("slice_weight", SliceStory.WEIGHT),
@@ -170,6 +185,36 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
     return result
+
+
+def _shape(array: NDArray[np.generic]) -> tuple[int, int, int]:
+    slices, rows, columns = array.shape
+    return slices, rows, columns
+
+
+def _coverage(raw: dict[str, Any] | None, lung_mask: OverlayMap) -> Coverage:
+    """From its fields as JSON has them; measured again for a record of an earlier version, which has none."""
+    if raw is None:
+        return lung_coverage(np.asarray(lung_mask.values, np.uint8), lung_mask.grid)
+    percents = {name: _number(value) for name, value in raw.items()}
+    if not all(0 <= percent <= 100 for percent in percents.values()):
+        raise ValueError("what is missing of the lungs is not a percentage")
+    return Coverage(**percents)
+
+
+def _provenance(raw: dict[str, Any]) -> Provenance:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+
+    def texts(fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: shown(value) if isinstance(value, str) else int(value) for name, value in fields.items()}
+
+    series = raw.get("series")
+    return Provenance(
+        series=None if series is None else Series(**texts(series)),
+        left_out=tuple(LeftOut(**texts(part)) for part in raw.get("left_out", ())),
+        slice_thickness_mm=_number(raw.get("slice_thickness_mm", 0.0)),
+        warnings=tuple(shown(str(warning)) for warning in raw.get("warnings", ())),
+    )
 
 
 def _map_to_dict(overlay: OverlayMap, dtype: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def batch_scan(
     device: Device,
     precision: Precision,
     processes: int = 1,
+    retry: bool = False,
 ) -> None:
     """Scan the CTs at a path, print a line for each, and write the CSV.
 
@@ -34,13 +35,18 @@ def batch_scan(
             device,
             precision,
             processes=processes,
+            retry=retry,
             progress=progress,
             on_row=_say,
         )
     print(shown(str(summary)))
+    if summary.refused_before:
+        print(f"Refused in an earlier run and unchanged since: {summary.refused_before}; --retry scans them again.")
     print(wording.RESEARCH_USE)
 
 
 def _say(row: BatchRow) -> None:
-    answer = f"{wording.percent(row.probability)}, {row.answer}" if row.status == DONE else f"refused: {row.problem}"
-    print(shown(f"{row.source}: {answer}"), flush=True)
+    outcome = f"refused: {row.problem}"
+    if row.status == DONE:
+        outcome = f"{wording.percent(row.probability)}, {wording.CALL_NAMES.get(row.call, row.call)}"
+    print(shown(f"{row.source}: {outcome}"), flush=True)

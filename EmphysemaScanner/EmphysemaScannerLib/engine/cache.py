@@ -28,7 +28,8 @@ from torch import Tensor
 from ..core.checks import check_image
 from ..core.densitometry import measure
 from ..core.errors import EmphysemaScannerError, ModelFileError, UnreadableInputError
-from ..core.grid import canonical, canonical_view
+from ..core.field import Field
+from ..core.grid import Grid, canonical
 from ..core.lungs import segment_lungs
 from ..core.manifest import CohortRow, ManifestError
 from ..core.networks import known_architecture
@@ -37,7 +38,7 @@ from ..core.reading import IMAGE_SUFFIXES, read_ct
 from ..core.wholefile import write_whole
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
-MADE_BY = 1  # counts the changes of what volumes become; entries of another number are not found
+MADE_BY = 2  # counts the changes of what volumes become; entries of another number are not found
 DENSITY_COLUMNS = ("laa_950_percent", "perc15_hu")
 _BLOCK_BYTES = 1 << 20
 _DETACHED = re.compile(rb"^data ?file *:|^ElementDataFile *= *(?!LOCAL)", re.MULTILINE | re.IGNORECASE)
@@ -76,16 +77,28 @@ class VolumeCache:
         Raises:
             EmphysemaScannerError: (a kind of) it cannot be read.
         """
-        name = f"{preprocessing.shape} {preprocessing.padding_hu}"
 
         def average() -> NDArray[np.int16]:
-            image = read_ct(volume)  # the view needs it
-            averaged = np.rint(preprocessing.average(canonical_view(image)[0]))
+            averaged = np.rint(preprocessing.read(_checked(volume, preprocessing))[0])
             if not np.isfinite(averaged).all():
                 raise UnreadableInputError(f"'{volume}' has voxels that are not numbers; export it again.")
             return averaged.clip(-(2**15), 2**15 - 1).astype(np.int16)
 
-        return _unpacked(self._kept(volume, name, lambda: _packed(average())))
+        return _unpacked(self._kept(volume, _name(preprocessing), lambda: _packed(average())))
+
+    def grid(self, volume: Path, preprocessing: Preprocessing) -> Grid:
+        """Where ``grid_hu`` lies in the patient.
+
+        Raises:
+            EmphysemaScannerError: (a kind of) it cannot be read.
+        """
+
+        def found() -> NDArray[np.float64]:
+            grid = preprocessing.read(_checked(volume, preprocessing))[1].grid
+            return np.array([grid.spacing_mm, grid.origin_lps, *grid.direction_lps])
+
+        spacing, origin, *direction = self._kept(volume, f"{_name(preprocessing)} grid", found).tolist()
+        return Grid(preprocessing.shape, tuple(spacing), tuple(origin), tuple(map(tuple, direction)))
 
     def densities(self, row: CohortRow) -> tuple[float, float]:
         """LAA%-950 in % and Perc15 in HU of the whole lungs.
@@ -108,7 +121,7 @@ class VolumeCache:
             return laa, perc15
 
         def measured() -> NDArray[np.float64]:
-            image = canonical(read_ct(row.volume))
+            image = canonical(read_ct(row.volume).image)
             check_image(image)
             hu = sitk.GetArrayViewFromImage(image)
             found = measure(hu[segment_lungs(image) > 0], float(np.prod(image.GetSpacing())))
@@ -189,7 +202,7 @@ class VolumeCache:
         """
         volume = Path(volume).absolute()
         if _is_detached(volume):
-            image = read_ct(volume)
+            image = read_ct(volume).image
             geometry = (image.GetOrigin(), image.GetSpacing(), image.GetDirection(), image.GetSize())
             voxels = sitk.GetArrayViewFromImage(image)
             return _digest(f"{geometry} {voxels.dtype} {hashlib.sha256(voxels.tobytes()).hexdigest()}")
@@ -221,6 +234,22 @@ class VolumeCache:
             if self._is_ours():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(path, data)
+
+
+def _name(preprocessing: Preprocessing) -> str:
+    """What a volume's entry is called; the window is not part of it, for entries are in HU."""
+    whole = f"{preprocessing.shape} {preprocessing.padding_hu}"
+    if preprocessing.field is Field.WHOLE:
+        return whole
+    return f"{whole} {preprocessing.field.value} {preprocessing.margin_mm} {preprocessing.outside_hu}"
+
+
+def _checked(volume: Path, preprocessing: Preprocessing) -> sitk.Image:
+    """A CT; lungs are only looked for in what can be one."""
+    image = read_ct(volume).image
+    if preprocessing.field is Field.LUNGS:
+        check_image(image)
+    return image
 
 
 def _is_detached(path: Path) -> bool:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..core.field import Field
+
 app = typer.Typer(
     help="Volumes on the network's grid, kept so that each CT is read once; nothing in them names a patient or a path.",
     no_args_is_help=True,
@@ -39,6 +41,9 @@ def fill(
     architecture: Annotated[str, typer.Option(help="Whose input; all that read volumes share theirs.")] = "conv_lstm",
     image_size: Annotated[int, typer.Option(min=16, help="Rows and columns of the network's grid.")] = 128,
     slices: Annotated[int, typer.Option(min=1, help="Slices of the network's grid.")] = 35,
+    field: Annotated[Field, typer.Option(help="What of a CT is read: all of it, or the lungs' box.")] = Field.WHOLE,
+    margin: Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")] = 0.0,
+    outside: Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
@@ -53,7 +58,8 @@ def fill(
 
     part = Shard.parse(shard) if shard is not None else Shard.of_environment()
     rows = part.of([row for manifest in manifests for row in read_manifest(manifest)])
-    grid, cache = Preprocessing(shape=(slices, image_size, image_size)), VolumeCache()
+    shape, cache = (slices, image_size, image_size), VolumeCache()
+    grid = Preprocessing(shape=shape, field=field, margin_mm=margin, outside_hu=outside)
     problems = 0
     for k, row in enumerate(rows, 1):
         problem = cache.problem(row, architecture, grid)

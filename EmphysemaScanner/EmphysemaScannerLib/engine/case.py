@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ..core.result import ScanResult
+
+if TYPE_CHECKING:
+    from .contents import Drawing
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,8 @@ class Case:
     Attributes:
         image: the CT in HU, any orientation.
         result: the answer.
-        lesions: where disease truly is, if known: 0 or 1 on the CT's canonical grid.
-        note: what a reader must know about this CT before all else, e.g. that its disease is simulated; may be empty.
+        lesions: the true lesions, if known: 0 or 1 on the CT's canonical grid.
+        note: a remark that a reader must see first, e.g. that the disease is simulated; may be empty.
         credit: whose CT it is and its licence; may be empty.
     """
 
@@ -30,7 +35,14 @@ class Case:
     note: str = ""
     credit: str = ""
 
+    @functools.cached_property
+    def drawings(self) -> dict[Drawing, tuple[str, bytes]]:
+        """The pictures of a report as ``pictures.draw`` gives them, drawn once for HTML and PDF."""
+        from .pictures import draw  # brings matplotlib
+
+        return draw(self)
+
 
 def pseudonym(image: sitk.Image) -> str:
-    """A name for a CT that says nothing of whose it is: the same for the same voxels, told only by who has them."""
+    """An anonymous name for a CT, made from its voxels: the same voxels give the same name."""
     return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"

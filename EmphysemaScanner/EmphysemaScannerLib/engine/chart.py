@@ -1,4 +1,4 @@
-"""What the model tells of each slice, and density, against position, beside a coronal picture."""
+"""What the model gives for each slice, and density, against position, beside a coronal picture."""
 
 from __future__ import annotations
 
@@ -30,26 +30,29 @@ def slice_chart(case: Case) -> Figure:
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="white", layout="constrained")
     width_mm = (volume.box[2].stop - volume.box[2].start) * grid.spacing_mm[2]
     picture_width = width_mm / (top - bottom) * HEIGHT_INCHES / WIDTH_INCHES * 3.2
-    told = _told(result, step)
-    ratios = [picture_width, *([1.0] * len(told)), 0.8 if told else 2.0]
+    drawings = _from_model(result, step)
+    ratios = [picture_width, *([1.0] * len(drawings)), 0.8 if drawings else 2.0]
     panels = figure.subplots(1, len(ratios), sharey=True, gridspec_kw={"width_ratios": ratios})
     picture, density = panels[0], panels[-1]
 
     middle = (volume.box[1].start + volume.box[1].stop) // 2
     plane = volume.hu[::-1, middle, volume.box[2]]
     low, high = LUNG_WINDOW_HU
-    picture.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=(0, width_mm, bottom, top), aspect="auto")
+    ct = grid.slice_positions_mm()
+    half = float(ct[-1] - ct[0]) / max(len(ct) - 1, 1) / 2
+    extent = (0, width_mm, float(ct[0]) - half, float(ct[-1]) + half)
+    picture.imshow(plane, cmap="gray", vmin=low, vmax=high, extent=extent, aspect="auto")
     picture.set_xticks([])
     picture.set_xlabel("coronal CT", fontsize=7, color=QUIET)
     picture.set_ylabel("position S (mm)", fontsize=7)
 
-    for axes, draw in zip(panels[1:-1], told, strict=True):
+    for axes, draw in zip(panels[1:-1], drawings, strict=True):
         draw(axes)
 
     laa = np.nan_to_num(result.laa_950_by_slice_percent)
     density.barh(positions, laa, height=0.85 * step, color=DENSITY)
     density.set_xlim(0, max(10.0, 1.1 * float(laa.max())))
-    _title(density, "LAA%-950", "% of the slice's lung")
+    _title(density, "LAA%-950", "% of the lung in the slice")
 
     picture.set_ylim(bottom, top)
     for axes in panels:
@@ -64,8 +67,8 @@ def slice_chart(case: Case) -> Figure:
     return figure
 
 
-def _told(result: ScanResult, step: float) -> list[Callable[[Axes], None]]:
-    """What draws the panels of what the model tells of each slice."""
+def _from_model(result: ScanResult, step: float) -> list[Callable[[Axes], None]]:
+    """Functions that draw the panels of what the model gives for each slice."""
     positions = result.slice_positions_mm
 
     def evidence(axes: Axes) -> None:
@@ -102,11 +105,11 @@ def _told(result: ScanResult, step: float) -> list[Callable[[Axes], None]]:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         _title(axes, "Attention weight", "not evidence; sum 1")
 
-    def by_itself(axes: Axes) -> None:
+    def slice_probability(axes: Axes) -> None:
         assert result.slice_probability is not None
         axes.barh(positions, 100 * result.slice_probability, height=0.85 * step, color=INK)
         axes.set_xlim(0, 100)
-        _title(axes, "Each slice by itself", "probability, %")
+        _title(axes, "Slice probability", "%")
 
     return [
         draw
@@ -114,7 +117,7 @@ def _told(result: ScanResult, step: float) -> list[Callable[[Axes], None]]:
             (evidence, result.slice_evidence),
             (running, result.running_logit),
             (weight, result.slice_weight),
-            (by_itself, result.slice_probability),
+            (slice_probability, result.slice_probability),
         )
         if values is not None
     ]

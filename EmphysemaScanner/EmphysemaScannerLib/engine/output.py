@@ -1,4 +1,4 @@
-"""Everything that a scan writes: numbers, report, maps, and what Slicer draws."""
+"""Everything that a scan writes: figures, report, maps, and images drawn by Slicer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..core.serialise import result_to_json
 from .case import Case
 from .saving import Kind, write
 
-NO_SLICER = "Overlay pictures and scene.mrb need slicer-core; bring it with: pip install slicer-core."
+NO_SLICER = "Overlay images and scene.mrb need slicer-core; install it with: pip install slicer-core."
 
 
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
-    """Write result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, by slicer-core, pictures and
+    """Write result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
     scene.mrb.
 
     Args:
@@ -37,5 +37,5 @@ def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ..
     try:
         export_scan(case.image, case.result, folder, lesions=case.lesions)
     except RenderingUnavailableError as error:
-        return (f"Overlay pictures and scene.mrb are missing: {error}",)
+        return (f"Overlay images and scene.mrb are missing: {error}",)
     return ()

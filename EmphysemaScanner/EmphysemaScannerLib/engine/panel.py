@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from itertools import pairwise
 
+from ..core.call import Call
+from ..core.modelcard import ModelCard
 from ..core.result import ScanResult
 from ..i18n import tr as _
-from . import slicewords, wording
+from . import contents, slicewords, wording
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+WITHHELD = "#8b959e"  # without a call, probability and bar are grey
 
 
-def caution(result: ScanResult) -> str:
-    """What must be known before the probability is read; a demonstration model is named first, in bold."""
-    banner = f"<b>{_('DEMONSTRATION MODEL.')}</b> " if result.model.demonstration else ""
-    return banner + escape(wording.caution(result.model))
+def caution(card: ModelCard) -> str:
+    """What the software is for, and what kind of model it is, in a line."""
+    return f"<b>{escape(wording.RESEARCH_USE)}</b> {escape(wording.caution(card))}"
 
 
 def probability(result: ScanResult, now: float | None = None) -> str:
-    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point.
+    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point; grey without a call.
 
     Args:
         result: the answer.
@@ -27,61 +30,66 @@ def probability(result: ScanResult, now: float | None = None) -> str:
     """
     value = result.probability if now is None else now
     point = result.model.operating_point.probability
+    reached = WITHHELD if result.call is Call.NONE else REACHED
     cells = []
     for low, high in pairwise(sorted({0.0, value, point, 1.0})):
-        colour = REACHED if high <= value else NOT_REACHED
+        colour = reached if high <= value else NOT_REACHED
         cells.append(f'<td width="{max(1, round(100 * (high - low)))}%" bgcolor="{colour}">&nbsp;</td>')
         if high == point:
             cells.append(f'<td width="1%" bgcolor="{MARK}">&nbsp;</td>')
     large = f'<span style="font-size:24pt; font-weight:600">{wording.percent(value)}</span>'
     sentence = _("{percent} probability of emphysema").format(percent=large)
+    if result.call is Call.NONE:
+        sentence = f'<span style="color:{WITHHELD}">{sentence}</span>'
     return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
 
 
 def verdict(result: ScanResult) -> str:
-    """On which side of the operating point the probability lies, and what the model can tell of single slices."""
+    """The call, on which side of the operating point the probability lies, and what is known of single slices."""
     return "<br>".join(escape(line) for line in (wording.verdict(result), slicewords.story(result)) if line)
 
 
 def warnings(result: ScanResult, most: int | None = None) -> str:
-    """The warnings, one below the other; empty when there are none.
+    """The image quality warnings, one below the other under their title; empty when there are none.
 
     Args:
         result: the answer.
-        most: how many are shown, the most important; a link says how many more there are. None for all.
+        most: how many are shown, the most important; a link opens the others. None for all.
     """
-    shown = result.warnings[:most]
-    lines = [escape(warning) for warning in shown]
-    hidden = len(result.warnings) - len(shown)
-    if hidden:
-        lines.append(f'<a href="all">{escape(_("{count} more...").format(count=hidden))}</a>')
+    lines = []
+    for box in contents.warnings(result):
+        lines += [f"<b>{escape(box.title)}</b>", *(escape(line) for line in box.lines[:most])]
+        hidden = len(box.lines[most:]) if most is not None else 0
+        if hidden:
+            lines.append(f'<a href="all">{escape(_("{count} more...").format(count=hidden))}</a>')
     return "<br>".join(lines)
 
 
 def densitometry(result: ScanResult) -> str:
     """A table: regions of the lungs down, classical measures across."""
-    titles = ("", "LAA-950<br>%", "LAA-910<br>%", "Perc15<br>HU", _("Mean<br>HU"), _("Volume<br>L"))
-    rows = ["".join(f'<th align="right">{title}</th>' for title in titles)]
-    for region, measured in result.densitometry.items():
-        figures = (
-            wording.number(measured.laa_950_percent, 1),
-            wording.number(measured.laa_910_percent, 1),
-            wording.number(measured.perc15_hu, 0),
-            wording.number(measured.mean_hu, 0),
-            wording.number(measured.volume_l, 2),
-        )
-        cells = "".join(f'<td align="right">{figure}</td>' for figure in figures)
-        rows.append(f"<td>{escape(wording.REGION_NAMES.get(region, region))}</td>{cells}")
+    figures = contents.densitometry(result, contents.NARROW_MEASURES)
+    titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
+    rows = ["".join(f'<th align="right"><small>{title}</small></th>' for title in titles)]
+    for region, *cells in figures.rows:
+        rows.append(f"<td>{escape(region)}</td>" + "".join(f'<td align="right">{cell}</td>' for cell in cells))
     return f'<table cellpadding="3">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
 
 
 def provenance(result: ScanResult) -> str:
-    """What was scanned, with which model, and what that model learned from and never saw."""
+    """What was scanned and what was left out, and by which model."""
     card = result.model
-    lines = {
-        _("Scanned"): result.source,
-        _("Model"): f"{card.name} ({wording.architecture(card)}, {card.trained_on})",
-        _("Trained on"): card.training_data,
-        _("Limits"): card.limits,
-    }
-    return "<br>".join(f"<b>{title}:</b> {escape(text)}" for title, text in lines.items())
+    rows = (
+        (_("Scanned"), (result.source,)),
+        *contents.images(result).rows,
+        (_("Model"), (f"{card.name} ({wording.architecture(card)}, {card.trained_on})",)),
+    )
+    return _entries(rows)
+
+
+def about_model(card: ModelCard, file: str) -> str:
+    """A model card and the name of its file."""
+    return _entries((*contents.about_model(card).rows, (_("File"), (file,))))
+
+
+def _entries(rows: Iterable[tuple[str, Iterable[str]]]) -> str:
+    return "<br>".join(f"<b>{escape(title)}:</b> {'<br>'.join(map(escape, lines))}" for title, lines in rows)

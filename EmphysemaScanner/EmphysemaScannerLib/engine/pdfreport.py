@@ -1,183 +1,104 @@
-"""The report as PDF: what the HTML page says, in the same order, on A4 pages."""
+"""The report as PDF on A4 pages: the blocks of the HTML page, typeset by Typst."""
 
 from __future__ import annotations
 
-import logging
-from datetime import datetime, timezone
+import contextlib
+import dataclasses
+import json
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
-from .. import __version__
-from ..core.modelcard import ModelCard
-from ..core.result import ScanResult
-from . import slicewords, wording
+import matplotlib
+import typst
+from matplotlib.ft2font import FT2Font
+
+from ..i18n import tr as _
 from .case import Case
-from .chart import slice_chart
-from .montage import overlay_montage, undrawn_share
-from .pdfpages import CONTENT, INK, LEFT, LINE, MM_PER_POINT, QUIET, WIDTH, Pages, text_width, wrap
-from .report import REGIONS
+from .contents import Contents, Drawing, contents
 
-ALERT, ALERT_BACK = "#b42318", "#fef3f2"
-DOUBT, DOUBT_BACK = "#8a5a00", "#fff8e6"
-NOTE, NOTE_BACK = "#0b5cad", "#eef5fc"
-ANSWER_WIDTH = 104.0  # mm; densitometry stands at its right
+_FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")  # come with matplotlib: Latin, Greek, Cyrillic, Arabic and more
+_FAMILY = "DejaVu Sans"
+_TEMPLATE = "report.typ"
+_MOST_NAMED = 8
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")  # categories of Unicode
 
 
 def render_pdf(case: Case) -> bytes:
-    """The report as a PDF document.
+    """The report as a PDF document; the same case in the same minute gives the same bytes.
 
-    It names the CT as ``result.source`` does and nothing else about the patient.
+    Characters that DejaVu Sans lacks, such as Chinese ones, are shown in a font of the computer. Without one, boxes
+    replace them and a sentence under the title names them.
     """
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # or Slicer's log gets each step of embedding a font
-    result = case.result
-    pages = Pages()
-    source = result.source or "Unnamed CT"
-    _header(pages, source)
-    _banner(pages, result.model)
-    if result.warnings:
-        doubts = [f"\N{BULLET} {warning}" for warning in result.warnings]
-        pages.box("Doubts about this CT", doubts, DOUBT, DOUBT_BACK)
-    if case.note:
-        pages.box("About this CT", [case.note], NOTE, NOTE_BACK)
-    _headline(pages, result)
-    has_map = result.evidence is not None
-    pages.heading("Where the evidence lies" if has_map else "The CT", needed=120)
-    lesions = " Green outline: true lesions." if case.lesions is not None else ""
-    pages.picture(overlay_montage(case), slicewords.map_caption(result, undrawn_share(result)) + lesions)
-    told = result.slice_story is not None
-    pages.heading("The reading, slice by slice" if told else "Density, slice by slice", needed=70)
-    pages.picture(slice_chart(case), slicewords.chart_caption(result))
-    _how_to_read(pages, result)
-    _densitometry(pages, result)
-    _model(pages, result)
-    pages.y += 2
-    if case.credit:
-        pages.paragraph(f"CT: {case.credit}", 8, color=QUIET)
-    seconds = wording.number(result.timings_s.get("total", 0), 1)
-    pages.paragraph(f"EmphysemaScanner {__version__}; scanned in {seconds} s.", 8, color=QUIET)
-    return pages.render(f"EmphysemaScanner report: {source}", wording.RESEARCH_USE, _shortened(source, 7, 70))
+    report = contents(case)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in _FONTS:  # alone: beside them lies a font of boxes for all characters, which would be taken for real
+            shutil.copy(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, root)
+        fonts = typst.Fonts(font_paths=[str(root)])
+        files = {}
+        for drawing, (kind, content) in case.drawings.items():
+            files[drawing] = f"{drawing.value}.{kind}"
+            (root / files[drawing]).write_bytes(content)
+        values = {**_values(report, files), "missing_glyphs": _missing_glyphs(report, fonts)}
+        (root / "report.json").write_text(json.dumps(values), encoding="utf-8")
+        template = resources.files("EmphysemaScannerLib.engine") / "templates" / _TEMPLATE
+        with resources.as_file(template) as path:
+            shutil.copy(path, root / _TEMPLATE)
+        document = typst.compile(str(root / _TEMPLATE), root=str(root), font_paths=fonts, format="pdf", timestamp=0)
+    return bytes(document)
 
 
-def _header(pages: Pages, source: str) -> None:
-    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    pages.line(f"{made}, version {__version__}", WIDTH - LEFT, pages.y, 8, anchor="right", color=QUIET)
-    pages.paragraph("EmphysemaScanner \N{MIDDLE DOT} chest CT report", 8, color=QUIET)
-    pages.paragraph(source, 15, weight="bold", gap=2)
+def _values(part: Any, files: dict[Drawing, str]) -> Any:
+    """Blocks as JSON: their fields and, as "kind", the name of their class; drawings as the names of their files."""
+    if isinstance(part, Drawing):
+        return files[part]
+    if isinstance(part, Enum):
+        return part.value
+    if dataclasses.is_dataclass(part):
+        fields = {field.name: _values(getattr(part, field.name), files) for field in dataclasses.fields(part)}
+        return {"kind": type(part).__name__, **fields}
+    if isinstance(part, tuple):
+        return [_values(item, files) for item in part]
+    return part
 
 
-def _banner(pages: Pages, card: ModelCard) -> None:
-    title = ("DEMONSTRATION MODEL \N{MIDDLE DOT} " if card.demonstration else "") + wording.RESEARCH_USE.upper()
-    learned = f" It learned from: {card.training_data}" if card.demonstration else ""
-    pages.box(title, [wording.caution(card) + learned], ALERT, ALERT_BACK, frame=True)
+def _missing_glyphs(report: Contents, fonts: typst.Fonts) -> str:
+    """A sentence that names the characters for which no font is at hand; empty where all can be shown."""
+    written = {character for text in _texts(report) for character in text}
+    missing = {ord(character) for character in written if unicodedata.category(character) not in _INVISIBLE}
+    known = sorted(fonts.fonts(), key=lambda font: font.family != _FAMILY)
+    for path in dict.fromkeys(font.path for font in known if font.path and not _shows_boxes(font)):
+        if not missing:
+            break
+        with contextlib.suppress(OSError, RuntimeError):  # a damaged font shows nothing
+            missing -= FT2Font(path).get_charmap().keys()
+    if not missing:
+        return ""
+    codes = [f"U+{code:04X}" for code in sorted(missing)]
+    named = ", ".join(codes[:_MOST_NAMED]) + (", ..." if len(codes) > _MOST_NAMED else "")
+    return _(
+        "Boxes replace characters that are missing from this computer's fonts: {codes}. The HTML report shows them"
+        " where such a font is installed."
+    ).format(codes=named)
 
 
-def _headline(pages: Pages, result: ScanResult) -> None:
-    """The probability against the operating point; beside it what densitometry says of both lungs."""
-    pages.need(48)
-    top = pages.y
-    pages.paragraph("Probability of emphysema according to the model", 8, color=QUIET, gap=1)
-    value, size = wording.percent(result.probability), 28.0
-    pages.line(value, LEFT, pages.y, size, weight="bold")
-    beside = text_width(value, size, "bold") + 4
-    lines = wrap(wording.verdict(result), 9, ANSWER_WIDTH - beside, "bold")
-    line = 9 * LINE * MM_PER_POINT
-    for k, part in enumerate(lines):
-        pages.line(part, LEFT + beside, pages.y + 1 + k * line, 9, weight="bold")
-    pages.y += max(size * MM_PER_POINT + 3, 2 + len(lines) * line)
-    _gauge(pages, result.probability, result.model.operating_point.probability)
-    pages.paragraph(
-        f"Operating point: {result.model.operating_point.source}", 8, width=ANSWER_WIDTH, color=QUIET, gap=0
-    )
-    bottom = pages.y
-    if "whole" in result.densitometry:
-        whole = result.densitometry["whole"]
-        x, right, pages.y = LEFT + ANSWER_WIDTH + 10, WIDTH - LEFT, top
-        pages.paragraph(slicewords.densitometry_title(result), 8, x=x, width=right - x, color=QUIET)
-        for name, figure in (
-            ("Below -950 HU (LAA%-950)", f"{wording.number(whole.laa_950_percent, 1)} %"),
-            ("15th percentile (Perc15)", f"{wording.number(whole.perc15_hu, 0)} HU"),
-            ("Mean density", f"{wording.number(whole.mean_hu, 0)} HU"),
-            ("Lung volume", f"{wording.number(whole.volume_l, 2)} L"),
-        ):
-            pages.line(name, x, pages.y + 1, 8.5)
-            pages.line(figure, right, pages.y + 1, 8.5, anchor="right", weight="bold")
-            pages.y += 6.2
-            pages.rule(x, right, pages.y - 0.6)
-    pages.y = max(bottom, pages.y)
+def _shows_boxes(font: typst.FontInfo) -> bool:
+    """Whether it is macOS' last resort, a font of boxes for all characters."""
+    return font.family.replace(" ", "").lower().startswith((".lastresort", "lastresort"))
 
 
-def _gauge(pages: Pages, probability: float, point: float) -> None:
-    width = ANSWER_WIDTH
-    x, y = LEFT + width * probability, pages.y + 2.5
-    mark = LEFT + width * point
-    pages.rectangle(LEFT, y, mark - LEFT, 3.6, "#d7e3ee")
-    pages.rectangle(mark, y, LEFT + width - mark, 3.6, "#f6cfae")
-    pages.rectangle(LEFT, y + 1, x - LEFT, 1.6, INK)
-    pages.triangle([(x, y - 0.1), (x - 1.4, y - 2.2), (x + 1.4, y - 2.2)], INK)
-    pages.stroke([(mark, y - 1), (mark, y + 4.6)], ALERT, 1.6)
-    anchor = "left" if point < 0.2 else ("right" if point > 0.8 else "center")
-    pages.line(f"operating point {wording.percent(point)}", mark, y + 5, 7.5, anchor=anchor, color=ALERT)
-    if point >= 0.35:
-        pages.line("0 %", LEFT, y + 5, 7.5, color=QUIET)
-    if point <= 0.65:
-        pages.line("100 %", LEFT + width, y + 5, 7.5, anchor="right", color=QUIET)
-    pages.y = y + 9.5
-
-
-def _how_to_read(pages: Pages, result: ScanResult) -> None:
-    pages.heading("How to read the evidence" if result.evidence is not None else "How to read the answer", needed=42)
-    for number, text in enumerate(slicewords.how_to_read(result), start=1):
-        pages.line(f"{number}.", LEFT, pages.y, 9)
-        pages.paragraph(text, 9, x=LEFT + 6, width=CONTENT - 6, gap=0.6)
-
-
-def _densitometry(pages: Pages, result: ScanResult) -> None:
-    regions = [name for name in REGIONS if name in result.densitometry]
-    titles = ("LAA%-950", "LAA%-910", "LAA%-856", "Perc15", "Mean", "SD", "Volume", "Mass")
-    rows: list[tuple[str, ...]] = [("", *titles), ("", "%", "%", "%", "HU", "HU", "HU", "L", "g")]
-    for name in regions:
-        row = result.densitometry[name]
-        figures = (
-            (row.laa_950_percent, 1),
-            (row.laa_910_percent, 1),
-            (row.laa_856_percent, 1),
-            (row.perc15_hu, 0),
-            (row.mean_hu, 0),
-            (row.sd_hu, 0),
-            (row.volume_l, 2),
-            (row.mass_g, 0),
-        )
-        rows.append((wording.REGION_NAMES[name], *(wording.number(value, digits) for value, digits in figures)))
-    pages.heading("Densitometry", needed=55)
-    ends = [45 + k * (CONTENT - 45) / (len(titles) - 1) for k in range(len(titles))]
-    pages.table(rows, ends, bold=[2 + k for k, name in enumerate(regions) if name == "whole"], header=2)
-    pages.paragraph(
-        "LAA%: share of lung voxels below the threshold. Measured at the CT's own resolution inside the lung mask, "
-        "airways excluded; the mass is the tissue's. Sharp kernels, thin slices, noise and the depth of inspiration "
-        "change these figures.",
-        8,
-        color=QUIET,
-    )
-
-
-def _model(pages: Pages, result: ScanResult) -> None:
-    card = result.model
-    pages.heading("The model", needed=40)
-    pages.entry("Name", card.name)
-    pages.entry(
-        "Architecture",
-        f"{wording.architecture(card)}, {card.parameters:,} parameters, reads {slicewords.reads(result)}",
-    )
-    pages.entry("Trained on", f"{card.training_data} ({card.trained_on})")
-    pages.entry("Intended use", card.intended_use)
-    pages.entry("Limits", card.limits)
-    pages.entry("Operating point", f"{card.operating_point.probability:.3f}: {card.operating_point.source}")
-    for k, metric in enumerate(card.metrics):
-        interval = f"95 % interval {metric.low:.2f} to {metric.high:.2f}"
-        pages.entry("" if k else "Measured", f"{metric.name} {metric.value:.2f} ({interval}; {metric.data})")
-    for k, citation in enumerate(card.citations):
-        pages.entry("" if k else "Sources", citation)
-
-
-def _shortened(text: str, size: float, width: float) -> str:
-    """Text on one line, its end cut off where it is too long."""
-    first, *more = wrap(text, size, width, "normal") or [""]
-    return f"{first}..." if more else first
+def _texts(part: object) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from _texts(item)
+    elif dataclasses.is_dataclass(part):
+        for field in dataclasses.fields(part):
+            yield from _texts(getattr(part, field.name))

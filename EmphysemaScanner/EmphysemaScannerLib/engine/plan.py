@@ -38,6 +38,17 @@ class MixedPrecision(str, Enum):
     FLOAT16 = "16-mixed"
 
 
+class Aids(str, Enum):
+    """What a training does beyond the published way.
+
+    NONE: nothing. WHOLE_LUNG: both classes are shown in parts, upside down, in other fields of view and densities
+    (``trainingaids``), and with lesion maps a slice's evidence counts as much however much was read before it.
+    """
+
+    NONE = "none"
+    WHOLE_LUNG = "whole-lung"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How to train.
@@ -54,6 +65,7 @@ class Plan:
         balance: of the classes. By weight: nothing changes in a balanced cohort, such as the paper's, and in another
             the rare class is learned as well, without leaving volumes out or showing them more often.
         precision: of the network's arithmetic.
+        aids: what is done beyond the published way.
     """
 
     epochs: int = 50
@@ -66,6 +78,7 @@ class Plan:
     seed: int = 1
     balance: Balance = Balance.WEIGHT
     precision: MixedPrecision = MixedPrecision.AUTO
+    aids: Aids = Aids.NONE
 
     def __post_init__(self) -> None:
         if self.crop is not None and (self.crop < 16 or self.crop % 16):

@@ -134,7 +134,8 @@ def predict_cohort(
         ManifestError: the cohort cannot be read, or has no volume in the split.
         ModelFileError: a model cannot be read.
         DeviceError: there is no such device here.
-        PredictionsError: the CSV is something else or cannot be written, or a batch does not fit on the device.
+        PredictionsError: the CSV is something else, another run writes it, it cannot be written, or a batch does not
+            fit on the device.
     """
     rows = shard.of(cohort_rows(manifest, split))
     loaded = [modelfile.load(path) for path in models]
@@ -143,10 +144,10 @@ def predict_cohort(
         model.network.to(where)
     marks = [fingerprint(model) for model in loaded]
     out_file = _row_file(shard.path(Path(out).absolute()))
-    done = {(row["volume"], row["model"]) for row in out_file.rows() if row["status"] == DONE}
-    remaining = [row for row in rows if any((_name(row, manifest), mark) not in done for mark in marks)]
-    kept, refused = len(rows) - len(remaining), 0
-    with out_file.open() as file:
+    with out_file.growing() as table:
+        done = {(row["volume"], row["model"]) for row in table.rows if row["status"] == DONE}
+        remaining = [row for row in rows if any((_name(row, manifest), mark) not in done for mark in marks)]
+        kept, refused = len(rows) - len(remaining), 0
         for start in range(0, len(remaining), batch_size):
             batch = remaining[start : start + batch_size]
             inputs, problems = [], {}
@@ -168,7 +169,7 @@ def predict_cohort(
                     about = (_name(row, manifest), row.patient, row.split, row.label, mark, model.card.name)
                     result = (REFUSED if k in problems else DONE, float(logit), float(expit(logit)))
                     lines.append((*about, *result, problems.get(k, "")))
-            out_file.write(file, lines)
+            table.add(lines)
             refused += len(problems)
     return PredictSummary(len(rows), kept, refused, shard, out_file.path)
 
@@ -195,7 +196,7 @@ def merge(manifest: Path, out: Path, split: str = "") -> int:
         The number of rows in ``out``, which is written whole or not at all.
 
     Raises:
-        PredictionsError: a shard is missing or not finished.
+        PredictionsError: a shard is missing or not finished, or another run writes ``out``.
     """
     out = Path(out).absolute()
     found: dict[Shard, Path] = {}
@@ -224,7 +225,8 @@ def merge(manifest: Path, out: Path, split: str = "") -> int:
         )
     rows = [answers[name][model] for name in names for model in models]
     text = "".join(map(line, (COLUMNS, *(list(row.values()) for row in rows))))
-    write_whole(out, text.encode(errors="surrogateescape"))
+    with _row_file(out).locked():
+        write_whole(out, text.encode(errors="surrogateescape"))
     return len(rows)
 
 
@@ -286,7 +288,7 @@ def fingerprint(model: Model) -> str:
 
 
 def _row_file(path: Path) -> RowFile:
-    return RowFile(path, COLUMNS, "prediction", PredictionsError)
+    return RowFile(path, COLUMNS, ("volume", "model"), "prediction", PredictionsError)
 
 
 def _name(row: CohortRow, manifest: Path) -> str:

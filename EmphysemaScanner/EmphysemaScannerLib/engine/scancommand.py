@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..core.modelfile import Model, load
 from ..core.progress import Progress as ScanProgress
-from ..core.reading import read_ct
+from ..core.reading import CT, read_ct
 from ..core.result import ScanResult
 from ..core.shippedmodel import default_model_path
 from .case import Case, pseudonym
@@ -31,6 +31,7 @@ def scan_path(
     device: Device,
     pictures: bool,
     named: bool = False,
+    series: str = "",
 ) -> None:
     """Scan the CT at a path with a model file (the shipped one if None), print a summary, write the results to ``out``.
 
@@ -42,15 +43,15 @@ def scan_path(
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
     check_output_folder(out)
     model = load(model_file or default_model_path())
-    image = read_ct(path)
-    result = scan_image(image, model, device, source=path.resolve().name if named else pseudonym(image))
-    case = Case(image, result)
+    ct = read_ct(path, series)
+    result = scan_ct(ct, model, device, source=path.resolve().name if named else pseudonym(ct.image))
+    case = Case(ct.image, result)
     with whole_or_nothing(out) as folder, stage("Writing the results"):
         skipped = write_case(case, folder, pictures)
     print_scan(Console(), result, out, skipped)
 
 
-def scan_image(image: sitk.Image, model: Model, device: Device, source: str) -> ScanResult:
+def scan_ct(ct: CT, model: Model, device: Device, source: str) -> ScanResult:
     """Scan with the progress shown on a terminal.
 
     Raises:
@@ -59,7 +60,7 @@ def scan_image(image: sitk.Image, model: Model, device: Device, source: str) -> 
     """
     chosen = choose(device)
     with progress_bar() as progress:
-        return scan_on(chosen, image, model, progress, source)
+        return scan_on(chosen, ct, model, progress, source)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from ..core.grid import Grid, area_average
 from ..core.preprocessing import Preprocessing
 from ..core.simulator.anatomy import Anatomy
 from ..core.simulator.case import Case, Recipe, in_body, simulate_case
+from ..core.simulator.disease import Mix
 from ..core.simulator.lungspace import REGIONS
 from ..core.wholefile import write_whole
 
@@ -30,6 +31,9 @@ COLUMNS = (
     *(f"extent_{region}_percent" for region in REGIONS), "asked_percent", "negatives",
     "laa_950_percent", "perc15_hu", "mean_hu", "noise_hu", "slice_mm", "contrast_hu", "parenchyma_hu", "seed",
 )  # fmt: skip
+
+
+FULL_MANIFEST = "manifest-full.csv"
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,18 @@ class Plan:
         twins: both cases of a pair come from one scan with the same findings, so that they differ in the disease alone;
             otherwise findings and acquisition are drawn anew for each, and density alone does not tell them apart.
         full: also write CT and lesion mask at the simulated resolution.
+        mix: which diseases and breaths there are.
     """
 
     seed: int = 1
     twins: bool = False
     full: bool = False
+    mix: Mix = Mix.TO_SEVERE
+
+    @property
+    def tag(self) -> str:
+        """What tells its cases from another plan's, in the manifest's column ``seed``."""
+        return str(self.seed) if self.mix is Mix.TO_SEVERE else f"{self.seed}-{self.mix.value}"
 
 
 def simulate_cohort(
@@ -69,7 +80,8 @@ def simulate_cohort(
         on_pair: told (pairs done, pairs) after each.
 
     Returns:
-        The manifest's path.
+        The manifest's path. With ``plan.full`` there is also ``manifest-full.csv``, whose volumes and lesion maps are
+        those at the simulated resolution: what a model of the lungs' field learns from.
     """
     out = Path(out)
     (out / "volumes").mkdir(parents=True, exist_ok=True)
@@ -78,13 +90,25 @@ def simulate_cohort(
     first = len(rows) // 2
     for number, made in enumerate(_pairs(anatomies, out, range(first, pairs), plan, processes), first + 1):
         rows += made
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(manifest, text.getvalue().encode())
+        _write_rows(manifest, rows)
+        if plan.full:
+            _write_rows(out / FULL_MANIFEST, [_full(row) for row in rows])
         on_pair(number, pairs)
     return manifest
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def _full(row: dict[str, object]) -> dict[str, object]:
+    """A row whose files are those at the simulated resolution."""
+    name = str(row["volume"]).removesuffix(".nrrd")
+    return {**row, "volume": f"{name}-ct.nrrd", "lesions": f"{name}-ct-lesions.nrrd"}
 
 
 def _done(manifest: Path, plan: Plan) -> list[dict[str, object]]:
@@ -95,7 +119,7 @@ def _done(manifest: Path, plan: Plan) -> list[dict[str, object]]:
         reader = csv.DictReader(file)
         rows: list[dict[str, object]] = list(reader)
     seeds = {str(row.get("seed")).split("/")[0] for row in rows}
-    if tuple(reader.fieldnames or ()) != COLUMNS or seeds - {str(plan.seed)}:
+    if tuple(reader.fieldnames or ()) != COLUMNS or seeds - {plan.tag}:
         raise EmphysemaScannerError(f"'{manifest}' is another cohort than the one asked for; choose another folder.")
     return rows
 
@@ -133,18 +157,18 @@ def _simulate_pair(anatomy: Anatomy, out: Path, plan: Plan, pair: int) -> list[d
     body = None
     rows = []
     for label in (0, 1):
-        recipe = Recipe.draw((plan.seed, pair), bool(label), None if plan.twins else label)
+        recipe = Recipe.draw((plan.seed, pair), bool(label), None if plan.twins else label, plan.mix)
         body = body or in_body(anatomy, recipe)
         case = simulate_case(anatomy, recipe, body)
         name = f"{pair:05d}-{label}"
         _write_case(case, out / "volumes", name, plan.full)
         written = {"anatomy": anatomy.name, **asdict(recipe), "reached": case.region_percent}
         (out / "volumes" / f"{name}.json").write_text(json.dumps(written, indent=1, default=_plain) + "\n")
-        rows.append(_row(anatomy, recipe, case, name, label))
+        rows.append(_row(anatomy, recipe, case, name, label, plan))
     return rows
 
 
-def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) -> dict[str, object]:
+def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int, plan: Plan) -> dict[str, object]:
     measured = measure(np.rint(case.hu[case.labels > 0]).astype(np.int16), float(np.prod(case.grid.spacing_mm)))
     acquisition, disease = recipe.acquisition, recipe.disease
     return {
@@ -167,7 +191,7 @@ def _row(anatomy: Anatomy, recipe: Recipe, case: Case, name: str, label: int) ->
         "slice_mm": round(case.grid.spacing_mm[0], 2),
         "contrast_hu": round(acquisition.contrast_hu),
         "parenchyma_hu": round(acquisition.parenchyma_hu),
-        "seed": "/".join(str(number) for number in recipe.seed),
+        "seed": "/".join([plan.tag, *(str(number) for number in recipe.seed[1:])]),
     }
 
 
@@ -179,7 +203,7 @@ def _write_case(case: Case, folder: Path, name: str, full: bool) -> None:
     _write(grid.to_image(share), folder / f"{name}-lesions.nrrd")
     if full:
         _write(case.grid.to_image(np.rint(case.hu).astype(np.int16)), folder / f"{name}-ct.nrrd")
-        _write(case.grid.to_image(case.lesions.astype(np.uint8)), folder / f"{name}-ct-lesions.nrrd")
+        _write(case.grid.to_image(255 * case.lesions.astype(np.uint8)), folder / f"{name}-ct-lesions.nrrd")
 
 
 def _plain(value: object) -> object:

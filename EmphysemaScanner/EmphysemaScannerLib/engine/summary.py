@@ -1,4 +1,4 @@
-"""What the terminal says: a scan, a model card, the table of architectures."""
+"""What the terminal shows: a scan, a model card, the table of architectures."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..core.call import Call
+from ..core.field import Field
 from ..core.modelcard import ModelCard, TrainingRange
 from ..core.networks import ARCHITECTURES
 from ..core.result import ScanResult
-from . import slicewords, wording
+from . import contents, slicewords, wording
 
 GAUGE_CELLS = 50
 
 
 def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
-    """One panel: the answer, doubts, densitometry, what the model is, where the results are."""
+    """One panel: what the model is, warnings, the answer, densitometry, what was read, where the results are."""
     card = result.model
-    colour = "dark_orange" if result.positive else "blue"
     parts: list[Text | Table] = [
-        Text.assemble("Probability of emphysema  ", (wording.percent(result.probability), f"bold {colour}")),
-        _gauge(result.probability, card.operating_point.probability, colour),
-        Text(wording.verdict(result)),
-        *([Text(slicewords.story(result), style="dim")] if slicewords.story(result) else []),
+        Text.assemble((wording.RESEARCH_USE, "bold red"), (f" {wording.caution(card)}", "red")),
         Text(),
     ]
-    parts += [Text.assemble(("Doubt: ", "bold yellow"), warning) for warning in result.warnings]
-    if "whole" in result.densitometry:
-        parts += [_densitometry(result), Text()]
+    for box in contents.warnings(result):
+        parts += [Text(box.title, style="bold yellow"), *(Text(f"- {line}") for line in box.lines), Text()]
+    parts += _headline(result)
+    parts += [Text(slicewords.story(result), style="dim")] if slicewords.story(result) else []
+    if result.densitometry:
+        parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
+    parts.append(Text())
     parts += [
-        Text.assemble(("Model: ", "bold"), f"{card.name}. {_caution(card)} Learned from: {card.training_data}"),
+        Text.assemble((f"{title}: ", "bold"), line) for title, lines in contents.images(result).rows for line in lines
+    ]
+    parts += [
+        Text.assemble(("Model: ", "bold"), f"{card.name}, trained on: {card.training_data}"),
         *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),
         Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}"),
-        Text(wording.RESEARCH_USE, style="bold red"),
     ]
     title = f"[bold]{escape(result.source or 'chest CT')}[/bold]"
     console.print(Panel(Group(*parts), title=title, title_align="left", padding=(1, 2)))
@@ -49,26 +53,18 @@ def print_card(console: Console, card: ModelCard) -> None:
     table.add_column(overflow="fold")
     low, high = card.preprocessing.window_low_hu, card.preprocessing.window_high_hu
     reads = f"{' x '.join(map(str, card.preprocessing.shape))} voxels, window {low:.0f} to {high:.0f} HU"
+    if card.preprocessing.field is Field.LUNGS:
+        reads += f"; of the CT, the box around the lungs with a margin of {card.preprocessing.margin_mm:g} mm"
+        if card.preprocessing.outside_hu is not None:
+            reads += f", what is not lung set to {card.preprocessing.outside_hu:g} HU"
     if ARCHITECTURES[card.architecture].reads_densitometry:
         reads = "densitometry of both lungs"
-    rows = [
-        ("Name", card.name),
-        ("Architecture", f"{wording.architecture(card)}, width {card.width}, {card.parameters:,} parameters"),
-        ("Reads", reads),
-        ("Operating point", f"{card.operating_point.probability:.3f}: {card.operating_point.source}"),
-        ("Trained on", f"{card.training_data} ({card.trained_on})"),
-        *([("Compared with", _training_range(card.training_range))] if card.training_range else []),
-        ("Intended use", card.intended_use),
-        ("Limits", card.limits),
-        *(
-            ("Measured", f"{m.name} {m.value:.2f} (95 % interval {m.low:.2f} to {m.high:.2f}; {m.data})")
-            for m in card.metrics
-        ),
-        *(("Source", citation) for citation in card.citations),
-    ]
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    console.print(Panel(Group(table, Text(_caution(card), style="bold red")), title="Model card", title_align="left"))
+    for title, lines in contents.about_model(card, reads).rows:
+        table.add_row(title, Text("\n".join(lines)))
+    if card.training_range:
+        table.add_row("Compared with", Text(_training_range(card.training_range)))
+    use = Text.assemble((wording.RESEARCH_USE, "bold red"), (f" {wording.caution(card)}", "red"))
+    console.print(Panel(Group(use, Text(), table), title="Model card", title_align="left"))
 
 
 def print_architectures(console: Console, counted: dict[str, int]) -> None:
@@ -99,13 +95,17 @@ def print_architectures(console: Console, counted: dict[str, int]) -> None:
 def _training_range(trained: TrainingRange) -> str:
     figures = zip(trained.measures, trained.mean, trained.spread, strict=True)
     within = ", ".join(f"{name.replace('_', ' ')} {mean:.1f} +- {spread:.1f}" for name, mean, spread in figures)
-    return (
-        f"{trained.volumes} training volumes: {within}; what is farther than {trained.limit:.2f} is called unlike them"
-    )
+    return f"{trained.volumes} training volumes: {within}; a CT at a distance above {trained.limit:.2f} is flagged"
 
 
-def _caution(card: ModelCard) -> str:
-    return f"{'DEMONSTRATION MODEL. ' if card.demonstration else ''}{wording.caution(card)}"
+def _headline(result: ScanResult) -> list[Text | Table]:
+    answer = contents.headline(result)
+    colour = {Call.POSITIVE: "dark_orange", Call.NEGATIVE: "blue", Call.NONE: "bright_black"}[result.call]
+    return [
+        Text.assemble(f"{answer.title}  ", (answer.value, f"bold {colour}")),
+        _gauge(answer.probability, answer.operating_point, colour),
+        Text(answer.call, style="bold"),
+    ]
 
 
 def _gauge(probability: float, point: float, colour: str) -> Text:
@@ -119,23 +119,10 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
     return gauge.append(" 100 %").append("   | operating point", "red")
 
 
-def _densitometry(result: ScanResult) -> Table:
+def _table(figures: contents.Table) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("Densitometry")
-    for column in ("LAA%-950", "LAA%-910", "Perc15 HU", "Mean HU", "Volume L"):
-        table.add_column(column, justify="right")
-    for name, heading in wording.REGION_NAMES.items():
-        if name in result.densitometry:
-            row = result.densitometry[name]
-            figures = (
-                wording.number(value, digits)
-                for value, digits in (
-                    (row.laa_950_percent, 1),
-                    (row.laa_910_percent, 1),
-                    (row.perc15_hu, 0),
-                    (row.mean_hu, 0),
-                    (row.volume_l, 2),
-                )
-            )
-            table.add_row(heading, *figures)
+    for k, (title, unit) in enumerate(zip(figures.titles, figures.units, strict=True)):
+        table.add_column(f"{title}\n{unit}" if k else "Densitometry", justify="right" if k else "left")
+    for row in figures.rows:
+        table.add_row(*row)
     return table

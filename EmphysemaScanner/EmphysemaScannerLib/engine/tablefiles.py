@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import math
 from collections.abc import Iterable, Sequence
 
-from ..core.result import Densitometry, ScanResult
+from ..core.result import LUNG_MEASURES, ScanResult
 
 SLICES_FILE, DENSITOMETRY_FILE = "slices.csv", "densitometry.csv"
 
@@ -17,10 +16,10 @@ def slices_csv(result: ScanResult) -> str:
     """A line for each slice, in reading order.
 
     Columns: read (1 is read first), slice (index from inferior to superior, from 0), position_mm (RAS S); as far as the
-    model tells them: evidence and running_logit (logit), running_probability (0 to 1), attention_weight (of sum 1),
-    slice_probability (0 to 1, of the slice by itself); laa_950_percent (empty where the slice holds no lung).
+    model gives them: evidence and running_logit (logit), running_probability (0 to 1), attention_weight (of sum 1),
+    slice_probability (0 to 1); laa_950_percent (empty where the slice holds no lung).
     """
-    told = {
+    given = {
         "evidence": result.slice_evidence,
         "running_logit": result.running_logit,
         "running_probability": result.running_probability,
@@ -30,7 +29,7 @@ def slices_csv(result: ScanResult) -> str:
     columns = {
         "slice": result.slice_indices,
         "position_mm": result.slice_positions_mm,
-        **{title: values for title, values in told.items() if values is not None},
+        **{title: values for title, values in given.items() if values is not None},
         "laa_950_percent": result.laa_950_by_slice_percent,
     }
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
@@ -38,9 +37,10 @@ def slices_csv(result: ScanResult) -> str:
 
 
 def densitometry_csv(result: ScanResult) -> str:
-    """A line for each region of the lungs; columns are region and the fields of ``Densitometry``."""
-    titles = ("region", *(field.name for field in dataclasses.fields(Densitometry)))
-    return _csv(titles, ((name, *dataclasses.astuple(region)) for name, region in result.densitometry.items()))
+    """A line for each region of the lungs; columns are region and the fields of ``Densitometry``, not rounded."""
+    titles = ("region", *(measure.field for measure in LUNG_MEASURES))
+    rows = ((name, *(measure.of(region) for measure in LUNG_MEASURES)) for name, region in result.densitometry.items())
+    return _csv(titles, rows)
 
 
 def _csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from ..core import modelfile
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.densitybaselines import DensityLogistic
-from ..core.errors import ModelFileError, reason
-from ..core.manifest import CohortRow, read_manifest
+from ..core.errors import ModelFileError, reason, shown
+from ..core.manifest import CohortRow, check_patients, read_manifest, suspected_patients
 from ..core.modelcard import ModelCard, OperatingPoint
 from ..core.modelfile import Model
 from ..core.modelheader import read_card
@@ -33,14 +33,15 @@ from .cache import VolumeCache
 from .checkpoints import Stop, stop_on_signals
 from .device import choose
 from .evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
-from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from .plan import ONE_PROCESS, Aids, Balance, Hardware, Plan, TrainingError
 from .predict import Shard
 from .statistics import Floats, balancing_shift
-from .training import MODEL_FILE, Outcome, enlarge, keep_plan, model_plan, split_rows, train
+from .training import MODEL_FILE, Outcome, alone_in, enlarge, is_first_process, keep_plan, model_plan, split_rows, train
 from .trainingrange import range_of
 from .trainingwatch import TrainingCurves
 
-CARD_TEXTS = ("name", "training_data", "intended_use", "limits", "citations")
+CARD_FIELDS = ("name", "training_data", "training_log", "intended_use", "limits", "citations", "demonstration")
+_LISTS = ("training_log", "citations")
 
 
 def train_model(
@@ -68,8 +69,9 @@ def train_model(
         architecture: a name in ``ARCHITECTURES``; None for that of ``start``, or conv_lstm.
         width: filters of the first unit; None for the published width, or that of ``start``.
         start: a model file to go on from.
-        texts: JSON with the card's own words: name, training_data, intended_use, limits, citations.
-        preprocessing: grid and window; None for the published ones, or those of ``start``.
+        texts: JSON with fields of the card, those in ``CARD_FIELDS``; training_log precedes what is logged here.
+        preprocessing: grid, window and field; None for the published ones, or those of ``start``, from which only the
+            field may differ.
         hardware: where to train.
         cache: of volumes; None for the user's.
 
@@ -81,7 +83,11 @@ def train_model(
         EmphysemaScannerError: (a kind of) the cohort, the plan, an option or a file cannot be used.
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    check_patients(rows)
+    for sentence in suspected_patients(rows) if is_first_process() else ():
+        print(f"Warning: {shown(sentence)}", file=sys.stderr)
     words = {} if texts is None else _card_texts(texts)
+    before = None if start is None else read_card(start)
     cache = cache or VolumeCache()
     torch.manual_seed(plan.seed)
     if start is not None:
@@ -93,7 +99,7 @@ def train_model(
             raise TrainingError(f"Slices must be square, not {rows_} x {columns}.")
         network = build(architecture, width, plan.crop or rows_, slices)
     plan.check_architecture(architecture)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, alone_in(Path(out).absolute()):
         if isinstance(network, DensityLogistic):
             if width is not None:
                 raise TrainingError(f"A {architecture} has no width; leave it out.")
@@ -111,15 +117,12 @@ def train_model(
         if plan.crop is not None:
             assert isinstance(network, ConvLSTMNetwork)
             network = enlarge(network, preprocessing.shape[1])
-        card = _card(network, architecture, preprocessing, rows, Path(out).name)
+        card = _card(network, architecture, preprocessing, rows, Path(out).name, before)
         card = dataclasses.replace(card, **words)
         if not ARCHITECTURES[architecture].reads_densitometry:
             card = dataclasses.replace(card, training_range=range_of(rows, preprocessing, cache, stop.check))
-        learned = f"{card.training_data} {_statement(outcome, plan, architecture)}"
-        if start is not None:
-            before = read_card(start)
-            learned += f" Went on from {before.name}: {before.training_data}"
-        card = dataclasses.replace(card, training_data=learned)
+        log = (*card.training_log, *_log_before(before), _statement(outcome, plan, architecture))
+        card = dataclasses.replace(card, training_log=log)
         tune = [row for row in rows if row.split == "tune"]
         network.eval().to(choose(hardware.device))
         logits = _logits(Model(network, card), tune, cache, plan.batch_size, stop)
@@ -132,7 +135,7 @@ def train_model(
     temperature = fit_temperature(logits, [row.label for row in tune])
     answers = predictions_of(tune, expit(logits / temperature))
     point = OperatingPoint(
-        answers.youden_threshold(), f"Youden index on the {len(tune)} volumes of the tuning split, as the temperature"
+        answers.youden_threshold(), f"Youden index, tuning split ({len(tune)} volumes; also used to calibrate)"
     )
     path = Path(out) / MODEL_FILE
     modelfile.save(path, network, dataclasses.replace(card, operating_point=point, temperature=temperature))
@@ -148,12 +151,15 @@ def _go_on_from(
         raise ModelFileError(
             f"{start.name} is a {card.architecture} and not a {architecture}; leave one of the two out."
         )
-    if width not in (None, card.width) or preprocessing not in (None, card.preprocessing):
+    preprocessing = preprocessing or card.preprocessing
+    own = card.preprocessing
+    of_start = dataclasses.replace(preprocessing, field=own.field, margin_mm=own.margin_mm, outside_hu=own.outside_hu)
+    if width not in (None, card.width) or of_start != own:
         raise ModelFileError(f"{start.name} has its own width, grid and window; leave these options out.")
     network: nn.Module = model.network
     if plan.crop is not None and isinstance(network, ConvLSTMNetwork):
         network = enlarge(network, plan.crop)
-    return network.train(), card.architecture, card.preprocessing
+    return network.train(), card.architecture, preprocessing
 
 
 def _fit_densities(
@@ -213,12 +219,18 @@ def _logits(model: Model, rows: Sequence[CohortRow], cache: VolumeCache, batch_s
 
 
 def _card(
-    network: nn.Module, architecture: str, preprocessing: Preprocessing, rows: Sequence[CohortRow], name: str
+    network: nn.Module,
+    architecture: str,
+    preprocessing: Preprocessing,
+    rows: Sequence[CohortRow],
+    name: str,
+    before: ModelCard | None,
 ) -> ModelCard:
     """What is known of a model before its operating point is chosen."""
     learned = [row for row in rows if row.split == "train"]
-    sick = sum(row.label for row in learned)
+    positive = sum(row.label for row in learned)
     people = len({row.patient for row in learned})
+    fine_tuned = "" if before is None else f"; fine-tuned from {before.name}"
     return ModelCard(
         name=name,
         architecture=architecture,
@@ -226,30 +238,38 @@ def _card(
         parameters=keras_parameter_count(network),
         preprocessing=preprocessing,
         operating_point=OperatingPoint(0.5, "not chosen yet"),
-        training_data=f"{len(learned)} volumes ({sick} positive) of {people} people or anatomies.",
+        training_data=f"{len(learned)} volumes ({positive} positive) of {people} patients or anatomies{fine_tuned}.",
         trained_on=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         intended_use="Research; not for clinical decisions.",
         limits="Not validated on patients other than those it was trained and tuned with.",
-        demonstration=True,
+        demonstration=False,
     )
 
 
 def _statement(outcome: Outcome, plan: Plan, architecture: str) -> str:
-    """How it was trained, for the card."""
+    """How it was trained, for the card's log."""
     if ARCHITECTURES[architecture].reads_densitometry:
-        return f"Fitted at once; validation AUC {outcome.best_auc:.3f}."
+        return f"Logistic regression; validation AUC {outcome.best_auc:.3f}."
     balance = {
         Balance.WEIGHT: "classes weighted equally",
-        Balance.SAMPLE: "classes shown equally often",
-        Balance.NONE: "classes as they are",
+        Balance.SAMPLE: "classes sampled equally often",
+        Balance.NONE: "unweighted classes",
     }[plan.balance]
     lesions = " and lesion maps" if plan.lesion_weight else ""
+    aided = ", shown in parts, upside down and in other fields of view," if plan.aids is Aids.WHOLE_LUNG else ""
     return (
-        f"Trained from volume labels{lesions} for {outcome.epochs} epochs of at most {plan.epochs}; kept: epoch "
-        f"{outcome.best_epoch}, validation AUC {outcome.best_auc:.3f}. {plan.batch_size} volumes a step, peak learning "
-        f"rate {plan.learning_rate:g}, {balance if not lesions else 'classes as they are'}, seed {plan.seed}, "
-        f"precision {outcome.precision}."
+        f"Trained on volume labels{lesions}{aided}; best of {outcome.epochs} epochs: {outcome.best_epoch} (at most "
+        f"{plan.epochs}), validation AUC {outcome.best_auc:.3f}. Batch size {plan.batch_size}, peak learning rate "
+        f"{plan.learning_rate:g}, {balance if not lesions else 'unweighted classes'}, seed {plan.seed}, precision "
+        f"{outcome.precision}."
     )
+
+
+def _log_before(before: ModelCard | None) -> tuple[str, ...]:
+    """The log of the model that was fine-tuned."""
+    if before is None:
+        return ()
+    return (*before.training_log, f"Fine-tuned from {before.name}, which was trained on: {before.training_data}")
 
 
 def _print_epoch(curves: TrainingCurves) -> None:
@@ -265,10 +285,16 @@ def _card_texts(path: Path) -> dict[str, Any]:
         texts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"The card's texts in {path} cannot be read ({reason(error)}).") from error
-    if not isinstance(texts, dict) or set(texts) - set(CARD_TEXTS):
-        raise ModelFileError(f"{path.name} may hold {', '.join(CARD_TEXTS)} and nothing else.")
-    citations = texts.get("citations", [])
-    words = [text for name, text in texts.items() if name != "citations"]
-    if not isinstance(citations, list) or not all(isinstance(text, str) for text in (*words, *citations)):
-        raise ModelFileError(f"In {path.name}, citations must be a list of texts, and the others texts.")
-    return {key: tuple(value) if key == "citations" else value for key, value in texts.items()}
+    if not isinstance(texts, dict) or set(texts) - set(CARD_FIELDS):
+        raise ModelFileError(f"{path.name} may hold {', '.join(CARD_FIELDS)} and nothing else.")
+    for name, value in texts.items():
+        if name == "demonstration":
+            fits, wanted = isinstance(value, bool), "true or false"
+        elif name in _LISTS:
+            fits = isinstance(value, list) and all(isinstance(text, str) for text in value)
+            wanted = "a list of texts"
+        else:
+            fits, wanted = isinstance(value, str), "a text"
+        if not fits:
+            raise ModelFileError(f"In {path.name}, {name} must be {wanted}.")
+    return {name: tuple(value) if name in _LISTS else value for name, value in texts.items()}

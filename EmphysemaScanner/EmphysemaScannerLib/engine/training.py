@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +27,20 @@ from torch.utils.data import DataLoader
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.errors import EmphysemaScannerError
 from ..core.fast_conv_lstm import FastConvLSTM
+from ..core.field import Field
 from ..core.manifest import CohortRow, check_volumes
 from ..core.preprocessing import Preprocessing
 from . import trainingwatch
 from .cache import ENVIRONMENT, VolumeCache
 from .checkpoints import LAST_FILE, OnEpoch, Stop
 from .learner import Learner, LesionLearner
+from .lock import held
 from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
 from .trainer import make_trainer, optimise
 from .volumes import TrainingOrder, TuningOrder, Volumes
 
 MODEL_FILE = "model.safetensors"
+LOCK_FILE = ".lock"
 GPU_WORKERS = 4
 
 
@@ -81,6 +86,46 @@ def split_rows(rows: Sequence[CohortRow]) -> tuple[list[CohortRow], list[CohortR
         check_volumes(part)
         parts.append(part)
     return parts[0], parts[1]
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """A block during which no other run trains in a folder; of a run's processes the first sees to it.
+
+    Raises:
+        TrainingError: another run trains there, or nothing can be written there.
+    """
+    if not is_first_process():
+        yield
+        return
+    made = not out.exists()
+    busy = TrainingError(f"Another run is training in '{out}'; wait until it ends or stop it, or name another folder.")
+    with ExitStack() as stack:
+        if made:
+            stack.callback(_remove_if_empty, out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(out / LOCK_FILE, busy))
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        yield
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of a training's processes, as torchrun, Lightning and srun number them; on machines
+    that are started by hand, NODE_RANK numbers these.
+    """
+    numbers = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
+    return {*numbers[:1], os.environ.get("NODE_RANK", "0")} == {"0"}
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _unwritable(out: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"Nothing can be written to '{out}' ({error.strerror}); name another folder.")
 
 
 def train(
@@ -226,8 +271,17 @@ def model_plan(
         **{name: getattr(value, "value", value) for name, value in dataclasses.asdict(plan).items()},
         **model,
         "window_hu": [preprocessing.window_low_hu, preprocessing.window_high_hu],
+        **({} if preprocessing.field is Field.WHOLE else _field(preprocessing)),
         **{f"{split}_volumes": sum(row.split == split for row in used) for split in ("train", "tune")},
         "cohort": hashlib.sha256(cohort.encode()).hexdigest()[:16],
+    }
+
+
+def _field(preprocessing: Preprocessing) -> dict[str, object]:
+    return {
+        "field": preprocessing.field.value,
+        "margin_mm": preprocessing.margin_mm,
+        "outside_hu": preprocessing.outside_hu,
     }
 
 
@@ -252,7 +306,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
         out.mkdir(parents=True, exist_ok=True)
         trainingwatch.write_plan(out, plan)
     except OSError as error:
-        raise TrainingError(f"Nothing can be written to '{out}' ({error.strerror}); name another folder.") from error
+        raise _unwritable(out, error) from error
 
 
 def _check_whole(last: Path) -> None:

@@ -4,7 +4,9 @@ that a run which goes on sees exactly what it would have seen.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,10 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..core.errors import EmphysemaScannerError
+from ..core.field import Field
+from ..core.grid import Grid, area_average, canonical
 from ..core.manifest import CohortRow
 from ..core.preprocessing import Preprocessing
+from . import trainingaids
 from .cache import VolumeCache
-from .plan import Balance, Plan, TrainingError
+from .plan import Aids, Balance, Plan, TrainingError
 
 Item = tuple[Tensor, Tensor, Tensor, int]
 Shown = tuple[int, int]  # epoch, volume
@@ -41,6 +46,10 @@ class Volumes(Dataset[Item]):
     ) -> None:
         self.rows, self.preprocessing, self.plan, self.augment = rows, preprocessing, plan, augment
         self.cache, self.in_memory = cache, in_memory
+        self.stored = preprocessing  # as volumes are read
+        if self._is_aided:
+            slices, high, wide = preprocessing.shape
+            self.stored = dataclasses.replace(preprocessing, shape=(trainingaids.FINER * slices, high, wide))
         self._kept: dict[int, tuple[NDArray[np.int16], NDArray[np.uint8] | None]] = {}
         for row in rows:
             if plan.lesion_weight and row.label and row.lesions is None:
@@ -48,8 +57,12 @@ class Volumes(Dataset[Item]):
                     f"{row.where}: '{row.volume.name}' has no lesion map in the manifest; set the lesion weight to 0."
                 )
 
+    @property
+    def _is_aided(self) -> bool:
+        return self.augment and self.plan.aids is Aids.WHOLE_LUNG
+
     def read(self, k: int) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
-        """HU and lesion shares of a volume on the network's grid.
+        """HU and lesion shares of a volume on the network's grid, with aids on one of finer slices.
 
         Raises:
             TrainingError: they cannot be read; the message names the manifest's line.
@@ -58,7 +71,7 @@ class Volumes(Dataset[Item]):
             return self._kept[k]
         row = self.rows[k]
         try:
-            both = self.cache.grid_hu(row.volume, self.preprocessing), self._lesions(row)
+            both = self.cache.grid_hu(row.volume, self.stored), self._lesions(row)
         except (EmphysemaScannerError, RuntimeError) as error:  # RuntimeError is ITK's
             raise TrainingError(f"{row.where}: {error}" if row.where else str(error)) from error
         if self.in_memory:
@@ -69,7 +82,9 @@ class Volumes(Dataset[Item]):
         if not self.plan.lesion_weight:
             return None
         if row.lesions is None:
-            return np.zeros(self.preprocessing.shape, np.uint8)
+            return np.zeros(self.stored.shape, np.uint8)
+        if self.stored.field is Field.LUNGS or self.stored is not self.preprocessing:
+            return self._lesions_in_view(row, row.lesions)
         lesions: NDArray[np.uint8] = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
         if lesions.shape != self.preprocessing.shape or lesions.dtype != np.uint8:
             raise TrainingError(
@@ -78,6 +93,16 @@ class Volumes(Dataset[Item]):
             )
         return lesions
 
+    def _lesions_in_view(self, row: CohortRow, path: Path) -> NDArray[np.uint8]:
+        """A lesion map of the same patient on any grid, as much of it as the network sees."""
+        stored = canonical(sitk.ReadImage(str(path)))
+        shares: NDArray[np.generic] = sitk.GetArrayFromImage(stored)
+        if shares.dtype != np.uint8:
+            raise TrainingError(f"'{path.name}' is not a lesion map of bytes.")
+        grid = self.cache.grid(row.volume, self.stored)
+        seen = np.rint(area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))))
+        return seen.astype(np.uint8)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -85,6 +110,8 @@ class Volumes(Dataset[Item]):
         epoch, k = shown
         rng = np.random.default_rng([self.plan.seed, k, *([epoch] if self.augment else [])])
         hu, lesions = self.read(k)
+        if self._is_aided:
+            return self._aided(rng, hu, lesions, k)
         if self.plan.crop is not None and lesions is not None:
             margin = [(n - self.plan.crop) // 8 for n in hu.shape[1:]]  # the body rarely reaches the corners
             y, x = (int(rng.integers(m, n - self.plan.crop - m + 1)) for m, n in zip(margin, hu.shape[1:], strict=True))
@@ -98,6 +125,19 @@ class Volumes(Dataset[Item]):
             low = self.preprocessing.window_low_hu
             grid_hu = low + (grid_hu - low) * np.float32(np.exp(rng.normal(0, 0.06)))
             grid_hu = grid_hu + np.float32(rng.uniform(0, 12)) * rng.standard_normal(grid_hu.shape, dtype=np.float32)
+        return self._item(grid_hu, lesions, k)
+
+    def _aided(
+        self, rng: np.random.Generator, hu: NDArray[np.int16], lesions: NDArray[np.uint8] | None, k: int
+    ) -> Item:
+        slices, rows, columns = self.preprocessing.shape
+        crop = self.plan.crop
+        shape = (slices, crop or rows, crop or columns)
+        outside = self.preprocessing.outside_hu
+        shown = trainingaids.present(rng, hu, lesions, shape, crop is not None, outside)
+        return self._item(shown.hu, shown.lesions, k)
+
+    def _item(self, grid_hu: NDArray[np.float32], lesions: NDArray[np.uint8] | None, k: int) -> Item:
         x_in = torch.from_numpy(np.ascontiguousarray(self.preprocessing.normalise(grid_hu)))[:, None]
         label = torch.tensor(self.rows[k].label, dtype=torch.float32)
         return x_in, label, torch.empty(0) if lesions is None else torch.from_numpy(np.ascontiguousarray(lesions)), k

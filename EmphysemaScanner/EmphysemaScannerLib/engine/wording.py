@@ -9,9 +9,14 @@ from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..core.modelcard import ModelCard
+    from ..core.provenance import LeftOut, Series
     from ..core.result import ScanResult
 
 RESEARCH_USE = _("Research use only. Not for clinical decisions.")
+WARNINGS = _("Image quality warnings")
+
+CALL_NAMES = {"positive": _("positive"), "negative": _("negative"), "none": _("no call")}
+"""By the values of ``core.call.Call``."""
 
 REGION_NAMES = {
     "whole": _("Both lungs"),
@@ -38,16 +43,17 @@ def number(value: float, digits: int) -> str:
 
 
 def verdict(result: ScanResult) -> str:
-    """On which side of the operating point the probability lies."""
+    """The call, and on which side of the operating point the probability lies."""
     probability = result.model.operating_point.probability
     point = percent(probability)
     if point == percent(result.probability):  # "52 % is below 52 %" would explain nothing
         point = f"{100 * probability:.1f} %"
-    if result.positive:
-        return _("At or above the operating point ({point}): the model calls this CT positive for emphysema.").format(
-            point=point
-        )
-    return _("Below the operating point ({point}): the model calls this CT negative for emphysema.").format(point=point)
+    if result.call_reason:
+        below = _("The probability is below the operating point ({point}), which does not exclude emphysema there.")
+        return f"{result.call_reason} {below.format(point=point)}"
+    if result.probability >= probability:
+        return _("Positive for emphysema: at or above the operating point ({point}).").format(point=point)
+    return _("Negative for emphysema: below the operating point ({point}).").format(point=point)
 
 
 def architecture(card: ModelCard) -> str:
@@ -58,13 +64,33 @@ def architecture(card: ModelCard) -> str:
 
 
 def caution(card: ModelCard) -> str:
-    """What must be known before the probability is read."""
+    """What kind of model it is, and what its output must not be taken for."""
+    kind = architecture(card)
     if card.demonstration:
-        return _("Not validated on patients: its probability says nothing certain about a real patient.")
-    return _("The model's probability is not a diagnosis; read its card for what it was validated on.")
+        return _("Demonstration model ({kind}): its output must not be interpreted for any patient.").format(kind=kind)
+    return _("{name} ({kind}): its probability is not a diagnosis.").format(name=card.name, kind=kind)
 
 
 def reading_order(result: ScanResult) -> str:
     """The order in which the last unit reads the slices."""
     descending = result.slice_positions_mm[0] > result.slice_positions_mm[-1]
     return _("superior to inferior") if descending else _("inferior to superior")
+
+
+def series_read(series: Series) -> str:
+    """Which DICOM series was read, by what DICOM states of it: number, description, kernel, image type, slices."""
+    name = series.number or _("without a number")
+    parts = [
+        f"{name} '{series.description}'" if series.description else name,
+        _("acquisition {number}").format(number=series.acquisition) if series.acquisition else "",
+        _("kernel {kernel}").format(kernel=series.kernel) if series.kernel else "",
+        _("image type {type}").format(type=series.image_type) if series.image_type else "",
+        _("{slices} slices").format(slices=series.slices),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def left_out(part: LeftOut) -> str:
+    """Files that were found beside the CT and not read: what they are, how many, why."""
+    files = _("1 file") if part.files == 1 else _("{count} files").format(count=part.files)
+    return f"{part.what} ({files}): {part.reason}"

@@ -49,7 +49,7 @@ class Chart(Enum):
         return {
             Chart.EVIDENCE: _("Evidence"),
             Chart.WEIGHT: _("Attention weight (not evidence)"),
-            Chart.SLICE_PROBABILITY: _("Probability of each slice by itself"),
+            Chart.SLICE_PROBABILITY: _("Slice probability"),
             Chart.PROBABILITY: _("Running probability"),
             Chart.LAA: _("Low attenuation area (LAA%-950)"),
             Chart.ACTIVATION: _("Activation of the units"),
@@ -210,7 +210,7 @@ def _title(chart: Chart) -> str:
     return {
         Chart.EVIDENCE: _("Evidence by slice"),
         Chart.WEIGHT: _("Attention weight by slice (not evidence)"),
-        Chart.SLICE_PROBABILITY: _("Probability of each slice by itself"),
+        Chart.SLICE_PROBABILITY: _("Slice probability"),
         Chart.PROBABILITY: _("Running probability (dashed: operating point)"),
         Chart.LAA: _("Low attenuation area by slice"),
         Chart.ACTIVATION: _("Activation by slice, each unit divided by its largest"),

@@ -85,7 +85,10 @@ def display_grid(result: ScanResult) -> Grid:
 
 def display_lungs(result: ScanResult) -> NDArray[np.bool_]:
     """Voxels of ``display_grid`` of which at least half is lung."""
-    return area_average(result.lung_mask.values > 0, display_grid(result).shape) >= 0.5
+    grid = display_grid(result)
+    share = area_average(result.lung_mask.values > 0, grid.shape, over=grid.box_in(result.lung_mask.grid))
+    inside: NDArray[np.bool_] = share >= 0.5
+    return inside
 
 
 def display_map(overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np.bool_]) -> DisplayMap:

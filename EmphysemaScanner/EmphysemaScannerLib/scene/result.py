@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import slicer
 import vtk
 
@@ -22,7 +21,7 @@ from .charts import Chart, add_charts, series_in
 from .colours import COLOURS_ATTRIBUTE
 from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, lung_labels
-from .volumes import grid_of, local_grid, parent_to_world
+from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
 if TYPE_CHECKING:
     from ..core.attribution import Attribution  # needs PyTorch
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 RECORD_ATTRIBUTE = "EmphysemaScanner.Record"
 RECORD_VERSION = "2"  # "1" had no maps and other charts
 PARTS_ATTRIBUTE = "EmphysemaScanner.Parts"  # names of those that every such result has
-GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the CT, canonical, in its own coordinates
+GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the lung mask, in the result's own coordinates
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
 CT_ROLE = "EmphysemaScannerCT"
 PART_ROLE = "EmphysemaScannerPart_"  # followed by the part's name; kept in saved scenes
@@ -116,20 +115,30 @@ def result_of(nodes: ResultNodes) -> ScanResult:
     Raises:
         RecordError: the record was damaged; says what to do.
     """
-    coarse = _canonical_grid(nodes)
-    labels = lung_labels(nodes.lungs, nodes.ct, coarse)
-    result = result_from_json(nodes.record.GetText(), OverlayMap(labels, coarse.resized(labels.shape)))
-    # Where the mask lay when the CT was scanned: both may have been moved by a transform since.
-    return dataclasses.replace(result, lung_mask=OverlayMap(labels, result.lung_fraction.grid.resized(labels.shape)))
+    grid = _mask_grid(nodes)
+    return result_from_json(nodes.record.GetText(), OverlayMap(lung_labels(nodes.lungs, grid), grid))
 
 
-def _canonical_grid(nodes: ResultNodes) -> Grid:
-    """The box of the CT in its own coordinates, along the canonical axes."""
+def _mask_grid(nodes: ResultNodes) -> Grid:
+    """The grid that the lung mask was made on, in the coordinates that the result's nodes have now."""
     overlay = next(iter(nodes.overlays.values()), None)
-    if overlay is not None:
-        return local_grid(overlay)
     try:
-        return grid_from_dict(json.loads(nodes.record.GetAttribute(GRID_ATTRIBUTE) or ""))
+        grid = grid_from_dict(json.loads(nodes.record.GetAttribute(GRID_ATTRIBUTE) or ""))
+    except (LookupError, TypeError, ValueError) as error:
+        if overlay is None:
+            raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
+        return canonical_grid(nodes.ct, local_grid(overlay))  # an earlier version's record, which had none
+    return grid if overlay is None else _around(local_grid(overlay), nodes.record.GetText(), grid.shape)
+
+
+def _around(drawn: Grid, record: str, shape: tuple[int, int, int]) -> Grid:
+    """The grid of the CT around an overlay that covers the network's field of view in it, as it lies now."""
+    try:
+        maps = json.loads(record)["maps"]
+        if "ct_grid" not in maps:  # of an earlier version, whose maps always cover the CT
+            return drawn.resized(shape)
+        ct = grid_from_dict(maps["ct_grid"])
+        return drawn.part(ct.box_in(grid_from_dict(maps["grid"]).resized(drawn.shape)), ct.shape)
     except (LookupError, TypeError, ValueError) as error:
         raise RecordError(f"The record of this result is damaged ({error}); scan the CT again.") from error
 
@@ -278,8 +287,8 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
 
 
 def _local_canonical(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> Grid:
-    """The grid of the lung mask in the CT's own coordinates: without its parent transform."""
-    matrix = np.linalg.inv(parent_to_world(ct)) @ result.lung_mask.grid.ijk_to_ras()
+    """The grid of the lung mask in the result's own coordinates, without the parent transform that it has of its CT."""
+    _parent, matrix = local_matrix(result.lung_mask.grid.ijk_to_ras(), ct)
     return grid_of(matrix, result.lung_mask.grid.shape, ct.GetName())
 
 
@@ -292,7 +301,8 @@ def _add_record(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> sl
         ("Record", RECORD_VERSION),
         ("Probability", f"{result.probability:.6f}"),
         ("OperatingPoint", f"{point.probability:.6f} ({point.source})"),
-        ("Answer", "positive" if result.positive else "negative"),
+        ("Call", result.call.value),
+        ("CallReason", result.call_reason),
         ("Model", result.model.name),
     ):
         record.SetAttribute(f"EmphysemaScanner.{key}", value)

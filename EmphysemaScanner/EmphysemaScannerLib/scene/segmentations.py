@@ -12,7 +12,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..core.grid import Grid
 from ..core.result import ScanResult
-from .volumes import local_grid, parent_to_world
+from .volumes import put_beside
 
 LUNG_COLOURS = {"Right lung": (0.55, 0.80, 0.95), "Left lung": (0.95, 0.80, 0.55)}
 LESION_COLOUR = (0.24, 1.0, 0.24)
@@ -29,18 +29,13 @@ def add_lungs(
     return node
 
 
-def lung_labels(
-    lungs: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode, coarse: Grid
-) -> NDArray[np.uint8]:
-    """The lung mask that is in the scene, as a scan has it: 1 right, 2 left, on the CT's canonical grid.
+def lung_labels(lungs: slicer.vtkMRMLSegmentationNode, grid: Grid) -> NDArray[np.uint8]:
+    """The lung mask that is in the scene, as a scan has it: 1 right, 2 left.
 
     Args:
-        coarse: covers the CT's box, in the CT's own coordinates, along the canonical axes.
+        lungs: the segmentation.
+        grid: what the mask was made on, in the segmentation's own coordinates.
     """
-    ct_grid = local_grid(ct)
-    cosines = np.abs(np.array(coarse.direction_lps).T @ np.array(ct_grid.direction_lps))
-    slices, rows, columns = (ct_grid.shape[int(axis)] for axis in cosines.argmax(axis=1))
-    grid = coarse.resized((slices, rows, columns))
     labels = np.zeros(grid.shape, np.uint8)
     for label, side in enumerate(LUNG_COLOURS, start=1):
         mask = slicer.vtkOrientedImageData()
@@ -102,10 +97,7 @@ def _add_outlines(
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     node.SetName(name)
     node.CreateDefaultDisplayNodes()
-    ijk_to_node = grid.ijk_to_ras()
-    if ct.GetParentTransformNode() is not None:
-        ijk_to_node = np.linalg.inv(parent_to_world(ct)) @ ijk_to_node
-        node.SetAndObserveTransformNodeID(ct.GetTransformNodeID())
+    ijk_to_node = put_beside(node, grid.ijk_to_ras(), ct)
     node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
     for segment, mask in masks.items():
         node.AddSegmentFromBinaryLabelmapRepresentation(_labelmap(mask, ijk_to_node), segment, list(colours[segment]))

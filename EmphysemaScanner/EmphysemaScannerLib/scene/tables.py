@@ -10,15 +10,16 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..core.result import ScanResult
+from ..core.result import LUNG_MEASURES, ScanResult
 
 POSITION, EVIDENCE, PROBABILITY = "Position S (mm)", "Evidence (logit)", "Running probability"
 OPERATING_POINT, LAA = "Operating point", "LAA%-950"
+# Saved scenes hold these names.
 WEIGHT, SLICE_PROBABILITY = "Attention weight (not evidence)", "Probability of this slice by itself"
 
 
 def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
-    """One row for each slice, in reading order; columns as far as the model tells them."""
+    """One row for each slice, in reading order; columns as far as the model gives them."""
     return add_table(
         scene,
         name,
@@ -34,7 +35,7 @@ def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -
 def told(
     result: ScanResult, first: Mapping[str, NDArray[np.float64] | None]
 ) -> dict[str, NDArray[np.generic] | Sequence[str]]:
-    """Columns of what the model tells of each slice; those that it doesn't tell are left out.
+    """Columns of what the model gives for each slice; those that it does not give are left out.
 
     Args:
         first: columns that come before.
@@ -54,18 +55,9 @@ def told(
 def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
     """One row for each region of the lungs."""
     regions = result.densitometry
-    measured = {
-        LAA: "laa_950_percent",
-        "LAA%-910": "laa_910_percent",
-        "LAA%-856": "laa_856_percent",
-        "Perc15 (HU)": "perc15_hu",
-        "Mean (HU)": "mean_hu",
-        "SD (HU)": "sd_hu",
-        "Volume (l)": "volume_l",
-        "Mass (g)": "mass_g",
-    }
     columns: dict[str, NDArray[np.generic] | Sequence[str]] = {"Region": list(regions)}
-    columns.update({title: np.array([getattr(d, key) for d in regions.values()]) for title, key in measured.items()})
+    for measure in LUNG_MEASURES:
+        columns[f"{measure.title} ({measure.unit})"] = np.array([measure.of(region) for region in regions.values()])
     return add_table(scene, name, columns)
 
 

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..core.errors import GeometryError, NotAChestCTError
 from ..core.grid import Grid
+
+if TYPE_CHECKING:
+    from .straighten import Place
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Cosine between two axes. NIfTI's single precision stays below 1e-5; a gantry tilted by half a degree gives 9e-3.
 LARGEST_SHEAR = 1e-3
 
+Points = NDArray[np.float64]
+"""(..., 3): LPS in mm, or indices (I, J, K)."""
+
+
+@dataclass(frozen=True)
+class StraightImage:
+    """A CT on a straight grid.
+
+    Attributes:
+        image: its voxels, where they lie in the patient (LPS in mm).
+        warnings: how it was resampled for that, as sentences with the figure; none where the voxels are as stored.
+    """
+
+    image: sitk.Image
+    warnings: tuple[str, ...] = ()
+
 
 def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
-    """A volume node as an image in patient space, linear parent transforms applied; the scene is only read.
+    """The image of ``straight_image``."""
+    return straight_image(node).image
 
-    The voxels are copied, so that another thread may work on them.
+
+def straight_image(node: slicer.vtkMRMLScalarVolumeNode) -> StraightImage:
+    """A volume node as an image in patient space, parent transforms applied; the scene is only read.
+
+    The voxels are copied, so that another thread may work on them. They are resampled only where they lie on a sheared
+    or bent grid, such as that of a tilted gantry.
 
     Args:
         node: a scalar volume of any axis order and handedness.
 
     Returns:
-        The image; its axes are the node's I, J, K, its world is LPS in mm.
+        The image in LPS, mm. Its axes are the node's I, J, K, or, where it was resampled, in canonical order.
 
     Raises:
         NotAChestCTError: not a scalar volume, a label map, no voxels, or several values per voxel.
-        GeometryError: a non-linear parent transform, or axes that have no length or are not perpendicular.
+        GeometryError: an axis has no length, slices are missing or unevenly spaced, or the parent transform cannot be
+            inverted.
     """
     name = node.GetName() if node is not None else ""
     if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
@@ -45,12 +74,68 @@ def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
             f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour picture; "
             "choose a chest CT with one value in Hounsfield units per voxel."
         )
-    spacing, direction, origin = _geometry(ijk_to_world_ras(node), name)
-    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+    voxels = slicer.util.arrayFromVolume(node)
+    transform = node.GetParentTransformNode()
+    if transform is None or transform.IsTransformToWorldLinear():
+        matrix = RAS_TO_LPS @ ijk_to_world_ras(node)
+        _check_axes(matrix, name)
+        if perpendicular(matrix[:3, :3]):
+            return StraightImage(image_at(voxels, matrix[:3, :3], matrix[:3, 3]))
+    from .straighten import straighten  # here: it needs pydicom, which takes longer to load than the module itself
+
+    return straighten(voxels, _place_of(node))
+
+
+def _place_of(node: slicer.vtkMRMLVolumeNode) -> Place:
+    """Where a volume's voxels lie, under whichever parent transforms."""
+    from .straighten import Place
+
+    ijk_to_parent, to_world, from_world = vtk.vtkMatrix4x4(), vtk.vtkGeneralTransform(), vtk.vtkGeneralTransform()
+    node.GetIJKToRASMatrix(ijk_to_parent)
+    transform = node.GetParentTransformNode()
+    if transform is not None:
+        transform.GetTransformToWorld(to_world)
+        transform.GetTransformFromWorld(from_world)
+    forwards = slicer.util.arrayFromVTKMatrix(ijk_to_parent)
+    back, lps = np.linalg.inv(forwards), np.diag(RAS_TO_LPS)[:3]
+    return Place(
+        size=node.GetImageData().GetDimensions(),
+        to_world=lambda index: lps * _transformed(to_world, index @ forwards[:3, :3].T + forwards[:3, 3]),
+        to_index=lambda world: _transformed(from_world, lps * world) @ back[:3, :3].T + back[:3, 3],
+        name=node.GetName(),
+    )
+
+
+def _transformed(transform: vtk.vtkAbstractTransform, points: Points) -> Points:
+    before, after = vtk.vtkPoints(), vtk.vtkPoints()
+    flat = np.ascontiguousarray(points.reshape(-1, 3))
+    before.SetData(numpy_to_vtk(flat))
+    after.SetDataTypeToDouble()
+    transform.TransformPoints(before, after)
+    result: Points = vtk_to_numpy(after.GetData()).reshape(points.shape).copy()
+    return result
+
+
+def image_at(voxels: NDArray[np.generic], matrix: NDArray[np.float64], origin: NDArray[np.float64]) -> sitk.Image:
+    """A copy of voxels as an image.
+
+    Args:
+        voxels: (K, J, I).
+        matrix: 3 x 3; its columns, perpendicular to each other, are the steps along I, J, K in LPS, mm.
+        origin: LPS of voxel (0, 0, 0).
+    """
+    spacing = np.linalg.norm(matrix, axis=0)
+    image = sitk.GetImageFromArray(voxels)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(origin.tolist())
-    image.SetDirection(direction.ravel().tolist())
+    image.SetDirection((matrix / spacing).ravel().tolist())
     return image
+
+
+def perpendicular(matrix: NDArray[np.float64]) -> bool:
+    """Whether the columns of a matrix are perpendicular to each other, but for rounding."""
+    unit = matrix / np.linalg.norm(matrix, axis=0)
+    return bool(np.abs(unit.T @ unit - np.eye(unit.shape[1])).max() <= LARGEST_SHEAR)
 
 
 def local_grid(node: slicer.vtkMRMLVolumeNode) -> Grid:
@@ -65,6 +150,19 @@ def local_grid(node: slicer.vtkMRMLVolumeNode) -> Grid:
     return grid_of(slicer.util.arrayFromVTKMatrix(matrix), (slices, rows, columns), node.GetName())
 
 
+def canonical_grid(ct: slicer.vtkMRMLVolumeNode, box: Grid) -> Grid:
+    """The grid of a CT that isn't resampled, along the canonical axes.
+
+    Args:
+        ct: the CT.
+        box: covers the CT, in the CT's own coordinates, along the canonical axes.
+    """
+    own = local_grid(ct)
+    cosines = np.abs(np.array(box.direction_lps).T @ np.array(own.direction_lps))
+    slices, rows, columns = (own.shape[int(axis)] for axis in cosines.argmax(axis=1))
+    return box.resized((slices, rows, columns))
+
+
 def grid_of(ijk_to_ras: NDArray[np.float64], shape: tuple[int, int, int], name: str) -> Grid:
     """A grid from its 4 x 4 matrix.
 
@@ -75,7 +173,12 @@ def grid_of(ijk_to_ras: NDArray[np.float64], shape: tuple[int, int, int], name: 
     Raises:
         GeometryError: the axes have no length or are not perpendicular.
     """
-    spacing, direction, origin = _geometry(ijk_to_ras, name)
+    lps = RAS_TO_LPS @ ijk_to_ras
+    _check_axes(lps, name)
+    spacing, origin = np.linalg.norm(lps[:3, :3], axis=0), lps[:3, 3]
+    if not perpendicular(lps[:3, :3]):
+        raise GeometryError(f"The axes of '{name}' are not perpendicular; load the CT again or correct its directions.")
+    direction = lps[:3, :3] / spacing
     x, y, z = (float(mm) for mm in spacing)
     return Grid(
         shape=shape,
@@ -160,28 +263,45 @@ def vtk_image(values: NDArray[np.generic]) -> vtk.vtkImageData:
 def place(
     node: slicer.vtkMRMLVolumeNode, ijk_to_world: NDArray[np.float64], beside: slicer.vtkMRMLVolumeNode | None
 ) -> None:
-    """Give a volume its place in the world, under the parent transform of another."""
-    local = ijk_to_world
-    if beside is not None and beside.GetParentTransformNode() is not None:
-        local = np.linalg.inv(parent_to_world(beside)) @ ijk_to_world
-        node.SetAndObserveTransformNodeID(beside.GetTransformNodeID())
+    """Give a volume its place in the world, under the parent transform of another where they can share it."""
+    local = ijk_to_world if beside is None else put_beside(node, ijk_to_world, beside)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(local))
 
 
-def _geometry(
-    ijk_to_ras: NDArray[np.float64], name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """ITK's spacing, direction and origin (LPS) of an IJK-to-RAS matrix."""
-    lps = RAS_TO_LPS @ ijk_to_ras
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    if not np.isfinite(lps).all() or spacing.min() <= 0:
+def put_beside(
+    node: slicer.vtkMRMLTransformableNode, ijk_to_world: NDArray[np.float64], ct: slicer.vtkMRMLVolumeNode
+) -> NDArray[np.float64]:
+    """Put a node under a CT's parent transform, so that they move together.
+
+    It stays in world coordinates where that transform bends or shears: a straight grid would not be one under it.
+
+    Args:
+        node: the node.
+        ijk_to_world: 4 x 4, where the node's grid lies, in world RAS, mm.
+        ct: the CT.
+
+    Returns:
+        4 x 4, where the grid lies in the node's own coordinates.
+    """
+    parent, local = local_matrix(ijk_to_world, ct)
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(parent.GetID())
+    return local
+
+
+def local_matrix(
+    ijk_to_world: NDArray[np.float64], ct: slicer.vtkMRMLVolumeNode
+) -> tuple[slicer.vtkMRMLTransformNode | None, NDArray[np.float64]]:
+    """A grid's matrix in the coordinates that a CT's result has, and the parent transform that leads from these to the
+    world: None where they are the world's. As for ``put_beside``.
+    """
+    parent = ct.GetParentTransformNode()
+    if parent is None or not parent.IsTransformToWorldLinear():
+        return None, ijk_to_world
+    local: NDArray[np.float64] = np.linalg.inv(parent_to_world(ct)) @ ijk_to_world
+    return (parent, local) if perpendicular(local[:3, :3]) else (None, ijk_to_world)
+
+
+def _check_axes(matrix: NDArray[np.float64], name: str) -> None:
+    if not np.isfinite(matrix).all() or np.linalg.norm(matrix[:3, :3], axis=0).min() <= 0:
         raise GeometryError(f"'{name}' has an axis without length; load the CT again or correct its spacing.")
-    direction = lps[:3, :3] / spacing
-    shear = np.abs(direction.T @ direction - np.eye(3)).max()
-    if shear > LARGEST_SHEAR:
-        degrees = np.degrees(np.arcsin(min(shear, 1.0)))
-        raise GeometryError(
-            f"The axes of '{name}' are {degrees:.1f} degrees from perpendicular (tilted gantry or sheared transform);"
-            " resample it to a regular grid first, with Slicer's module Resample Scalar Volume."
-        )
-    return spacing, direction, lps[:3, 3]

@@ -1,4 +1,4 @@
-"""Panel "Answer" and "Densitometry": what the model says of the chosen CT."""
+"""Panels "Answer" and "Densitometry": the result of the chosen CT."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ class AnswerPanel:
         self._ui.numbersCollapsibleButton.visible = False
 
     def show(self, result: ScanResult) -> None:
-        """Show a result: what must be known before it first, then warnings, then the probability."""
+        """Show a result: what kind of model it is, then the image quality warnings, then the probability."""
         self.result = result
         ui = self._ui
-        ui.cautionLabel.text = panel.caution(result)
-        ui.cautionLabel.visible = result.model.demonstration
+        ui.cautionLabel.text = panel.caution(result.model)
         ui.warningsLabel.text = panel.warnings(result, WARNINGS_AT_FIRST)
         ui.warningsLabel.visible = bool(result.warnings)
         ui.probabilityLabel.text = panel.probability(result)

@@ -27,7 +27,7 @@ class BatchPanel:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._sources: list[str] = []
-        titles = [_("CT"), _("Probability"), _("Answer"), _("LAA%-950")]
+        titles = [_("CT"), _("Probability"), _("Call"), _("LAA%-950 (%)")]
         styles.set_up_table(ui.batchTable, titles)
         ui.batchTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.batchTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -65,12 +65,12 @@ class BatchPanel:
         texts = (
             Path(row.source).name,
             wording.percent(row.probability) if done else "",
-            row.answer if done else _("refused"),
+            wording.CALL_NAMES.get(row.call, row.call) if done else _("refused"),
             wording.number(row.laa_950_percent, 1) if done else "",
         )
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(styles.tip(row.source, row.problem, row.warnings))
+            item.setToolTip(styles.tip(row.source, row.problem, row.call_reason, row.warnings))
             table.setItem(k, column, item)
         table.scrollToBottom()
 

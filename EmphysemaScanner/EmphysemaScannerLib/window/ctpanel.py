@@ -8,8 +8,10 @@ from typing import Any
 import qt
 import slicer
 
+from ..engine import wording
 from ..scene.result import is_part_of_a_result
-from . import samples
+from . import samples, styles
+from .dicomfiles import files_of, provenance_of
 
 
 class CTPanel:
@@ -22,7 +24,8 @@ class CTPanel:
     """
 
     def __init__(self, ui: Any, attempt: Callable[[Callable[[], Any]], None], loaded: Callable[[Any], None]) -> None:
-        self._attempt, self._loaded = attempt, loaded
+        self._ui, self._attempt, self._loaded = ui, attempt, loaded
+        styles.say(ui.seriesLabel, "")
         menu = qt.QMenu(ui.sampleButton)
         for name in samples.names():
             menu.addAction(name)
@@ -30,6 +33,21 @@ class CTPanel:
         ui.sampleButton.setMenu(menu)
         ui.loadDicomButton.connect("clicked(bool)", self._on_dicom)
         ui.loadFileButton.connect("clicked(bool)", self._on_file)
+
+    def show_series(self, ct: Any, with_warnings: bool) -> None:
+        """Name the DICOM series of the chosen CT, where it has one.
+
+        Args:
+            ct: the CT; None if none is chosen.
+            with_warnings: say, too, why another series may be better.
+        """
+        known = provenance_of([] if ct is None else files_of(ct))
+        if known.series is None:
+            styles.say(self._ui.seriesLabel, "")
+            return
+        warnings = known.warnings if with_warnings else ()
+        lines = [f"{wording.series_read(known.series)}.", *warnings]
+        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if warnings else styles.NOTE)
 
     def _on_dicom(self, _checked: bool = False) -> None:
         slicer.util.selectModule("DICOM")

@@ -16,8 +16,9 @@ from ..core.modelheader import read_card
 from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..scene.result import add_attribution, find_result, result_of
-from ..scene.volumes import image_from_volume_node
+from ..scene.volumes import StraightImage, straight_image
 from . import commands
+from .dicomfiles import files_of, provenance_of
 from .packages import Need, ensure
 from .waiting import wait_for
 
@@ -41,17 +42,21 @@ def scan(
     progress: Report | None,
 ) -> ScanResult:
     """Ask a model about a chest CT."""
-    image = _image(volume_node)
+    straight, files = _straight(volume_node), files_of(volume_node)
     ensure(Need.SCAN)
     name = volume_node.GetName()
 
     def work(report: Report) -> ScanResult:
         from ..core import modelfile
+        from ..core.reading import CT
         from ..engine import device as devices
 
         report(0.0, _("Loading the model"))
         model = modelfile.load(path)
-        return devices.scan_on(devices.choose(device), image, model, report, name, precision=precision)
+        known = provenance_of(files)
+        provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings))
+        ct = CT(straight.image, provenance)
+        return devices.scan_on(devices.choose(device), ct, model, report, name, precision=precision)
 
     return wait_for(work, progress, volume_node)
 
@@ -127,6 +132,7 @@ def batch(
     precision: Precision,
     progress: Report | None,
     on_row: Callable[[BatchRow], None] | None,
+    retry: bool,
 ) -> BatchSummary:
     """Scan many CTs on the worker's thread; ``on_row`` and ``progress`` are called on this one."""
     ensure(Need.SCAN)
@@ -146,7 +152,7 @@ def batch(
 
         report(0.0, _("Looking for CTs"))
         cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, progress=report, on_row=rows.put)
+        return run_batch(cts, csv_path, model, device, precision, retry=retry, progress=report, on_row=rows.put)
 
     try:
         return wait_for(work, deliver)
@@ -188,6 +194,10 @@ def compare(
 
 
 def _image(volume_node: vtkMRMLScalarVolumeNode | None) -> sitk.Image:
+    return _straight(volume_node).image
+
+
+def _straight(volume_node: vtkMRMLScalarVolumeNode | None) -> StraightImage:
     if volume_node is None or volume_node.GetImageData() is None:
         raise NotAChestCTError(_("There is no image to scan; choose a chest CT."))
-    return image_from_volume_node(volume_node)
+    return straight_image(volume_node)

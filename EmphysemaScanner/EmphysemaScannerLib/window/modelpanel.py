@@ -11,10 +11,9 @@ import qt
 import slicer
 
 from ..core.errors import ModelFileError
-from ..core.modelcard import ModelCard
 from ..core.modelfolder import ModelEntry, models_in
 from ..core.shippedmodel import default_model_path
-from ..engine import wording
+from ..engine import panel
 from ..i18n import tr as _
 from . import styles
 from .settings import Settings
@@ -45,7 +44,7 @@ class ModelPanel:
         return self._entries[index] if 0 <= index < len(self._entries) else None
 
     def fill(self, chosen: Path) -> None:
-        """List the shipped model, the model folder's and the chosen one, which may lie anywhere."""
+        """List the bundled model, the model folder's and the chosen one, which may lie anywhere."""
         try:
             shipped = [default_model_path()]
         except ModelFileError:
@@ -85,14 +84,14 @@ class ModelPanel:
         self._ui.inputsCollapsibleButton.updateGeometry()
 
     def show_caution(self, visible: bool = True) -> None:
-        """What must be known about the chosen model before it is asked: a banner that cannot be missed."""
+        """What kind of model is chosen, in a line before it is used."""
         entry, label = self.entry, self._ui.modelCautionLabel
         if entry is None:
             label.text = _("There is no model; choose a model file.")
         elif entry.card is None:
             label.text = escape(entry.problem)
         elif entry.card.demonstration:
-            label.text = f"{_('DEMONSTRATION MODEL')}<br>{escape(wording.caution(entry.card))}"
+            label.text = panel.caution(entry.card)
         else:
             label.text = ""
         label.visible = visible and bool(label.text)
@@ -101,25 +100,5 @@ class ModelPanel:
     def _describe(self) -> None:
         entry = self.entry
         if entry is not None:
-            known = describe(entry.card, entry.path) if entry.card else escape(entry.problem)
+            known = panel.about_model(entry.card, entry.path.name) if entry.card else escape(entry.problem)
             self._ui.aboutModelLabel.text = known
-
-
-def describe(card: ModelCard, path: Path) -> str:
-    """A model card as the rich text that the window shows."""
-    point = card.operating_point
-    lines = {
-        _("Model"): f"{card.name} ({wording.architecture(card)}, {card.parameters:,})",
-        _("Trained on"): f"{card.training_data} ({card.trained_on})",
-        _("Operating point"): f"{wording.percent(point.probability)} ({point.source})",
-        _("Intended use"): card.intended_use,
-        _("Limits"): card.limits,
-        _("File"): path.name,
-    }
-    rows = [f"<b>{title}:</b> {escape(text)}" for title, text in lines.items()]
-    rows += [
-        f"{escape(metric.name)} {metric.value:.3f} ({metric.low:.3f}-{metric.high:.3f}), {escape(metric.data)}"
-        for metric in card.metrics
-    ]
-    rows += [f"<i>{escape(citation)}</i>" for citation in card.citations]
-    return "<br>".join(rows)

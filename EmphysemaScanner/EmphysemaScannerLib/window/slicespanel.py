@@ -46,8 +46,9 @@ class SlicesPanel(VTKObservationMixin):
         ui.playButton.connect("toggled(bool)", self._on_play)
         ui.tellingTable.connect("cellClicked(int,int)", self._on_row)
         ui.tellingTable.connect("currentCellChanged(int,int,int,int)", self._on_row)
-        styles.set_up_table(ui.tellingTable, [_("Position S (mm)")])
+        styles.set_up_table(ui.tellingTable, [_("S (mm)")])
         ui.tellingTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.tellingTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
         self.clear()
 
     def clear(self) -> None:
@@ -102,7 +103,7 @@ class SlicesPanel(VTKObservationMixin):
         table = self._ui.tellingTable
         telling = result.telling_slices(TELLING_SLICES)
         positions = [f"{position:.0f}" for position in result.slice_positions_mm]
-        columns = {_("Position S (mm)"): positions, **slicewords.columns(result)}
+        columns = {_("S (mm)"): positions, **slicewords.columns(result)}
         table.setColumnCount(len(columns))
         table.setHorizontalHeaderLabels(list(columns))
         table.setRowCount(len(telling))

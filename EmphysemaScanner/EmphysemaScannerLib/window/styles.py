@@ -10,6 +10,7 @@ import qt
 
 _BOX = "QLabel {{ background-color: {ground}; color: {text}; padding: 6px; border-radius: 3px; }}"
 NOTE = _BOX.format(ground="#e8eef4", text="#1c2b39")
+WARNING = _BOX.format(ground="#ffe08a", text="#3b2f00")
 ROW_HEIGHT = 22  # of tables, pixels
 ERROR = _BOX.format(ground="#f8d0cc", text="#4a0f0a")
 

@@ -53,7 +53,7 @@ def shipped_model(window: Driver) -> None:
     window.add_ct()
     window.parameters.modelPath = window.module("core.shippedmodel").default_model_path()
     window.scan()
-    assert "Trained on" in window.ui.provenanceLabel.text
+    assert "Model" in window.ui.provenanceLabel.text
 
 
 def gradient(window: Driver) -> None:

@@ -43,7 +43,7 @@ def test_a_scan_shows_the_answer_and_the_views(window: Driver) -> None:
     assert window.shown("resultCollapsibleButton")
     assert "%" in ui.probabilityLabel.text
     assert "random weights" in ui.provenanceLabel.text
-    assert "LAA-950" in ui.densitometryLabel.text
+    assert "LAA%-950" in ui.densitometryLabel.text
     assert ui.scanButton.text == "Scan"
     assert not window.shown("progressBar")
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()

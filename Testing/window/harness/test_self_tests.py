@@ -25,4 +25,15 @@ def test_the_modules_own_quick_test_passes(window: Driver) -> None:
     with mock.patch.object(module, "default_model_path", return_value=window.model):
         case = module.EmphysemaScannerTest()
         case.runTest()
+
+
+def test_without_pytorch_the_modules_own_scan_counts_as_skipped(window: Driver) -> None:
+    module = sys.modules["EmphysemaScanner"]
+    without = mock.patch.object(module.importlib.util, "find_spec", return_value=None)
+    with without, mock.patch.object(module.EmphysemaScannerTest, "delayDisplay") as displayed:
+        suite = unittest.TestSuite([module.EmphysemaScannerTest("test_a_scan_answers_and_shows")])
+        result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+        assert [why for _, why in result.skipped] == ["PyTorch is not installed, so nothing was scanned"]
+        module.EmphysemaScannerTest().runTest()
+    assert "was skipped: PyTorch is not installed" in displayed.call_args.args[0]
     assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []  # the last one has nothing to show

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STORIES = {
-    "mil_mean": "gives each slice a probability by itself",
+    "mil_mean": "estimates a probability for each slice",
     "mil_attention": "gives each slice an attention weight",
-    "cnn3d": "tells nothing slice by slice",
-    "laa950_logistic": "tells nothing slice by slice",
+    "cnn3d": "has no output by slice",
+    "laa950_logistic": "has no output by slice",
 }
 CHARTS = {
     "mil_mean": ["slice_probability", "laa"],
@@ -28,10 +28,10 @@ CHARTS = {
     "laa950_logistic": ["laa"],
 }
 COLUMNS = {
-    "mil_mean": ["Position S (mm)", "Probability by itself", "LAA%-950 (%)"],
-    "mil_attention": ["Position S (mm)", "Attention weight", "Probability by itself", "LAA%-950 (%)"],
-    "cnn3d": ["Position S (mm)", "LAA%-950 (%)"],
-    "laa950_logistic": ["Position S (mm)", "LAA%-950 (%)"],
+    "mil_mean": ["S (mm)", "Slice probability", "LAA%-950 (%)"],
+    "mil_attention": ["S (mm)", "Attention weight", "Slice probability", "LAA%-950 (%)"],
+    "cnn3d": ["S (mm)", "LAA%-950 (%)"],
+    "laa950_logistic": ["S (mm)", "LAA%-950 (%)"],
 }
 NAMES = pytest.mark.parametrize("name", sorted(STORIES))
 
@@ -114,7 +114,7 @@ def test_a_row_of_the_table_moves_the_views_and_the_sentence_says_what_the_numbe
     sentence = window.ui.positionLabel.text
     assert "attention weight" in sentence
     assert "(not evidence)" in sentence
-    assert "probability of this slice by itself" in sentence
+    assert "slice probability" in sentence
     assert f"S {window.ui.tellingTable.item(2, 0).text()} mm" in sentence
 
 

@@ -54,7 +54,7 @@ class Anatomy:
         Raises:
             EmphysemaScannerError: unreadable, no chest CT, no lungs, or too coarse for holes of a few millimetres.
         """
-        image = canonical(read_ct(path))
+        image = canonical(read_ct(path).image)
         check_image(image)
         grid = Grid.of_image(image)
         if max(grid.spacing_mm[1:]) > _COARSEST_MM or grid.spacing_mm[0] > _COARSEST_SLICE_MM:

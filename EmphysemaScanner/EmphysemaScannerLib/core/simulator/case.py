@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,21 +11,22 @@ from numpy.typing import NDArray
 from ..grid import Grid, canonical
 from .acquisition import Acquisition, Scan, acquire
 from .anatomy import Anatomy, Body, embody
-from .disease import Disease, Subtype
+from .disease import Disease, Mix, Subtype
 from .lungspace import Floats, Labels, LungSpace
 from .negatives import Negative, add, draw_negatives
 from .parenchyma import destroyable, empty
 from .subtypes import destroy
 
-_EXTENTS = ((0.5, 5.0), (5.0, 20.0), (20.0, 45.0))  # mild, moderate, severe
-_EXTENT_SHARES = (0.35, 0.4, 0.25)
-_SUBTYPE_SHARES = {
-    Subtype.CENTRILOBULAR: 0.45,
-    Subtype.PARASEPTAL: 0.15,
-    Subtype.PANLOBULAR: 0.15,
-    Subtype.MIXED: 0.25,
+_EXTENTS = ((0.5, 5.0), (5.0, 20.0), (20.0, 45.0), (45.0, 80.0))  # mild, moderate, severe, destroyed
+_EXTENT_SHARES = {Mix.TO_SEVERE: (0.35, 0.4, 0.25, 0.0), Mix.TO_DESTROYED: (0.35, 0.33, 0.17, 0.15)}
+_SUBTYPE_SHARES = {  # in the order of the subtypes
+    Mix.TO_SEVERE: (0.45, 0.15, 0.15, 0.25),
+    Mix.TO_DESTROYED: (0.4, 0.12, 0.23, 0.25),
 }
-_BODY, _DISEASE, _NEGATIVES, _ACQUISITION = range(4)  # what chance is spent on, each with a seed of its own
+_DESTROYED_SHARES = (0.25, 0.0, 0.45, 0.3)  # no lung is destroyed throughout by paraseptal disease
+_DARK_HU, _BREATHED_OUT_HU = (-928.0, -908.0), (-850.0, -780.0)  # darker healthy lungs had LAA%-950 of 20 to 26
+_DARK, _BREATHED_OUT = 0.2, 0.1  # shares
+_BODY, _DISEASE, _NEGATIVES, _ACQUISITION, _BREATH = range(5)  # what chance is spent on, each with a seed of its own
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class Recipe:
     acquisition: Acquisition
 
     @classmethod
-    def draw(cls, seed: tuple[int, ...], diseased: bool, own: int | None = None) -> Recipe:
+    def draw(cls, seed: tuple[int, ...], diseased: bool, own: int | None = None, mix: Mix = Mix.TO_SEVERE) -> Recipe:
         """A random recipe.
 
         Args:
             seed: the same seed gives the same body and the same disease.
             diseased: whether there is a disease; nothing else depends on it.
             own: with a number, findings and acquisition are drawn anew for each number; None: from the seed alone.
+            mix: which diseases and breaths there are.
         """
         body, disease = (np.random.default_rng([*seed, part]) for part in (_BODY, _DISEASE))
         more = [] if own is None else [own]
@@ -61,9 +63,9 @@ class Recipe:
         return cls(
             seed=(*seed, *more),
             body=Body.draw(body),
-            disease=draw_disease(disease) if diseased else None,
+            disease=draw_disease(disease, mix) if diseased else None,
             negatives=draw_negatives(negatives),
-            acquisition=Acquisition.draw(acquisition),
+            acquisition=_breathing(Acquisition.draw(acquisition), [*seed, _BREATH, *more], mix),
         )
 
 
@@ -88,11 +90,26 @@ class Case:
     region_percent: dict[str, float]
 
 
-def draw_disease(rng: np.random.Generator) -> Disease:
-    """A random disease: all subtypes; mild (0.5 to 5 %), moderate (5 to 20 %) and severe (20 to 45 %) extents."""
-    low, high = _EXTENTS[rng.choice(3, p=_EXTENT_SHARES)]
-    subtype = list(_SUBTYPE_SHARES)[rng.choice(4, p=list(_SUBTYPE_SHARES.values()))]
+def draw_disease(rng: np.random.Generator, mix: Mix = Mix.TO_SEVERE) -> Disease:
+    """A random disease: all subtypes; mild (0.5 to 5 %), moderate (5 to 20 %), severe (20 to 45 %) extents or more."""
+    band = int(rng.choice(4, p=_EXTENT_SHARES[mix]))
+    low, high = _EXTENTS[band]
+    shares = _DESTROYED_SHARES if band == len(_EXTENTS) - 1 else _SUBTYPE_SHARES[mix]
+    subtype = list(Subtype)[rng.choice(4, p=shares)]
     return Disease(subtype, round(float(np.exp(rng.uniform(np.log(low), np.log(high)))), 3))
+
+
+def _breathing(drawn: Acquisition, seed: list[int], mix: Mix) -> Acquisition:
+    """A breath as the mix has it: whether there is disease plays no part."""
+    if mix is Mix.TO_SEVERE:
+        return drawn
+    rng = np.random.default_rng(seed)
+    kind = rng.random()
+    if kind < _DARK:
+        return replace(drawn, parenchyma_hu=round(float(rng.uniform(*_DARK_HU)), 1))
+    if kind < _DARK + _BREATHED_OUT:
+        return replace(drawn, parenchyma_hu=round(float(rng.uniform(*_BREATHED_OUT_HU)), 1))
+    return drawn
 
 
 def simulate_case(anatomy: Anatomy, recipe: Recipe, embodied: Anatomy | None = None) -> Case:

@@ -15,6 +15,17 @@ class Subtype(Enum):
     MIXED = "mixed"
 
 
+class Mix(str, Enum):
+    """Which cases are drawn.
+
+    TO_SEVERE: extents of 0.5 to 45 % of the lungs. TO_DESTROYED: also lungs that are destroyed throughout (45 to 80 %),
+    more panlobular disease, and, diseased or not, more lungs that are dark or that breathed out.
+    """
+
+    TO_SEVERE = "to-severe"
+    TO_DESTROYED = "to-destroyed"
+
+
 @dataclass(frozen=True)
 class Disease:
     """What to put in.

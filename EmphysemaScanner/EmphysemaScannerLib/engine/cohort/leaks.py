@@ -12,7 +12,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from ...core.errors import EmphysemaScannerError
-from ...core.manifest import CohortRow
+from ...core.manifest import CohortRow, suspected_patients
 from ...core.progress import Progress, silent
 
 _READERS = 8  # mostly waiting for the disk
@@ -24,7 +24,7 @@ class LeakError(EmphysemaScannerError):
 
 
 def find_leaks(rows: Sequence[CohortRow], *, contents: bool = True, progress: Progress = silent) -> list[str]:
-    """A sentence for each thing that two splits or two patients share and must not.
+    """A sentence for each thing that two splits or two patients share and must not, and for patients who may be one.
 
     Args:
         rows: of one manifest, or of several that are used together. Their volumes exist.
@@ -39,6 +39,7 @@ def find_leaks(rows: Sequence[CohortRow], *, contents: bool = True, progress: Pr
         *_shared(rows, "series", lambda row: row.series, lambda row: row.split or "none", "splits"),
         *_shared(rows, "exam", lambda row: row.study, lambda row: row.patient, "patients"),
         *_shared(rows, "series", lambda row: row.series, lambda row: row.patient, "patients"),
+        *suspected_patients(rows),
         *_twice(rows, "the same file or folder", [row.volume.resolve() for row in rows]),
     ]
     if contents:

@@ -103,13 +103,14 @@ def nlst_cohort(ctab: Path, index: Path, folder: Path, wanted: Wanted, prsn: Pat
 
     Raises:
         MissingPackageError: DuckDB is not installed.
-        TableError: a table cannot be read, lacks a column or holds nothing of use.
+        TableError: a table cannot be read, lacks a column, holds nothing of use, or has no participant of the index.
     """
     folder = Path(folder).absolute()
     with open_database() as database:
         _read_labels(database, Path(ctab))
         _read_participants(database, prsn)
         _read_series(database, Path(index))
+        _check_participants_met(database, Path(ctab), prsn, Path(index))
         steps = _choose(database, wanted)
         if not steps[-1].series:
             raise TableError(f"No series of {Path(index).name} fits; allow more kernels or slice counts.")
@@ -181,6 +182,20 @@ def _read_series(database: Database, index: Path) -> None:
         "instanceCount AS slices, series_aws_url AS url, series_size_MB / 1000 AS size_gb "
         "FROM {source} WHERE collection_id = 'nlst' AND Modality = 'CT'",
     )
+
+
+def _check_participants_met(database: Database, ctab: Path, prsn: Path | None, index: Path) -> None:
+    """Refuse tables of other participants: without findings, all of the index's would be negative."""
+    if not database.number("SELECT count(*) FROM series"):
+        raise TableError(
+            f"{index.name} has no CT series of NLST; give idc_index.parquet of the package idc-index-data."
+        )
+    for table, path in (("labels", ctab), ("participants", prsn)):
+        if path is not None and not database.number(f"SELECT count(*) FROM {table} SEMI JOIN series USING (patient)"):
+            raise TableError(
+                f"None of the participants (pid) in {Path(path).name} has a CT in {index.name}; give NLST's own table, "
+                "whose pid are the index's PatientID."
+            )
 
 
 def _choose(database: Database, wanted: Wanted) -> tuple[Step, ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import EmphysemaScannerError
-from ...core.manifest import SPLITS, CohortRow
+from ...core.manifest import SPLITS, CohortRow, suspected_patients
 
 PAPER_PATIENTS = {"train": 3_166, "tune": 1_319, "test": 2_163}
 PAPER_VOLUMES = {"train": 4_197, "tune": 2_434, "test": 2_163}
@@ -51,9 +51,13 @@ def split_cohort(rows: Iterable[CohortRow], seed: int = 1) -> Split:
     up to them; none of its volumes is left out. Splits that the rows had are forgotten.
 
     Raises:
-        SplitError: a label has fewer than three patients, so that a split would lack it.
+        SplitError: a label has fewer than three patients, so that a split would lack it; or two patients are suspected
+            to be one, whom a split might part.
     """
     rows = tuple(rows)
+    if suspected := suspected_patients(rows):
+        more = f" ({len(suspected) - 1} more such findings.)" if len(suspected) > 1 else ""
+        raise SplitError(suspected[0] + more)
     patients: defaultdict[str, list[CohortRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (_order(seed, f"{row.patient}\n{row.volume.name}"), row.volume)):
         patients[row.patient].append(row)

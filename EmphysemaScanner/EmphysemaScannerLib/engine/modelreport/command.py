@@ -113,6 +113,10 @@ def spread(rows: Sequence[CohortRow], count: int) -> list[CohortRow]:
 Read = Callable[[], sitk.Image]
 
 
+def _image(path: Path) -> sitk.Image:
+    return read_ct(path).image
+
+
 def _simulated_cts(manifest: Path | None, count: int) -> list[tuple[str, str, Read]]:
     if manifest is None:
         return []
@@ -121,7 +125,7 @@ def _simulated_cts(manifest: Path | None, count: int) -> list[tuple[str, str, Re
         raise EmphysemaScannerError(
             f"{manifest.name} has no CTs at their own resolution; make it with simulate --full."
         )
-    return [("simulated", row.volume.stem, partial(read_ct, _ct(row))) for row in rows]
+    return [("simulated", row.volume.stem, partial(_image, _ct(row))) for row in rows]
 
 
 def _ct(row: CohortRow) -> Path:
@@ -129,4 +133,4 @@ def _ct(row: CohortRow) -> Path:
 
 
 def _real_cts(listed: Sequence[RealScan]) -> list[tuple[str, str, Read]]:
-    return [("real", one.name, partial(read_ct, one.volume)) for one in listed if one.volume.exists()]
+    return [("real", one.name, partial(_image, one.volume)) for one in listed if one.volume.exists()]

@@ -64,7 +64,7 @@ def read_list(path: Path) -> list[RealScan]:
 def real(models: Sequence[Model], listed: Sequence[RealScan], progress: Progress = silent) -> Section:
     """A line for each CT, as it comes out; one that is missing or refused gets a line that says so."""
     model, *others = models
-    columns = ["CT", "known", "kernel", "probability", "positive", "LAA%-950", "LAA%-950 smoothed", "Perc15 HU"]
+    columns = ["CT", "known", "kernel", "probability", "call", "LAA%-950", "LAA%-950 smoothed", "Perc15 HU"]
     columns += [f"probability of {other.card.name}" for other in others]
     rows, warned, missing = [], [], 0
     for number, one in enumerate(listed):
@@ -75,8 +75,9 @@ def real(models: Sequence[Model], listed: Sequence[RealScan], progress: Progress
             rows.append([*start, "missing", *[NONE] * (len(columns) - 4)])
             continue
         try:
-            image = read_ct(one.volume)
-            result = scan(image, model)
+            ct = read_ct(one.volume)
+            image = ct.image
+            result = scan(image, model, provenance=ct.provenance)
             smoothed = smoothed_laa(image, result.lung_mask.values)
             beside = [f"{scan(image, other).probability:.3f}" for other in others]
         except EmphysemaScannerError as error:
@@ -84,7 +85,7 @@ def real(models: Sequence[Model], listed: Sequence[RealScan], progress: Progress
             continue
         whole = result.densitometry["whole"]
         figures = [f"{whole.laa_950_percent:.2f}", f"{smoothed:.2f}", f"{whole.perc15_hu:.0f}"]
-        rows.append([*start, f"{result.probability:.3f}", "yes" if result.positive else "no", *figures, *beside])
+        rows.append([*start, f"{result.probability:.3f}", result.call.value, *figures, *beside])
         warned += [[one.name, warning] for warning in result.warnings]
     point = model.card.operating_point.probability
     said = [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...core import networks
 from ...core.attribution import HEALTHY_HU, attribute
-from ...core.grid import area_average, canonical
+from ...core.grid import Grid, area_average, canonical
 from ...core.manifest import CohortRow
 from ...core.modelfile import Model
 from ...core.progress import Progress, silent
@@ -43,11 +43,11 @@ def where(model: Model, rows: Sequence[CohortRow], seed: int = 1, progress: Prog
     for number, row in enumerate(rows):
         progress(number / len(rows), row.volume.name)
         rng = np.random.default_rng([seed, number])
-        image = canonical(read_ct(row.volume))
+        image = canonical(read_ct(row.volume).image)
         result = scan(image, model)
         lung = result.lung_fraction.values >= LUNG_SHARE
-        lesions = _lesions(row, lung.shape)
-        averaged = model.card.preprocessing.average(sitk.GetArrayViewFromImage(image))
+        lesions = _lesions(row, result.lung_fraction.grid)
+        averaged = _averaged(result, image, model)
         maps = {**_overlays(result, image, model), LIGHTNESS: -averaged.astype(float)}
         maps |= {RANDOM: rng.random(lung.shape), LESIONS: lesions}
         for name, values in maps.items():
@@ -69,10 +69,19 @@ def _overlays(result: ScanResult, image: sitk.Image, model: Model) -> dict[str, 
     return maps
 
 
-def _lesions(row: CohortRow, shape: tuple[int, ...]) -> Map:
+def _averaged(result: ScanResult, image: sitk.Image, model: Model) -> NDArray[np.float32]:
+    """What the network saw, in HU."""
+    preprocessing, labels = model.card.preprocessing, np.asarray(result.lung_mask.values, np.uint8)
+    view = preprocessing.view(result.lung_mask.grid, labels)
+    return preprocessing.average(sitk.GetArrayViewFromImage(image), view)
+
+
+def _lesions(row: CohortRow, grid: Grid) -> Map:
+    """Lesion shares on the network's grid."""
     assert row.lesions is not None
-    stored = sitk.GetArrayFromImage(canonical(sitk.ReadImage(str(row.lesions)))).astype(np.float32)
-    return area_average(stored / 255, (shape[0], shape[1], shape[2])).astype(float)
+    stored = canonical(sitk.ReadImage(str(row.lesions)))
+    shares = sitk.GetArrayFromImage(stored).astype(np.float32) / 255
+    return area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))).astype(float)
 
 
 def _falls(

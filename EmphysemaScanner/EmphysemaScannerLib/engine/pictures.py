@@ -1,0 +1,29 @@
+"""The pictures of a report as files."""
+
+from __future__ import annotations
+
+import io
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from .case import Case
+from .chart import slice_chart
+from .contents import Drawing
+from .montage import overlay_montage
+
+
+def draw(case: Case) -> dict[Drawing, tuple[str, bytes]]:
+    """Every drawing with the kind of file, "png" or "svg", and its contents; the same case gives the same bytes."""
+    return {
+        Drawing.MAP: ("png", _file(overlay_montage(case), "png")),
+        Drawing.CHART: ("svg", _file(slice_chart(case), "svg")),
+    }
+
+
+def _file(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {}
+    with rc_context({"svg.hashsalt": "emphysema-scanner"}):
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,79 @@
+"""A CT that Slicer loaded from its DICOM database: the window names its series."""
+
+from __future__ import annotations
+
+from html import unescape
+from pathlib import Path
+
+import pydicom
+import pytest
+import slicer
+from dicomfiles import write_dicom
+from EmphysemaScannerLib.scene.volumes import image_from_volume_node
+from window.harness.driver import Driver, settle
+
+
+class Database:
+    """What the window asks of Slicer's ctkDICOMDatabase."""
+
+    isOpen = True
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = {str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID): file for file in files}
+
+    def fileForInstance(self, uid: str) -> str:
+        return str(self.files.get(uid, ""))
+
+
+def from_dicom(window: Driver, monkeypatch: pytest.MonkeyPatch, folder: Path, **attributes: object) -> Database:
+    """A CT in the scene as Slicer's DICOM module leaves it."""
+    ct = window.add_ct("2: Thorax")
+    database = Database(write_dicom(folder, image_from_volume_node(ct), SeriesNumber=2, **attributes))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    ct.SetAttribute("DICOM.instanceUIDs", " ".join(database.files))
+    window.choose(None)
+    window.choose(ct)
+    settle()
+    return database
+
+
+def test_the_series_of_the_chosen_ct_is_named_before_and_after_the_scan(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database = from_dicom(window, monkeypatch, tmp_path, ConvolutionKernel="B30f")
+    slices = len(database.files)
+    named = f"Series 2 'chest', kernel B30f, image type ORIGINAL\\PRIMARY\\AXIAL, {slices} slices"
+    assert window.shown("seriesLabel")
+    assert window.ui.seriesLabel.text == f"{named}."
+    window.scan()
+    assert named in unescape(window.ui.provenanceLabel.text)
+    assert "original" not in window.ui.warningsLabel.text
+
+
+def test_a_derived_series_is_scanned_with_a_warning_that_comes_first(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from_dicom(window, monkeypatch, tmp_path, ImageType=["DERIVED", "SECONDARY", "AXIAL", "MINIP"])
+    assert "not an original CT: derived images" in window.ui.seriesLabel.text
+    window.scan()
+    assert "%" in window.ui.probabilityLabel.text
+    assert window.ui.warningsLabel.text.startswith("The series that was read is not an original CT: derived images")
+    assert "original CT" not in window.ui.seriesLabel.text  # once is enough
+
+
+def test_nothing_is_named_of_a_ct_from_another_file_or_from_another_database(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    window.add_ct()
+    settle()
+    assert not window.shown("seriesLabel")
+    database = from_dicom(window, monkeypatch, tmp_path)
+    assert window.shown("seriesLabel")
+    database.files.popitem()
+    chosen = window.parameters.inputVolume
+    window.choose(None)
+    assert not window.shown("seriesLabel")
+    window.choose(chosen)
+    assert not window.shown("seriesLabel")
+    window.scan()
+    assert "Series" not in window.ui.provenanceLabel.text
