@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from torch import Tensor, nn
 
 
 def network_of(dtype: torch.dtype = torch.float32) -> ConvLSTMNetwork:
     torch.manual_seed(5)
-    network = ConvLSTMNetwork(width=4, image_size=32)
+    network = FastConvLSTM(ConvLSTMConfig(width=4, image_size=32))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, 0, 0.1)

@@ -10,7 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from dicomfiles import write_dicom
-from EmphysemaScannerLib.core.conv_lstm import BATCH_NORM_EPS, ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import BATCH_NORM_EPS, ConvLSTMConfig
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -97,11 +98,11 @@ def written(image: sitk.Image, kind: str, folder: Path, seed: int) -> Path:
 
 def seeing_model() -> Model:
     """Weights by hand: the first unit's map is the brightness of the CT, and the evidence follows it."""
-    network = ConvLSTMNetwork(width=1, image_size=64).eval()
+    network = FastConvLSTM(ConvLSTMConfig(width=1, image_size=64)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        for unit in network.reading_units:
+        for unit in network.units:
             filters = unit.recurrence.filters
             for number in (0, 1):
                 convolution, norm = unit.convolution(number)

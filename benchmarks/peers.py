@@ -53,9 +53,9 @@ class TorchPeer(nn.Module):
 
     def __init__(self, network: ConvLSTMNetwork) -> None:
         super().__init__()
-        self.slice_layers = nn.ModuleList([nn.Sequential(*unit.slice_layers) for unit in network.reading_units])
-        self.recurrences = nn.ModuleList([NaiveLayer(unit.recurrence) for unit in network.reading_units])
-        self.norms = nn.ModuleList([unit.state_norm for unit in network.reading_units])
+        self.slice_layers = nn.ModuleList([nn.Sequential(*unit.slice_layers) for unit in network.units])
+        self.recurrences = nn.ModuleList([NaiveLayer(unit.recurrence) for unit in network.units])
+        self.norms = nn.ModuleList([unit.state_norm for unit in network.units])
         self.dense = network.dense
         self.last = network.last_read_slice
 

@@ -24,10 +24,11 @@ Read = Callable[[], "np.ndarray[Any, Any]"]  # -> logits (B,)
 def network_of(spec: dict[str, Any]) -> Any:
     """Our network with the same random weights for every way."""
     import torch
-    from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+    from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
+    from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 
     torch.manual_seed(0)
-    network = ConvLSTMNetwork(spec["width"], spec["size"])
+    network = FastConvLSTM(ConvLSTMConfig(spec["width"], spec["size"]))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # so that folding it has something to do
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -127,14 +128,14 @@ def _keras(spec: dict[str, Any]) -> Any:
     tensor = lambda values: values.detach().numpy()  # noqa: E731
     kernel = lambda values: tensor(values).transpose(2, 3, 1, 0)  # noqa: E731
     norm = lambda n: [tensor(v) for v in (n.weight, n.bias, n.running_mean, n.running_var)]  # noqa: E731
-    for unit in network.reading_units:
+    for unit in network.units:
         for number in (0, 1):
             convolution, its_norm = unit.convolution(number)
             weights += [kernel(convolution.weight), tensor(convolution.bias), *norm(its_norm)]
         recurrence = unit.recurrence
         weights += [kernel(recurrence.input_conv.weight), kernel(recurrence.state_conv.weight)]
         weights += [tensor(recurrence.input_conv.bias), *norm(unit.state_norm)]
-    side = network.final_size
+    side = network.config.final_size
     dense = tensor(network.dense.weight).reshape(-1, side, side).transpose(1, 2, 0).reshape(-1, 1)
     model.set_weights([*weights, dense, tensor(network.dense.bias)])
     return model

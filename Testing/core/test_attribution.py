@@ -29,7 +29,7 @@ def model_of(architecture: str) -> Model:
     network = build(architecture, 4, SHAPE[1], SHAPE[0])
     with torch.no_grad():
         if isinstance(network, ConvLSTMNetwork):
-            for unit in network.reading_units:
+            for unit in network.units:
                 unit.recurrence.input_conv.bias.chunk(4)[1].fill_(4.0)  # the forget gates
         else:
             for module in network.modules():

@@ -10,8 +10,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core.call import Call, contradiction, decide, withheld_because
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.core.coverage import Coverage
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model, load
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -104,7 +105,7 @@ def scanned(slices: slice, point: float, lung_hu: int = 0, noise_hu: float = 0.0
     noise = np.random.default_rng(0).normal(0, noise_hu, hu.shape)
     image = sitk.GetImageFromArray((hu + np.where(labels > 0, lung_hu, 0) + noise).astype(np.float32))
     image.CopyInformation(phantom_image())
-    return scan(image[:, :, slices], Model(ConvLSTMNetwork(width=2).eval(), card))
+    return scan(image[:, :, slices], Model(FastConvLSTM(ConvLSTMConfig(width=2)).eval(), card))
 
 
 def test_a_scan_of_a_whole_chest_is_called() -> None:

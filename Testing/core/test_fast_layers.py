@@ -1,12 +1,12 @@
-"""The network's fast ways give what the plainest possible reading gives: answers, gradients, statistics."""
+"""Fast reading and fast learning give what the plain network gives: hidden states, logits, gradients, statistics."""
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
-from EmphysemaScannerLib.core import slicewise
+from EmphysemaScannerLib.core import fast_learning, fast_reading
 from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
+from EmphysemaScannerLib.core.fast_learning import Recurrence
 from smallnetwork import network_of, volumes
 from torch import Tensor
 from torch.nn import functional
@@ -14,103 +14,112 @@ from torch.nn import functional
 BOTH = list(Direction)
 
 
-def plain_layer(layer: ConvLSTM, x: Tensor) -> Tensor:
-    """The equations of Shi et al. without peepholes, one slice and one gate after another."""
-    weights = torch.cat([layer.input_conv.weight, layer.state_conv.weight], dim=1)
-    hidden = cell = x.new_zeros(len(x), layer.filters, *x.shape[3:])
-    states = {}
-    numbers = range(x.shape[1])
-    for t in numbers if layer.direction is Direction.ASCENDING else reversed(numbers):
-        gates = functional.conv2d(torch.cat([x[:, t], hidden], 1), weights, layer.input_conv.bias, padding=1)
-        i, f, g, o = gates.split(layer.filters, dim=1)
-        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-        hidden = o.sigmoid() * cell.tanh()
-        states[t] = hidden
-    return torch.stack([states[t] for t in numbers], dim=1)
+def plain_of(network: ConvLSTMNetwork) -> ConvLSTMNetwork:
+    """The network of ``conv_lstm`` with the same weights, in the same mode."""
+    plain = ConvLSTMNetwork(network.config).to(network.dense.weight.dtype).train(network.training)
+    plain.load_state_dict(network.state_dict())
+    return plain
 
 
-def plain_read(network: ConvLSTMNetwork, x: Tensor) -> list[Tensor]:
-    hidden: list[Tensor] = []
-    for number, unit in enumerate(network.reading_units):
-        if number:
-            x = network.reading_units[number - 1].state_norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        x = plain_layer(unit.recurrence, unit.slice_layers(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-        hidden.append(x)
-    return hidden
+def fast_layer(layer: ConvLSTM, x: Tensor) -> Tensor:
+    """The layer's hidden states (B, T, F, H, W) by the recurrence whose way back is written by hand."""
+    weights = layer.input_conv.weight, layer.input_conv.bias, layer.state_conv.weight
+    return Recurrence.apply(x.transpose(0, 1), *weights, layer.direction, lambda: None, x.dtype).transpose(0, 1)
 
 
-def learned(network: ConvLSTMNetwork, read: Callable[[Tensor], list[Tensor]], x: Tensor) -> tuple[Tensor, list[Tensor]]:
+def learned(network: ConvLSTMNetwork, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The logits, and the gradients of a loss that looks at every hidden state and at the answer."""
     network.zero_grad()
     x = x.clone().requires_grad_()
-    hidden = read(x)
-    logit = network.answer(hidden[-1])
-    (sum(states.square().mean() for states in hidden) + logit.sum()).backward()
+    output = network(x)
+    (sum(states.square().mean() for states in output.hidden) + output.logit.sum()).backward()
     assert x.grad is not None
-    return logit.detach(), [x.grad, *(p.grad.clone() for p in network.parameters() if p.grad is not None)]
+    return output.logit.detach(), [x.grad, *(p.grad.clone() for p in network.parameters() if p.grad is not None)]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("slices", [1, 7])
 @pytest.mark.parametrize("at_once", [1, 3, 7])
-def test_reading_slice_by_slice_gives_the_plain_states_and_logit(batch: int, slices: int, at_once: int) -> None:
+def test_fast_reading_gives_the_plain_states_and_logit(batch: int, slices: int, at_once: int) -> None:
     network, x = network_of(), volumes(batch, slices)
     with torch.inference_mode():
-        plain = plain_read(network, x)
-        fast = slicewise.read(network.reading_units, x, lambda: None, torch.float32, at_once)
-        for ours, theirs in zip(fast, plain, strict=True):
+        plain = plain_of(network)(x)
+        fast = fast_reading.hidden_states(network.units, x, slices_at_once=at_once)
+        for ours, theirs in zip(fast, plain.hidden, strict=True):
             torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
-        torch.testing.assert_close(network.answer(fast[-1]), network.answer(plain[-1]), atol=1e-5, rtol=0)
-        torch.testing.assert_close(network(x).logit, network.answer(plain[-1]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(network.answer(fast[-1]), plain.logit, atol=1e-5, rtol=0)
+
+
+def test_the_product_reads_and_learns_by_the_fast_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x, used = network_of(), volumes(1, 2), []
+    for module in (fast_reading, fast_learning):
+        real = module.hidden_states
+        monkeypatch.setattr(module, "hidden_states", lambda *a, r=real, m=module: [used.append(m), r(*a)][1])
+    with torch.inference_mode():
+        network(x)
+    network(x)
+    network.train()
+    with torch.inference_mode():
+        network(x)
+    assert used == [fast_reading, fast_learning, fast_learning]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("slices", [1, 2, 13])
-def test_learning_gives_the_plain_logit_gradients_and_statistics(batch: int, train: bool, slices: int) -> None:
-    ours, x = network_of(torch.float64).train(train), volumes(batch, slices, torch.float64)
-    plain = copy.deepcopy(ours)
-    expected, expected_gradients = learned(plain, lambda v: plain_read(plain, v), x)
-    logit, gradients = learned(ours, lambda v: list(ours.read(v)), x)
+def test_fast_learning_gives_the_plain_logit_gradients_and_statistics(batch: int, train: bool, slices: int) -> None:
+    network, x = network_of(torch.float64).train(train), volumes(batch, slices, torch.float64)
+    plain = plain_of(network)
+    expected, expected_gradients = learned(plain, x)
+    logit, gradients = learned(network, x)
     torch.testing.assert_close(logit, expected, atol=1e-10, rtol=1e-10)
     for got, wanted in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(got, wanted, atol=1e-9, rtol=1e-7)
-    for name, value in ours.state_dict().items():
+    for name, value in network.state_dict().items():
         torch.testing.assert_close(value, plain.state_dict()[name], atol=1e-12, rtol=1e-12)
 
 
 def test_single_precision_learns_the_plain_gradients() -> None:
     network, x = network_of(), volumes(3, 7)
-    _, expected = learned(network, lambda v: plain_read(network, v), x)
-    _, gradients = learned(network, lambda v: list(network.read(v)), x)
+    _, expected = learned(plain_of(network), x)
+    _, gradients = learned(network, x)
     for got, wanted in zip(gradients, expected, strict=True):
         torch.testing.assert_close(got, wanted, atol=2e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("direction", BOTH)
 @pytest.mark.parametrize("slices", [1, 6, 7])
-def test_the_gradient_of_the_recurrence_is_right(direction: Direction, slices: int) -> None:
+def test_the_way_back_written_by_hand_gives_the_gradient_of_finite_differences(
+    direction: Direction, slices: int
+) -> None:
     torch.manual_seed(7)
     layer = ConvLSTM(1, 1, direction).double()
-    x = torch.randn(2, slices, 1, 2, 3, dtype=torch.float64, requires_grad=True)
-    names = [name for name, _ in layer.named_parameters()]
+    x = torch.randn(slices, 2, 1, 2, 3, dtype=torch.float64, requires_grad=True)
+    weights = [p.detach().requires_grad_() for p in layer.parameters()]
+    assert len(weights) == 3
 
     def states(x: Tensor, *weights: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x,))
+        return Recurrence.apply(x, *weights, direction, lambda: None, torch.float64)
 
-    weights = [p.detach().requires_grad_() for p in layer.parameters()]
     assert torch.autograd.gradcheck(states, (x, *weights))
 
 
 @pytest.mark.parametrize("direction", BOTH)
-def test_nothing_is_asked_of_the_input_of_a_first_layer(direction: Direction) -> None:
-    layer, x = ConvLSTM(2, 3, direction), torch.randn(2, 5, 2, 4, 4)
-    layer(x).sum().backward()
-    plain = copy.deepcopy(layer)
-    plain.zero_grad()
-    plain_layer(plain, x).sum().backward()
-    for ours, theirs in zip(layer.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("slices", [1, 5, 11])
+def test_the_way_back_written_by_hand_gives_autograds_gradients(
+    direction: Direction, needed: bool, slices: int
+) -> None:
+    """Of weights and, where it is needed, of the input; a first layer's input needs none."""
+    torch.manual_seed(8)
+    layer = ConvLSTM(2, 3, direction).double()
+    x = torch.randn(2, slices, 2, 4, 5, dtype=torch.float64, requires_grad=needed)
+    seen_from_outside = torch.randn(2, slices, 3, 4, 5, dtype=torch.float64)
+    of = [*([x] if needed else []), *layer.parameters()]
+    plain = torch.autograd.grad(layer(x), of, seen_from_outside)
+    fast = torch.autograd.grad(fast_layer(layer, x), of, seen_from_outside)
+    for ours, autograds in zip(fast, plain, strict=True):
+        torch.testing.assert_close(ours, autograds, atol=1e-12, rtol=1e-10)
 
 
 def test_a_second_walk_back_gives_the_same_gradients() -> None:
@@ -121,25 +130,12 @@ def test_a_second_walk_back_gives_the_same_gradients() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_checkpointing_gives_the_same_gradients_and_statistics_and_calls_for_each_slice_once(train: bool) -> None:
-    ours, x = network_of().train(train), volumes(3, 7)
-    saving = copy.deepcopy(ours)
-    saving.checkpointing = True
-    calls: list[int] = []
-    expected, expected_gradients = learned(ours, lambda v: list(ours.read(v)), x)
-    logit, gradients = learned(saving, lambda v: list(saving.read(v, lambda: calls.append(1))), x)
-    assert len(calls) == 4 * 7
-    assert torch.equal(logit, expected)
-    for got, wanted in zip(gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
-    for name, value in saving.state_dict().items():
-        assert torch.equal(value, ours.state_dict()[name]), name
-
-
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
-def test_sixteen_bits_stay_near_and_give_usable_gradients(grad: bool) -> None:
+def test_sixteen_bits_stay_near_and_give_usable_gradients(grad: bool, plain: bool) -> None:
     network, x = network_of(), volumes(2, 13)
+    if plain:
+        network = plain_of(network)
     with torch.set_grad_enabled(grad):
         exact = network(x).logit
         with torch.autocast("cpu", torch.bfloat16):
@@ -156,9 +152,12 @@ def test_sixteen_bits_stay_near_and_give_usable_gradients(grad: bool) -> None:
     assert functional.cosine_similarity(got, wanted, dim=0) > 0.99
 
 
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
-def test_whoever_watches_hears_of_every_slice_of_every_unit_and_can_end_the_pass(grad: bool) -> None:
+def test_on_slice_is_called_for_every_slice_of_every_unit_and_can_end_the_pass(grad: bool, plain: bool) -> None:
     network, x, calls = network_of(), volumes(2, 9), []
+    if plain:
+        network = plain_of(network)
     with torch.set_grad_enabled(grad):
         before = network(x, lambda: calls.append(1)).logit
         assert len(calls) == 4 * 9
@@ -180,7 +179,7 @@ def test_reading_uses_the_weights_and_statistics_of_the_moment() -> None:
     def same_as_plain() -> Tensor:
         with torch.inference_mode():
             logit = network(x).logit
-            torch.testing.assert_close(logit, network.answer(plain_read(network, x)[-1]), atol=1e-5, rtol=0)
+            torch.testing.assert_close(logit, plain_of(network)(x).logit, atol=1e-5, rtol=0)
         return logit
 
     first = same_as_plain()
@@ -192,3 +191,12 @@ def test_reading_uses_the_weights_and_statistics_of_the_moment() -> None:
     assert not torch.allclose(same_as_plain(), first)
     network.load_state_dict(other.state_dict())
     torch.testing.assert_close(same_as_plain(), first)
+
+
+def test_a_pass_leaves_the_states_of_an_earlier_one_alone() -> None:
+    network, x = network_of(), volumes(1, 5)
+    with torch.inference_mode():
+        earlier = network.read(x)
+        copies = copy.deepcopy(earlier)
+        network.read(x * 0.5)
+    assert all(torch.equal(states, kept) for states, kept in zip(earlier, copies, strict=True))

@@ -11,8 +11,9 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core import modelfile
 from EmphysemaScannerLib.core.attribution import attribute
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.core.errors import ModelFileError
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.field import Field
 from EmphysemaScannerLib.core.grid import Grid, area_average
 from EmphysemaScannerLib.core.lungs import segment_lungs
@@ -34,7 +35,7 @@ def card_of(preprocessing: Preprocessing) -> ModelCard:
 
 def model_of(preprocessing: Preprocessing) -> Model:
     torch.manual_seed(0)
-    return Model(ConvLSTMNetwork(4, 32).eval(), card_of(preprocessing))
+    return Model(FastConvLSTM(ConvLSTMConfig(4, 32)).eval(), card_of(preprocessing))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork, ConvLSTMOutput
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork, ConvLSTMOutput
 from EmphysemaScannerLib.core.errors import ModelFileError
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.keras_weights import load_keras_weights, read_keras_weights
 
 h5py = pytest.importorskip("h5py")
@@ -18,6 +19,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 H5 = GOLDEN / "keras_conv_lstm.weights.h5"
 NPZ = GOLDEN / "keras_conv_lstm_flat_weights.npz"
 TOLERANCE = 1e-5
+KINDS = [ConvLSTMNetwork, FastConvLSTM]
 GATES = ("input", "forget", "cell", "output")
 
 
@@ -32,8 +34,8 @@ def channels_first(keras: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(keras.transpose(0, 1, 4, 2, 3)))
 
 
-def network_with(weights: Path) -> ConvLSTMNetwork:
-    network = ConvLSTMNetwork(width=4, image_size=32).eval()
+def network_with(weights: Path, kind: type[ConvLSTMNetwork] = FastConvLSTM) -> ConvLSTMNetwork:
+    network = kind(ConvLSTMConfig(width=4, image_size=32)).eval()
     load_keras_weights(weights, network)
     return network
 
@@ -44,11 +46,19 @@ def answer(network: ConvLSTMNetwork, golden: dict[str, np.ndarray]) -> ConvLSTMO
 
 
 @pytest.mark.parametrize("weights", [H5, NPZ], ids=["h5", "npz"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_hidden_states_of_every_unit_and_slice_are_those_of_keras(
-    weights: Path, golden: dict[str, np.ndarray]
+    weights: Path, kind: type[ConvLSTMNetwork], golden: dict[str, np.ndarray]
 ) -> None:
-    for unit, states in enumerate(answer(network_with(weights), golden).hidden, 1):
+    for unit, states in enumerate(answer(network_with(weights, kind), golden).hidden, 1):
         torch.testing.assert_close(states, channels_first(golden[f"states_{unit}"]), atol=TOLERANCE, rtol=0)
+
+
+def test_the_hidden_states_that_are_learned_from_are_those_of_keras(golden: dict[str, np.ndarray]) -> None:
+    for unit, states in enumerate(network_with(H5)(channels_first(golden["input"])).hidden, 1):
+        assert states.requires_grad
+        expected = channels_first(golden[f"states_{unit}"])
+        torch.testing.assert_close(states.detach(), expected, atol=TOLERANCE, rtol=0)
 
 
 def test_the_normalised_output_of_every_unit_is_that_of_keras(golden: dict[str, np.ndarray]) -> None:
@@ -60,8 +70,11 @@ def test_the_normalised_output_of_every_unit_is_that_of_keras(golden: dict[str, 
 
 
 @pytest.mark.parametrize("weights", [H5, NPZ], ids=["h5", "npz"])
-def test_the_logit_and_the_probability_are_those_of_keras(weights: Path, golden: dict[str, np.ndarray]) -> None:
-    logit = answer(network_with(weights), golden).logit
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_logit_and_the_probability_are_those_of_keras(
+    weights: Path, kind: type[ConvLSTMNetwork], golden: dict[str, np.ndarray]
+) -> None:
+    logit = answer(network_with(weights, kind), golden).logit
     np.testing.assert_allclose(logit, golden["logit"][:, 0], atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(logit.sigmoid(), golden["probability"][:, 0], atol=TOLERANCE, rtol=0)
 
@@ -94,7 +107,7 @@ def test_the_golden_file_would_show_the_dense_weights_in_another_order(golden: d
 
 def test_both_kinds_of_file_give_every_weight_of_the_network() -> None:
     from_h5, from_npz = read_keras_weights(H5), read_keras_weights(NPZ)
-    own = {name for name in ConvLSTMNetwork(4, 32).state_dict() if "num_batches" not in name}
+    own = {name for name in FastConvLSTM(ConvLSTMConfig(4, 32)).state_dict() if "num_batches" not in name}
     assert set(from_h5) == set(from_npz) == own
     for name in own:
         assert torch.equal(from_h5[name], from_npz[name])
@@ -325,7 +338,7 @@ def test_without_h5py_the_sentence_says_what_to_install(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("width", "image_size"), [(8, 32), (4, 64)])
 def test_a_network_of_another_size_is_refused_and_stays_as_it_was(width: int, image_size: int) -> None:
-    network = ConvLSTMNetwork(width, image_size)
+    network = FastConvLSTM(ConvLSTMConfig(width, image_size))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(ModelFileError, match="of another size"):
         load_keras_weights(H5, network)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from EmphysemaScannerLib.core.baselines import MILNetwork, Pooling, pool
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMConfig, ConvLSTMNetwork, Direction
 from EmphysemaScannerLib.core.errors import ModelFileError
 from EmphysemaScannerLib.core.modelcard import ARCHITECTURE_TITLES
 from EmphysemaScannerLib.core.modelheader import read_card
@@ -186,7 +186,7 @@ def test_a_change_in_one_slice_reaches_only_the_slices_read_after_it(direction: 
 
 
 def test_units_alternate_between_ascending_and_descending_and_the_last_ends_at_the_lowest_slice() -> None:
-    network = ConvLSTMNetwork(width=1, image_size=16)
+    network = ConvLSTMNetwork(ConvLSTMConfig(width=1, image_size=16))
     directions = [unit.recurrence.direction.value for unit in network.units]
     assert directions == ["ascending", "descending", "ascending", "descending"]
     assert network.last_read_slice == 0

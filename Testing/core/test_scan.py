@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.core.errors import NotAChestCTError, ScanCancelled
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -22,8 +23,8 @@ from phantom import phantom, phantom_image
 def model() -> Model:
     """Random weights, with BatchNorm statistics that are not the identity."""
     torch.manual_seed(0)
-    network = ConvLSTMNetwork(width=4).eval()
-    for unit in network.reading_units:
+    network = FastConvLSTM(ConvLSTMConfig(width=4)).eval()
+    for unit in network.units:
         unit.state_norm.running_mean.normal_(0, 0.1)
         unit.state_norm.running_var.uniform_(0.5, 2)
         torch.nn.init.normal_(unit.state_norm.bias, 0, 0.1)
@@ -59,7 +60,7 @@ def test_the_running_logit_is_what_the_network_says_when_it_stops_there(model: M
     network = model.network
     with torch.inference_mode():
         last = network.read(torch.from_numpy(x)[None, :, None])[-1]
-        stopped = network.dense(network.reading_units[-1].state_norm(last[:, 20]).flatten(1))
+        stopped = network.dense(network.units[-1].state_norm(last[:, 20]).flatten(1))
     assert float(stopped) == pytest.approx(result.running_logit[list(result.slice_indices).index(20)], abs=1e-4)
 
 

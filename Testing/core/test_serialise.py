@@ -14,9 +14,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core.call import Call
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.core.coverage import Coverage
 from EmphysemaScannerLib.core.errors import RecordError
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.core.modelfile import Model
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -56,7 +57,9 @@ def result() -> ScanResult:
         (Metric("AUC", 0.5, 0.4, 0.6, "none"),),
         ("Braman 2018",),
     )
-    scanned = scan(image, Model(ConvLSTMNetwork(width=2).eval(), card), source="Überlauf <1>", provenance=PROVENANCE)
+    scanned = scan(
+        image, Model(FastConvLSTM(ConvLSTMConfig(width=2)).eval(), card), source="Überlauf <1>", provenance=PROVENANCE
+    )
     assert np.isnan(scanned.laa_950_by_slice_percent).any()
     empty = Densitometry(*[float("nan")] * 6, volume_l=0.0, mass_g=0.0)
     return dataclasses.replace(

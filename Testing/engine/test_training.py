@@ -14,8 +14,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core import modelfile, networks
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
 from EmphysemaScannerLib.core.errors import EmphysemaScannerError
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.manifest import CohortRow, ManifestError, read_manifest
 from EmphysemaScannerLib.core.networks import build, keras_parameter_count
 from EmphysemaScannerLib.core.preprocessing import Preprocessing
@@ -45,7 +46,7 @@ def rows(tmp_path: Path) -> tuple[CohortRow, ...]:
 
 def run(rows: tuple[CohortRow, ...] | list[CohortRow], plan: Plan, out: Path, **options: object) -> ConvLSTMNetwork:
     torch.manual_seed(0)
-    network = ConvLSTMNetwork(width=2, image_size=SMALL.shape[1])
+    network = FastConvLSTM(ConvLSTMConfig(width=2, image_size=SMALL.shape[1]))
     train(network, "conv_lstm", SMALL, rows, plan, out, progress_bar=False, **options)
     return network
 
@@ -69,7 +70,7 @@ def test_a_conv_lstm_learns_to_tell_the_sick_from_the_well(
     rows: tuple[CohortRow, ...], tmp_path: Path, plan: Plan
 ) -> None:
     torch.manual_seed(0)
-    network = ConvLSTMNetwork(width=4, image_size=32)
+    network = FastConvLSTM(ConvLSTMConfig(width=4, image_size=32))
     outcome = train(network, "conv_lstm", SMALL, rows, plan, tmp_path / "run", progress_bar=False)
     assert told_apart(network, "conv_lstm", SMALL, rows)
     assert outcome.best_auc == 1
@@ -194,7 +195,7 @@ def test_a_run_that_died_goes_on_after_its_last_whole_epoch_to_the_same_weights(
     with pytest.raises(RuntimeError, match="power cut"):
         run(rows, plan, tmp_path / "run")
     torch.manual_seed(99)
-    resumed = ConvLSTMNetwork(2, 32)  # its fresh weights don't matter
+    resumed = FastConvLSTM(ConvLSTMConfig(2, 32))  # its fresh weights don't matter
     train(resumed, "conv_lstm", SMALL, rows, plan, tmp_path / "run", progress_bar=False)
     assert begun == [0, 1, 1, 2]
     assert all(torch.equal(value, undisturbed[name]) for name, value in resumed.state_dict().items())
@@ -253,7 +254,7 @@ def test_a_full_disk_leaves_the_last_whole_epoch_and_no_half_file(rows: tuple[Co
 
 def test_an_enlarged_network_says_of_a_repeated_picture_what_the_small_one_said_of_one() -> None:
     torch.manual_seed(0)
-    small = ConvLSTMNetwork(width=2, image_size=16).eval()
+    small = FastConvLSTM(ConvLSTMConfig(width=2, image_size=16)).eval()
     large = enlarge(small, 32).eval()
     states = torch.randn(1, 4, 1, 1)
     votes = large.evidence(states.expand(-1, -1, 2, 2))
@@ -264,7 +265,7 @@ def test_with_crops_every_place_gets_the_same_vote_and_enlarging_changes_none(tm
     grid = Preprocessing(shape=(6, 48, 48))
     rows = read_manifest(write_cohort(tmp_path, grid.shape, train=4, tune=4))
     torch.manual_seed(0)
-    network = ConvLSTMNetwork(width=2, image_size=32)
+    network = FastConvLSTM(ConvLSTMConfig(width=2, image_size=32))
     before = network.dense.weight.clone()
     train(
         network, "conv_lstm", grid, rows, Plan(epochs=1, crop=32, lesion_weight=1), tmp_path / "run", progress_bar=False
@@ -292,7 +293,7 @@ def test_a_model_for_whole_slices_goes_on_with_crops(tmp_path: Path) -> None:
 
 
 def test_evidence_that_grows_with_the_disease_read_from_the_top_loses_nothing() -> None:
-    learner = LesionLearner(ConvLSTMNetwork(width=2, image_size=32), Plan(lesion_weight=1), total_steps=1)
+    learner = LesionLearner(FastConvLSTM(ConvLSTMConfig(width=2, image_size=32)), Plan(lesion_weight=1), total_steps=1)
     share = torch.zeros(1, 3, 32, 32)
     share[0, 1, :16, :16] = 0.1  # in the middle slice of three, in one of four places
     grown = torch.zeros(1, 3, 2, 2)
@@ -310,12 +311,12 @@ def test_evidence_that_grows_with_the_disease_read_from_the_top_loses_nothing() 
 
 def test_long_memory_keeps_more_of_the_first_slices() -> None:
     """A forget gate near 1 in the last unit: sigmoid(log(u)) for u up to the number of slices."""
-    network = ConvLSTMNetwork(width=4, image_size=16)
+    network = FastConvLSTM(ConvLSTMConfig(width=4, image_size=16))
     give_long_memory(network, 35)
-    forget = torch.sigmoid(network.reading_units[-1].recurrence.input_conv.bias[8:16])
+    forget = torch.sigmoid(network.units[-1].recurrence.input_conv.bias[8:16])
     assert forget.min() >= 0.5
     assert forget.max() > 0.9
-    others = torch.cat([u.recurrence.input_conv.bias for u in network.reading_units[:3]])
+    others = torch.cat([u.recurrence.input_conv.bias for u in network.units[:3]])
     assert set(others.unique().tolist()) == {0.0, 1.0}
 
 

@@ -10,8 +10,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.core import modelfile
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMNetwork
+from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.core.errors import ModelFileError
+from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.core.field import Field
 from EmphysemaScannerLib.core.grid import Grid
 from EmphysemaScannerLib.core.manifest import read_manifest
@@ -134,7 +135,9 @@ def test_evidence_that_is_steady_is_wanted_alike_in_the_first_and_in_the_last_sl
     told = torch.arange(11, -1, -1).float()[None, :, None, None].expand(1, 12, 2, 2)
     losses = {}
     for aids in Aids:
-        learner = LesionLearner(ConvLSTMNetwork(2, 32), dataclasses.replace(AIDED, crop=None, aids=aids), 10)
+        learner = LesionLearner(
+            FastConvLSTM(ConvLSTMConfig(2, 32)), dataclasses.replace(AIDED, crop=None, aids=aids), 10
+        )
         scales = torch.linspace(-2, 0, 800)
         found = []
         for scale in scales:
@@ -161,7 +164,7 @@ def test_a_model_of_the_lungs_box_is_trained_with_aids_goes_on_from_one_of_whole
     lungs = Preprocessing((6, 32, 32), field=Field.LUNGS, margin_mm=5.0, outside_hu=0.0)
     first = model_of("conv_lstm")
     whole = dataclasses.replace(first.card, width=2, preprocessing=Preprocessing((6, 32, 32)))
-    modelfile.save(tmp_path / "start.safetensors", ConvLSTMNetwork(2, 32), whole)
+    modelfile.save(tmp_path / "start.safetensors", FastConvLSTM(ConvLSTMConfig(2, 32)), whole)
     again = {"start": tmp_path / "start.safetensors", "preprocessing": lungs}
     path = train_model([tmp_path / "manifest.csv"], tmp_path / "run", AIDED, **again)
     assert path is not None

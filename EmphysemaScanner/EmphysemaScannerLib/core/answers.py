@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .baselines import AttentionNetwork, AttentionOutput, CNN3DNetwork, MILNetwork
-from .conv_lstm import ConvLSTMNetwork, Direction
+from .conv_lstm import ConvLSTMNetwork
 from .progress import Progress
 
 
@@ -59,7 +59,7 @@ def answer(network: nn.Module, x: Tensor, progress: Progress, dtype: torch.dtype
 
 
 def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, progress: Progress, reading: torch.autocast) -> Answer:
-    slices, units, done = x.shape[1], len(network.reading_units), 0
+    slices, units, done = x.shape[1], len(network.units), 0
 
     def next_slice() -> None:
         nonlocal done
@@ -75,8 +75,7 @@ def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, progress: Progress, reading:
         for name, states in zip(network.unit_names, hidden, strict=True)
     }
     last = hidden[-1].float()
-    descending = network.reading_units[-1].recurrence.direction is Direction.DESCENDING
-    order = np.arange(slices)[::-1].copy() if descending else np.arange(slices)
+    order = np.array(network.units[-1].recurrence.direction.order(slices))
     terms, bias = _running_terms(network, last[0], order)
     return Answer(float(network.answer(last)[0]), bias, terms, order, accumulates=True, activations=activations)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from .baselines import AttentionNetwork, CNN3DNetwork, MILNetwork, Pooling
-from .conv_lstm import ConvLSTMNetwork
+from .conv_lstm import ConvLSTMConfig
 from .densitybaselines import DensityLogistic, Measure
 from .errors import ModelFileError
+from .fast_conv_lstm import FastConvLSTM
 from .modelcard import ARCHITECTURE_TITLES, ModelCard
 from .result import SliceStory
 
@@ -65,7 +66,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     for architecture in (
         Architecture(
             "conv_lstm",
-            lambda width, image_size, slices: ConvLSTMNetwork(width, image_size),
+            lambda width, image_size, slices: FastConvLSTM(ConvLSTMConfig(width, image_size)),
             32,
             901_793,
             SliceStory.EVIDENCE,

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..core.conv_lstm import ConvLSTMNetwork
+from ..core.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
 from ..core.errors import EmphysemaScannerError
+from ..core.fast_conv_lstm import FastConvLSTM
 from ..core.modelfile import load
 from ..core.progress import Progress, silent
 from ..core.samples import real_chest_ct
@@ -64,7 +65,8 @@ def run_benchmark(device: Device, quick: bool = False, progress: Progress = sile
     """
     chosen, rounds = choose(device), 1 if quick else 5
     torch.manual_seed(0)
-    network = ConvLSTMNetwork(4, 32) if quick else ConvLSTMNetwork()
+    small = ConvLSTMConfig(width=4, image_size=32)
+    network = FastConvLSTM(small if quick else ConvLSTMConfig())
     slices = 5 if quick else 35
     measured: list[Timing] = []
     with float32_kept():
@@ -73,7 +75,7 @@ def run_benchmark(device: Device, quick: bool = False, progress: Progress = sile
             x = torch.rand(batch, slices, 1, network.image_size, network.image_size)
             measured += _reading(network, x, chosen, rounds)
         progress(0.6, "Learning")
-        learner = ConvLSTMNetwork(4, 32) if quick else ConvLSTMNetwork(image_size=64)
+        learner = FastConvLSTM(small if quick else ConvLSTMConfig(image_size=64))
         for dtype in (torch.float32, torch.bfloat16):
             measured.append(_learning(learner, slices, dtype, chosen, rounds))
         progress(0.8, "Scanning")

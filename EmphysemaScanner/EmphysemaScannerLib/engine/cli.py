@@ -232,9 +232,6 @@ def train(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes a device that prepare volumes.")] = None,
     in_memory: Annotated[bool, typer.Option("--in-memory", help="Keep volumes in memory once read.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="Let torch.compile write faster code.")] = False,
-    checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="A sixth less memory, a third more time.")
-    ] = False,
     card: Annotated[Path | None, typer.Option(help="JSON with the model card's own words.")] = None,
 ) -> None:
     """Train a model on a cohort; without options a Conv-LSTM, the published way. Repeat the command to go on."""
@@ -255,7 +252,7 @@ def train(
         precision=precision,
         aids=aids,
     )
-    hardware = Hardware(device, devices, nodes, workers, in_memory, compile_, checkpointing)
+    hardware = Hardware(device, devices, nodes, workers, in_memory, compile_)
     preprocessing = None
     if any(given is not None for given in (image_size, slices, window, field, margin or None, outside)):
         size = image_size or 128

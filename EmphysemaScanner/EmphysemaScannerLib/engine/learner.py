@@ -99,7 +99,7 @@ class LesionLearner(Learner):
 
     def __init__(self, network: ConvLSTMNetwork, plan: Plan, total_steps: int) -> None:
         super().__init__(network, plan, total_steps)
-        self.heads = nn.ModuleList([nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.reading_units[:-1]])
+        self.heads = nn.ModuleList([nn.Conv2d(unit.recurrence.filters, 1, 1) for unit in network.units[:-1]])
         self.evidence_scale, self.evidence_bias = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
         if plan.crop is not None:
             with torch.no_grad():
@@ -108,7 +108,7 @@ class LesionLearner(Learner):
 
     def _same_everywhere(self, weights: Tensor) -> Tensor:
         """Of the dense layer, or their gradient: the mean over all places."""
-        by_place = weights.view(1, -1, self.network.final_size**2)
+        by_place = weights.view(1, -1, self.network.config.final_size**2)
         return by_place.mean(2, keepdim=True).expand_as(by_place).reshape(weights.shape)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -116,7 +116,7 @@ class LesionLearner(Learner):
         hidden = self.network.read(x)
         # The last unit reads from the top. Before it there is nothing: an empty state, and no disease has been read.
         states = functional.pad(hidden[-1], (0, 0, 0, 0, 0, 0, 0, 1))
-        normalised = self.network.reading_units[-1].normalised(states)
+        normalised = self.network.units[-1].normalised(states)
         terms = (normalised * self.network.dense.weight.view(normalised.shape[2:])).sum(2).float()  # (B, T + 1, h, w)
         running = terms.sum((2, 3)) + self.network.dense.bias  # (B, T + 1) logit before and after each slice
         share = lesions.float() / 255

@@ -109,7 +109,6 @@ class Hardware:
         workers: processes that prepare volumes for each device; None for 4 with a GPU and none without.
         in_memory: keep volumes in memory after they were first read.
         compile: let torch.compile write faster code, which takes a while at the start.
-        checkpointing: keep less for the way back and calculate it again: about a sixth less memory, a third more time.
     """
 
     device: Device = Device.AUTO
@@ -118,7 +117,6 @@ class Hardware:
     workers: int | None = None
     in_memory: bool = False
     compile: bool = False
-    checkpointing: bool = False
 
 
 ONE_PROCESS = Hardware()

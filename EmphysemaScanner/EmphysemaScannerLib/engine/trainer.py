@@ -92,15 +92,12 @@ def _tensorboard(out: Path) -> TensorBoardLogger | bool:
 
 
 def optimise(network: nn.Module, hardware: Hardware, device: torch.device) -> None:
-    """What makes training faster or smaller and leaves what is learned as it is."""
+    """What makes training faster and leaves what is learned as it is."""
     if isinstance(network, ConvLSTMNetwork):
-        network.checkpointing = hardware.checkpointing
         if hardware.compile:
-            for unit in network.reading_units:
+            for unit in network.units:
                 unit.slice_layers.compile()
         return
-    if hardware.checkpointing:
-        raise TrainingError("Only a conv_lstm can be trained with checkpointing; leave it out.")
     if hardware.compile:
         network.compile()
     if device.type == "cuda":

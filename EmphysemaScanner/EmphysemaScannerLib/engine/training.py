@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from ..core.conv_lstm import ConvLSTMNetwork
 from ..core.errors import EmphysemaScannerError
+from ..core.fast_conv_lstm import FastConvLSTM
 from ..core.field import Field
 from ..core.manifest import CohortRow, check_volumes
 from ..core.preprocessing import Preprocessing
@@ -228,7 +229,7 @@ def train(
             ) from error
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                "The device's memory is too small; train with checkpointing, a smaller batch size, or on the CPU."
+                "The device's memory is too small; train with a smaller batch size, or on the CPU."
             ) from error
         except EmphysemaScannerError as error:
             raise _unwrapped(error) from error
@@ -322,9 +323,9 @@ def _check_whole(last: Path) -> None:
 
 def give_long_memory(network: ConvLSTMNetwork, slices: int) -> None:
     """Chrono initialisation of the last unit: forget bias log U(1, T - 1), input bias its negative."""
-    filters = network.reading_units[-1].recurrence.filters
+    filters = network.units[-1].recurrence.filters
     with torch.no_grad():
-        bias = network.reading_units[-1].recurrence.input_conv.bias
+        bias = network.units[-1].recurrence.input_conv.bias
         assert bias is not None
         forget = torch.log(torch.empty(filters).uniform_(1, slices - 1))
         bias[filters : 2 * filters] = forget
@@ -333,10 +334,10 @@ def give_long_memory(network: ConvLSTMNetwork, slices: int) -> None:
 
 def enlarge(network: ConvLSTMNetwork, image_size: int) -> ConvLSTMNetwork:
     """The same network for larger slices: every place of the last unit votes with the crop network's mean weight."""
-    large = ConvLSTMNetwork(network.width, image_size)
+    large = FastConvLSTM(dataclasses.replace(network.config, image_size=image_size))
     state = network.state_dict()
-    channels = network.dense.in_features // network.final_size**2
-    mean = state.pop("dense.weight").view(channels, network.final_size**2).mean(1)
-    state["dense.weight"] = mean[:, None].expand(-1, large.final_size**2).reshape(1, -1).clone()
+    channels = network.dense.in_features // network.config.final_size**2
+    mean = state.pop("dense.weight").view(channels, network.config.final_size**2).mean(1)
+    state["dense.weight"] = mean[:, None].expand(-1, large.config.final_size**2).reshape(1, -1).clone()
     large.load_state_dict(state)
     return large
