@@ -134,6 +134,15 @@ def test_inflated_bowel_is_not_taken_for_lungs() -> None:
         segment_lungs(colon)
 
 
+def test_the_limit_that_lungs_miss_is_the_one_named() -> None:
+    flat = body([((50, 50, 36), (16, 30, 24), -850), ((50, 50, 82), (16, 30, 24), -850)])
+    with pytest.raises(LungsNotFoundError, match=r"only \d+ mm high \(below 120\)"):
+        segment_lungs(flat)
+    slim = body([((50, 50, 36), (40, 8, 8), -850), ((50, 50, 82), (40, 8, 8), -850)])
+    with pytest.raises(LungsNotFoundError, match=r"Only 0\.\d litres .* \(below 0\.6\)"):
+        segment_lungs(slim)
+
+
 def test_a_body_without_air_is_refused() -> None:
     with pytest.raises(LungsNotFoundError, match="whole chest"):
         segment_lungs(body([]))

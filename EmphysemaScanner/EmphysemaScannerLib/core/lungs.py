@@ -179,9 +179,15 @@ def _by_midline(lung: Mask, coarse: Coarse) -> Labels:
 def _refuse_what_is_no_chest(lungs: Labels, coarse: Coarse) -> None:
     litres = np.count_nonzero(lungs) * coarse.voxel_ml / 1000
     height = np.count_nonzero(lungs.any((1, 2))) * coarse.spacing_mm[0]
-    if litres < _SMALLEST_LUNGS_L or height < _SHORTEST_LUNGS_MM:
+    if litres < _SMALLEST_LUNGS_L:
         raise LungsNotFoundError(
-            f"Only {litres:.1f} litres of lung over {height:.0f} mm were found; choose a CT that shows the whole chest."
+            f"Only {litres:.1f} litres of lung were found (below {_SMALLEST_LUNGS_L:g}); choose a CT that shows the "
+            "whole chest."
+        )
+    if height < _SHORTEST_LUNGS_MM:
+        raise LungsNotFoundError(
+            f"The lungs that were found are only {height:.0f} mm high (below {_SHORTEST_LUNGS_MM:.0f}); choose a CT "
+            "that shows the whole chest."
         )
     if litres > _LARGEST_LUNGS_L:
         raise LungsNotFoundError(
