@@ -24,7 +24,7 @@ NETWORK = (
 CHANGING = {
     "os.mkdir": 1,
     "os.rename": 2,
-    "os.remove": 1,
+    "os.remove": 1,  # and, in the arguments after the paths, the folder that a relative path counts from, or -1
     "os.rmdir": 1,
     "os.truncate": 1,
     "os.symlink": 2,
@@ -37,10 +37,11 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 def watch(allowed: list[Path], strayed: list[str]) -> None:
     """Note what is sent to a network, and what is written outside some folders."""
 
-    def outside(path: object) -> bool:
+    def outside(path: object, folder: object = -1) -> bool:
         if not isinstance(path, (str, bytes)) or os.fsdecode(path).startswith(("/dev/", "/proc/")):
             return False
-        real = Path(os.path.realpath(os.fsdecode(path)))
+        base = f"/proc/self/fd/{folder}" if isinstance(folder, int) and folder >= 0 else ""
+        real = Path(os.path.realpath(Path(base, os.fsdecode(path))))
         return not any(real.is_relative_to(folder) for folder in allowed)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -48,6 +49,9 @@ def watch(allowed: list[Path], strayed: list[str]) -> None:
             strayed.append(f"{event} {arguments}")
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING and outside(arguments[0]):
             strayed.append(f"open {arguments}")
+        elif event in ("os.remove", "os.rmdir"):
+            if outside(*arguments[:2]):
+                strayed.append(f"{event} {arguments}")
         elif event in CHANGING and any(outside(path) for path in arguments[: CHANGING[event]]):
             strayed.append(f"{event} {arguments}")
 
