@@ -104,10 +104,9 @@ def seeing_model() -> Model:
             parameter.zero_()
         for unit in network.units:
             filters = unit.recurrence.filters
-            for number in (0, 1):
-                convolution, norm = unit.convolution(number)
-                convolution.weight[0, 0, 1, 1] = 1
-                _plain(norm)
+            for first in (0, 3):  # a convolution, its norm, ReLU; twice
+                unit.slice_layers[first].weight[0, 0, 1, 1] = 1
+                _plain(unit.slice_layers[first + 1])
             gates = unit.recurrence.input_conv
             gates.weight[2 * filters, 0, 1, 1] = 1  # the cell is the input, with all of it let in and nothing kept
             gates.bias[:filters], gates.bias[filters : 2 * filters], gates.bias[3 * filters :] = 20, -20, 20

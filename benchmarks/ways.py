@@ -129,8 +129,8 @@ def _keras(spec: dict[str, Any]) -> Any:
     kernel = lambda values: tensor(values).transpose(2, 3, 1, 0)  # noqa: E731
     norm = lambda n: [tensor(v) for v in (n.weight, n.bias, n.running_mean, n.running_var)]  # noqa: E731
     for unit in network.units:
-        for number in (0, 1):
-            convolution, its_norm = unit.convolution(number)
+        for first in (0, 3):  # a convolution, its norm, ReLU; twice
+            convolution, its_norm = unit.slice_layers[first], unit.slice_layers[first + 1]
             weights += [kernel(convolution.weight), tensor(convolution.bias), *norm(its_norm)]
         recurrence = unit.recurrence
         weights += [kernel(recurrence.input_conv.weight), kernel(recurrence.state_conv.weight)]
