@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ ways.find_packages()
 
 from cts import write_ct  # noqa: E402
 from machine import describe  # noqa: E402
-from page import write_page  # noqa: E402
+from page import ALONE, BEST, OURS, write_page  # noqa: E402
 from processes import Spec, in_turn, started  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,34 +35,48 @@ AT_START = (  # by the module file, itself or through the scene layer; vtk and s
         for name in ("core.errors", "core.grid", "core.result", "core.shippedmodel", "engine.device", "jobs.worker")
     ),
 )
-PEERS = (
-    # label, way, 16 bits, freed memory kept
-    ("naive PyTorch", "naive", False, False),
-    ("naive PyTorch, memory kept", "naive", False, True),
-    ("naive PyTorch, bf16, memory kept", "naive", True, True),
-    ("best settings of naive PyTorch, memory kept", "best", False, True),
-    ("Keras 3 on JAX", "keras", False, False),
-    ("ONNX Runtime", "onnxruntime", False, False),
-    ("OpenVINO", "openvino", False, False),
-    ("OpenVINO, bf16", "openvino", True, False),
-    ("ours, as in Slicer", "ours", False, False),
-    ("ours", "ours", False, True),
-    ("ours, bf16", "ours", True, True),
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for everything that one table compares.
+
+    Attributes:
+        label: in words.
+        half: 16 bits instead of 32.
+        keep: the process keeps what tensors free, as the command line does; Slicer, and other hosts, do not.
+    """
+
+    label: str
+    half: bool
+    keep: bool
+
+
+SETTINGS = (
+    Settings("float32, memory not kept", False, False),
+    Settings("float32, memory kept", False, True),
+    Settings("bfloat16, memory not kept", True, False),
+    Settings("bfloat16, memory kept", True, True),
 )
-LEARNERS = (
-    ("naive PyTorch", "naive", False, False),
-    ("naive PyTorch, memory kept", "naive", False, True),
-    ("Keras 3 on JAX", "keras", False, False),
-    ("ours, memory not kept", "ours", False, False),
-    ("ours", "ours", False, True),
-    ("ours, bf16", "ours", True, True),
-)
-SCANNERS = (
-    ("peer pipeline", "peer", False, False),
-    ("ours, as in Slicer", "ours", False, False),
-    ("ours", "ours", False, True),
-    ("ours, bf16", "ours", True, True),
-)
+READERS = {  # label: way; see ways.py
+    "naive PyTorch": "naive",
+    BEST: "best",
+    "Keras 3 on JAX": "keras",
+    "ONNX Runtime": "onnxruntime",
+    "OpenVINO": "openvino",
+    "ours, plain (conv_lstm.py)": "plain",
+    OURS: "ours",
+}
+LEARNERS = {
+    "naive PyTorch": "naive",
+    BEST: "best",
+    "Keras 3 on JAX": "keras",
+    "ours, plain (conv_lstm.py)": "plain",
+    OURS: "ours",
+}
+SCANNERS = {"peer pipeline": "peer", OURS: "ours"}
+IN_16_BITS = {"naive", "best", "plain", "openvino", "ours", "peer"}
+QUICK = {BEST, OURS, "peer pipeline"}
 Result = dict[str, Any]
 
 
@@ -73,11 +88,17 @@ class Benchmark:
         self.common: Spec = {"threads": threads, "width": 4 if quick else 32, "slices": 5 if quick else 35}
         self.ct_size = (96, 96, 60) if quick else FULL_SIZE
 
-    def _specs(self, kind: str, rows: Any, **more: Any) -> list[Spec]:
-        if self.quick:
-            rows = [row for row in rows if row[0] in ("naive PyTorch", "ours", "peer pipeline")]
-        names = ("label", "way", "half", "keep")
-        return [{**self.common, "kind": kind, **more, **dict(zip(names, row, strict=True))} for row in rows]
+    def _settings(self) -> tuple[Settings, ...]:
+        return SETTINGS[:1] if self.quick else SETTINGS
+
+    def _specs(self, kind: str, settings: Settings, ways: dict[str, str], **more: Any) -> list[Spec]:
+        """One a way, all with the same settings; without the ways that have no 16 bits, where these are set."""
+        same = {**self.common, "kind": kind, "half": settings.half, "keep": settings.keep, **more}
+        return [
+            {**same, "label": label, "way": way}
+            for label, way in ways.items()
+            if (label in QUICK or not self.quick) and (way in IN_16_BITS or not settings.half)
+        ]
 
     def _rounds(self, number: int) -> int:
         return 1 if self.quick else number
@@ -100,7 +121,7 @@ class Benchmark:
                 seconds.append(time.perf_counter() - start)
             found["gflops"][str(dtype).removeprefix("torch.")] = 2e-9 * size**3 / min(seconds)
         for side in (64, 128):
-            spec = {**self.common, "size": side, "width": 32, "slices": 35}
+            spec = {**self.common, "size": side, "width": 32, "slices": 35, "way": "naive"}
             naive = peers.naive(ways.network_of(spec)).eval().to("meta")
             with FlopCounterMode(display=False) as counter, torch.inference_mode():
                 naive(torch.empty(1, 35, 1, side, side, device="meta"))
@@ -109,42 +130,50 @@ class Benchmark:
         return found
 
     def network(self) -> Result:
-        """The network alone on 1 and 4 volumes; every way's logits beside the naive network's."""
-        found = {}
+        """The network alone on 1 and 4 volumes; the logits of every way are compared with those of one in float32."""
+        found: Result = {}
         for batch in (1,) if self.quick else (1, 4):
-            specs = self._specs("read", PEERS, batch=batch, size=32 if self.quick else 128)
-            found[str(batch)] = in_turn(specs, self._rounds(7 if batch == 1 else 5))
-            for spec in specs:
-                measured = found[str(batch)].get(spec["label"])
-                if measured:
-                    truth = found[str(batch)]["naive PyTorch"][0]["logits"]
+            found[str(batch)] = tables = {}
+            for settings in self._settings():
+                specs = self._specs("read", settings, READERS, batch=batch, size=32 if self.quick else 128)
+                tables[settings.label] = in_turn(specs, self._rounds(7 if batch == 1 else 5))
+                truth = tables[SETTINGS[0].label][BEST][0]["logits"]
+                for label, measured in tables[settings.label].items():
                     apart = max(abs(a - b) for m in measured for a, b in zip(m["logits"], truth, strict=True))
                     measured[0]["apart"] = apart
-                    _check(apart <= (0.1 if spec["half"] else 1e-5), f"{spec['label']}: logits differ by {apart}")
+                    _check(apart <= (0.1 if settings.half else 1e-5), f"{label}: logits differ by {apart}")
         return found
 
     def training(self) -> Result:
         """A step on 4 volumes, again and again from the same start: time, memory and the learning curve."""
-        found = {}
+        found: Result = {}
         for size, rounds in ((32, 2),) if self.quick else ((64, 5), (128, 3)):
-            learners = [way for way in LEARNERS if way[1] != "keras" or size < 128]  # half a minute a step at 64
-            found[str(size)] = in_turn(self._specs("learn", learners, batch=4, size=size), self._rounds(rounds))
-            for label, measured in found[str(size)].items():
-                if "Keras" in label:  # 3's TimeDistributed normalises each slice by itself while it learns
-                    continue
-                apart = abs(measured[0]["loss"] - found[str(size)]["naive PyTorch"][0]["loss"])
-                _check(apart <= (0.05 if "bf16" in label else 1e-4), f"{label}: losses differ by {apart}")
+            found[str(size)] = tables = {}
+            for settings in self._settings():
+                learners = dict(LEARNERS)
+                if size == 128 or settings != SETTINGS[0]:  # half a minute a step at 64
+                    del learners["Keras 3 on JAX"]
+                tables[settings.label] = in_turn(
+                    self._specs("learn", settings, learners, batch=4, size=size), self._rounds(rounds)
+                )
+                truth = tables[SETTINGS[0].label][BEST][0]["loss"]
+                for label, measured in tables[settings.label].items():
+                    if "Keras" in label:  # 3's TimeDistributed normalises each slice by itself while it learns
+                        continue
+                    apart = abs(measured[0]["loss"] - truth)
+                    _check(apart <= (0.05 if settings.half else 1e-4), f"{label}: losses differ by {apart}")
         return found
 
     def scan(self) -> Result:
-        """A whole scan of a CT in memory, beside the naive network alone on one volume."""
+        """A whole scan of a CT in memory, beside the network alone on one volume."""
         ct = str(write_ct(self.folder / "ct.nrrd", self.ct_size))
-        scanners = self._specs("scan", SCANNERS, ct=ct, reading=False)
-        alone = {**self.common, "width": 32, "slices": 35, "size": 128, "batch": 1, "kind": "read", "way": "naive"}
-        alone |= {"label": "naive network alone", "half": False, "keep": False}
-        found = in_turn([*scanners, alone], self._rounds(7))
-        peer, ours = found["peer pipeline"][0], found["ours"][0]
-        _check(abs(peer["on_our_input"] - ours["logit"]) < 1e-3, "the naive network says another logit of our input")
+        found: Result = {}
+        for settings in self._settings():
+            specs = self._specs("scan", settings, SCANNERS, ct=ct, reading=False)
+            alone = {**specs[0], "width": 32, "slices": 35, "size": 128, "batch": 1, "kind": "read", "way": "best"}
+            found[settings.label] = in_turn([*specs, {**alone, "label": ALONE}], self._rounds(7))
+        peer, ours = (found[SETTINGS[0].label][label][0] for label in ("peer pipeline", OURS))
+        _check(abs(peer["on_our_input"] - ours["logit"]) < 1e-3, "the naive network has another logit of our input")
         _check(self.quick or peer["dice"] > 0.95, f"Dice of the lung masks is {peer['dice']}")
         return found
 
@@ -154,8 +183,8 @@ class Benchmark:
         rows, columns, most = self.ct_size
         for slices in (most // 2, most) if self.quick else (35, 75, 150, 225, 300):
             ct = str(write_ct(self.folder / f"{slices}.nrrd", (rows, columns, slices)))
-            specs = self._specs("scan", [("ours", "ours", False, False)], ct=ct, reading=False)
-            found[str(slices)] = in_turn(specs, self._rounds(5))["ours"]
+            specs = self._specs("scan", SETTINGS[0], {OURS: "ours"}, ct=ct, reading=False)
+            found[str(slices)] = in_turn(specs, self._rounds(5))[OURS]
         return found
 
     def reading(self) -> Result:
@@ -163,14 +192,14 @@ class Benchmark:
         found = {}
         for name in ("ct.nrrd", "dicom"):
             ct = str(write_ct(self.folder / name, self.ct_size))
-            found |= in_turn(self._specs("scan", [("ours", "ours", False, True)], ct=ct, reading=True), self._rounds(5))
-            found[name] = found.pop("ours")
+            specs = self._specs("scan", SETTINGS[1], {OURS: "ours"}, ct=ct, reading=True)
+            found[name] = in_turn(specs, self._rounds(5))[OURS]
         return found
 
     def many(self) -> Result:
         """Scans in one process, one after the other."""
         ct = str(write_ct(self.folder / "small.nrrd", self.ct_size if self.quick else (256, 256, 150)))
-        with started(self._specs("scan", [("ours", "ours", False, False)], ct=ct, reading=False)) as (worker,):
+        with started(self._specs("scan", SETTINGS[0], {OURS: "ours"}, ct=ct, reading=False)) as (worker,):
             return {"scans": [worker.again() for _ in range(3 if self.quick else 1000)]}
 
     def cold(self) -> Result:

@@ -28,7 +28,7 @@ def peer_scan(image: sitk.Image, network: nn.Module, preprocessing: Preprocessin
 
     Args:
         image: in HU, any orientation.
-        network: as ``peers.naive`` makes it.
+        network: one of ``peers``.
         preprocessing: the grid and the window.
     """
     seconds, start = {}, time.perf_counter()

@@ -86,7 +86,12 @@ class SettledCell(nn.Module):
         return torch.tanh(cell).mul_(o.sigmoid_()), cell
 
 
-def best_settings(network: ConvLSTMNetwork) -> TorchPeer:
+def best_for_learning(network: ConvLSTMNetwork) -> TorchPeer:
+    """The naive network for learning at its best settings: channels last."""
+    return naive(network).to(memory_format=torch.channels_last)
+
+
+def best_for_reading(network: ConvLSTMNetwork) -> TorchPeer:
     """The naive network for reading at its best settings: BatchNorm folded, channels last, gates in place."""
     peer = naive(network).eval()
     for layers in peer.slice_layers:

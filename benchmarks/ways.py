@@ -22,13 +22,14 @@ Read = Callable[[], "np.ndarray[Any, Any]"]  # -> logits (B,)
 
 
 def network_of(spec: dict[str, Any]) -> Any:
-    """Our network with the same random weights for every way."""
+    """Our network, plain if that is the way, with the same random weights for every way."""
     import torch
-    from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig
+    from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
     from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
 
     torch.manual_seed(0)
-    network = FastConvLSTM(ConvLSTMConfig(spec["width"], spec["size"]))
+    kind = ConvLSTMNetwork if spec["way"] == "plain" else FastConvLSTM
+    network = kind(ConvLSTMConfig(spec["width"], spec["size"]))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # so that folding it has something to do
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -44,14 +45,12 @@ def volumes_of(spec: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def read_torch(spec: dict[str, Any]) -> Read:
-    """PyTorch: ours, the naive network, and that at its best settings."""
+    """The naive network in PyTorch, and that at its best settings."""
     import peers
     import torch
 
-    made = {"naive": peers.naive, "best": peers.best_settings}
+    made = {"naive": peers.naive, "best": peers.best_for_reading}
     x = torch.from_numpy(volumes_of(spec))
-    if spec["way"] not in made:
-        return _read_ours(network_of(spec).eval(), x, spec["half"])
     peer = made[spec["way"]](network_of(spec)).eval()
 
     def read() -> np.ndarray[Any, Any]:
@@ -61,13 +60,15 @@ def read_torch(spec: dict[str, Any]) -> Read:
     return read
 
 
-def _read_ours(network: Any, x: Any, half: bool) -> Read:
-    """As a scan does: the answer is always in 32 bits."""
+def read_ours(spec: dict[str, Any]) -> Read:
+    """Ours, plain and fast, as a scan does it: the answer is always in 32 bits."""
     import torch
+
+    network, x = network_of(spec).eval(), torch.from_numpy(volumes_of(spec))
 
     def read() -> np.ndarray[Any, Any]:
         with torch.inference_mode():
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=spec["half"]):
                 hidden = network.read(x)
             return network.answer(hidden[-1].float()).numpy()
 
@@ -160,18 +161,19 @@ def _jax_threads(count: int) -> None:
 
 
 def learn_torch(spec: dict[str, Any]) -> Callable[[], float]:
-    """A step of training, the naive network's or ours, with Adam; -> the loss before it."""
+    """A step of training in PyTorch with Adam; -> the loss before it."""
     import peers
     import torch
 
+    made = {"naive": peers.naive, "best": peers.best_for_learning}
     network, x = network_of(spec).train(), torch.from_numpy(volumes_of(spec))
-    naive = peers.naive(network).train() if spec["way"] == "naive" else None
+    peer = made[spec["way"]](network).train() if spec["way"] in made else None
     target = torch.arange(spec["batch"]) % 2
-    learner = torch.optim.Adam((naive or network).parameters(), lr=1e-3)
+    learner = torch.optim.Adam((peer or network).parameters(), lr=1e-3)
 
     def learn() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=spec["half"]):
-            logit = network(x).logit if naive is None else naive(x)
+            logit = network(x).logit if peer is None else peer(x)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logit.float(), target.float())
         learner.zero_grad()
         loss.backward()
@@ -197,13 +199,16 @@ def learn_keras(spec: dict[str, Any]) -> Callable[[], float]:
 READERS: dict[str, Callable[[dict[str, Any]], Read]] = {
     "naive": read_torch,
     "best": read_torch,
-    "ours": read_torch,
+    "plain": read_ours,
+    "ours": read_ours,
     "onnxruntime": read_onnxruntime,
     "openvino": read_openvino,
     "keras": read_keras,
 }
 LEARNERS: dict[str, Callable[[dict[str, Any]], Callable[[], float]]] = {
     "naive": learn_torch,
+    "best": learn_torch,
+    "plain": learn_torch,
     "ours": learn_torch,
     "keras": learn_keras,
 }

@@ -94,7 +94,7 @@ def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     mib = 0 if ct is None else ct.GetNumberOfPixels() * ct.GetSizeOfPixelComponent() / 2**20
     dtype = torch.bfloat16 if spec["half"] else torch.float32
     if spec["way"] == "peer":
-        return _peer_scan(ct, model, mib)
+        return _peer_scan(ct, model, mib, spec["half"])
 
     def work() -> dict[str, Any]:
         start = time.perf_counter()
@@ -109,22 +109,23 @@ def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     return work
 
 
-def _peer_scan(ct: Any, model: Any, mib: float) -> Callable[[], dict[str, Any]]:
+def _peer_scan(ct: Any, model: Any, mib: float, half: bool) -> Callable[[], dict[str, Any]]:
     """The peer's; the first time it is compared with ours."""
     import peers
     import torch
     from EmphysemaScannerLib.core.scan import scan
     from peer_scan import peer_scan
 
-    naive = peers.naive(model.network).eval()
     ours = scan(ct, model)
+    network = peers.best_for_reading(model.network)
     with torch.inference_mode():
         x = torch.from_numpy(model.card.preprocessing.apply(ct)[0])[None, :, None]
-        on_our_input = float(naive(x)[0]) / model.card.temperature
+        on_our_input = float(network(x)[0]) / model.card.temperature
     compared: dict[str, float] = {"on_our_input": on_our_input, "ct_mib": mib}
 
     def work() -> dict[str, Any]:
-        result = peer_scan(ct, naive, model.card.preprocessing)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            result = peer_scan(ct, network, model.card.preprocessing)
         if "dice" not in compared:
             a, b = ours.lung_mask.values > 0, result.labels > 0
             compared["dice"] = float(2 * (a & b).sum() / (a.sum() + b.sum()))
