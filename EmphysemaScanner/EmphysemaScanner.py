@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import slicer
 import vtk
-from EmphysemaScannerLib.core.errors import EmphysemaScannerError, NotAChestCTError
-from EmphysemaScannerLib.core.progress import Progress
-from EmphysemaScannerLib.core.shippedmodel import default_model_path
-from EmphysemaScannerLib.engine.device import Device, Precision
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError, NotAChestCTError
+from EmphysemaScannerLib.base.progress import Progress
 from EmphysemaScannerLib.jobs.worker import shared_worker
+from EmphysemaScannerLib.models.bundledmodel import default_model_path
+from EmphysemaScannerLib.scan.device import Device, Precision
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap
 from EmphysemaScannerLib.scene.overlays import Overlay
@@ -36,12 +36,12 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 if TYPE_CHECKING:
-    from EmphysemaScannerLib.core.attribution import Attribution
-    from EmphysemaScannerLib.core.result import ScanResult
-    from EmphysemaScannerLib.engine.batch import BatchRow, BatchSummary
-    from EmphysemaScannerLib.engine.compare import Comparison, ModelFigures
-    from EmphysemaScannerLib.engine.saving import Kind
+    from EmphysemaScannerLib.batch.batch import BatchRow, BatchSummary
+    from EmphysemaScannerLib.evaluation.compare import Comparison, ModelFigures
     from EmphysemaScannerLib.jobs.process import BackgroundProcess
+    from EmphysemaScannerLib.report.saving import Kind
+    from EmphysemaScannerLib.scan.attribution import Attribution
+    from EmphysemaScannerLib.scan.result import ScanResult
     from EmphysemaScannerLib.scene.result import ResultNodes
 
 

@@ -24,9 +24,9 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from dicomfiles import enhanced_dicom, write_dicom
-from EmphysemaScannerLib.core.errors import EmphysemaScannerError
-from EmphysemaScannerLib.core.reading import read_ct
-from EmphysemaScannerLib.core.scan import scan
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError
+from EmphysemaScannerLib.ct.reading import read_ct
+from EmphysemaScannerLib.scan.scan import scan
 from everymodel import model_of
 from phantom import SPACING_MM, phantom, phantom_image
 from pydicom.encaps import encapsulate

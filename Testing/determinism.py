@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from EmphysemaScannerLib.core.result import OverlayMap, ScanResult
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
 
 
 def digest(result: ScanResult) -> str:
@@ -42,8 +42,8 @@ def digest(result: ScanResult) -> str:
 if __name__ == "__main__":
     import SimpleITK as sitk
     import torch
-    from EmphysemaScannerLib.core import modelfile
-    from EmphysemaScannerLib.core.scan import scan
+    from EmphysemaScannerLib.models import modelfile
+    from EmphysemaScannerLib.scan.scan import scan
     from phantom import phantom_image
 
     for threads in map(int, sys.argv[2:]):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
-from EmphysemaScannerLib.core.modelfile import Model
-from EmphysemaScannerLib.core.networks import ARCHITECTURES, build, keras_parameter_count
-from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
+from EmphysemaScannerLib.models.modelfile import Model
+from EmphysemaScannerLib.models.networks import ARCHITECTURES, build, keras_parameter_count
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
 
 SHAPE = (35, 32, 32)
 TEMPERATURE = 1.6

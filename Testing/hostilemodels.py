@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from EmphysemaScannerLib.core import modelfile, networks
-from EmphysemaScannerLib.core.errors import ModelFileError
-from EmphysemaScannerLib.core.modelcard import ModelCard
-from EmphysemaScannerLib.core.modelheader import read_card
+from EmphysemaScannerLib.base.errors import ModelFileError
+from EmphysemaScannerLib.models import modelfile, networks
+from EmphysemaScannerLib.models.modelcard import ModelCard
+from EmphysemaScannerLib.models.modelheader import read_card
 from everymodel import NAMES, model_of
 from safetensors.torch import load_file, save
 

@@ -14,11 +14,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from EmphysemaScannerLib.core.scan import scan
-from EmphysemaScannerLib.core.serialise import record_to_json
-from EmphysemaScannerLib.engine.panel import provenance
-from EmphysemaScannerLib.engine.tablefiles import densitometry_csv, slices_csv
 from EmphysemaScannerLib.jobs.worker import Worker
+from EmphysemaScannerLib.report.richtext import provenance
+from EmphysemaScannerLib.report.tablefiles import densitometry_csv, slices_csv
+from EmphysemaScannerLib.scan.scan import scan
+from EmphysemaScannerLib.scan.serialise import record_to_json
 from everymodel import model_of
 from phantom import phantom_image
 

@@ -13,8 +13,8 @@ from childprocess import ENVIRONMENT
 _HOLD = """
 import os, sys, time
 from pathlib import Path
-from EmphysemaScannerLib.core.errors import EmphysemaScannerError
-from EmphysemaScannerLib.engine.lock import held
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError
+from EmphysemaScannerLib.base.lock import held
 with held(Path(sys.argv[1]), EmphysemaScannerError("busy")):
     {meanwhile}
     print("held", flush=True)

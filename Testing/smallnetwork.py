@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
-from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
+from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
+from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
 from torch import Tensor, nn
 
 

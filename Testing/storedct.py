@@ -10,11 +10,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from dicomfiles import write_dicom
-from EmphysemaScannerLib.core.conv_lstm import BATCH_NORM_EPS, ConvLSTMConfig
-from EmphysemaScannerLib.core.fast_conv_lstm import FastConvLSTM
-from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
-from EmphysemaScannerLib.core.modelfile import Model
-from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.conv_lstm import BATCH_NORM_EPS, ConvLSTMConfig
+from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
+from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
+from EmphysemaScannerLib.models.modelfile import Model
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from phantom import phantom_image
 
 ORDERS = list(itertools.permutations(range(3)))

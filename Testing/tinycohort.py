@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from EmphysemaScannerLib.core.manifest import read_manifest
-from EmphysemaScannerLib.core.preprocessing import Preprocessing
-from EmphysemaScannerLib.engine.cache import VolumeCache
+from EmphysemaScannerLib.cohort.cache import VolumeCache
+from EmphysemaScannerLib.cohort.manifest import read_manifest
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
 
 TINY = ("--image-size", "32", "--slices", "4")  # options of the command ``train`` for volumes of 4 x 32 x 32
 

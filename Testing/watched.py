@@ -59,7 +59,7 @@ def watch(allowed: list[Path], strayed: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from EmphysemaScannerLib.engine.cli import main
+    from EmphysemaScannerLib.commands.cli import main
 
     warnings.simplefilter("ignore", DeprecationWarning)
     strayed: list[str] = []

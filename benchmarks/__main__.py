@@ -209,7 +209,7 @@ class Benchmark:
             "python alone": "pass",
             "torch": "import torch",
             "what Slicer imports of ours at its start": f"{lib} import {', '.join(AT_START)}",
-            "all of a scan": f"{lib} import EmphysemaScannerLib.core.scan",
+            "all of a scan": f"{lib} import EmphysemaScannerLib.scan.scan",
         }
         found: dict[str, list[float]] = {name: [] for name in codes}
         for _ in range(self._rounds(7) + 1):

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def make_ct(size: tuple[int, int, int]) -> Any:
     """Columns, rows and slices, int16."""
-    from EmphysemaScannerLib.core.reading import read_ct
-    from EmphysemaScannerLib.core.samples import CT_FILE
+    from EmphysemaScannerLib.ct.reading import read_ct
+    from EmphysemaScannerLib.simulator.samples import CT_FILE
 
     ct = read_ct(CT_FILE).image
     old, new = np.array(ct.GetSize()), np.array(size)

@@ -17,7 +17,7 @@ seconds don't. Every way runs in a process of its own, all in turn, round by rou
 differ.
 
 A table compares like with like: all its rows have the same precision and the same memory settings. *Memory kept*: the
-process keeps what tensors free and uses huge pages (`core/memory.py`), as the command line does. *Memory not kept*: it
+process keeps what tensors free and uses huge pages (`base/memory.py`), as the command line does. *Memory not kept*: it
 does not, as in Slicer. The network in PyTorch is there twice: as it is usually written (*naive*), and at the best
 settings that were found (reading: BatchNorm folded, channels last, gates in place; learning: channels last).
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import SimpleITK as sitk
 import torch
-from EmphysemaScannerLib.core.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from numpy.typing import NDArray
 from torch import nn
 

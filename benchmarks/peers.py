@@ -6,7 +6,7 @@ Each peer takes our network and has its weights; it reads (B, T, 1, H, W) and gi
 from __future__ import annotations
 
 import torch
-from EmphysemaScannerLib.core.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
+from EmphysemaScannerLib.models.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 

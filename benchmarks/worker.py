@@ -25,7 +25,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     ways.find_packages()
     if spec["keep"]:
-        from EmphysemaScannerLib.core.memory import keep_freed_memory
+        from EmphysemaScannerLib.base.memory import keep_freed_memory
 
         keep_freed_memory()
     import torch
@@ -84,10 +84,10 @@ def _learn(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     """The whole scan of the CT at spec["ct"], in memory, or read from there every time with spec["reading"]."""
     import torch
-    from EmphysemaScannerLib.core.modelfile import load
-    from EmphysemaScannerLib.core.reading import read_ct
-    from EmphysemaScannerLib.core.scan import scan
-    from EmphysemaScannerLib.core.shippedmodel import default_model_path
+    from EmphysemaScannerLib.ct.reading import read_ct
+    from EmphysemaScannerLib.models.bundledmodel import default_model_path
+    from EmphysemaScannerLib.models.modelfile import load
+    from EmphysemaScannerLib.scan.scan import scan
 
     path, model = Path(spec["ct"]), load(default_model_path())
     ct = None if spec["reading"] else read_ct(path).image
@@ -113,7 +113,7 @@ def _peer_scan(ct: Any, model: Any, mib: float, half: bool) -> Callable[[], dict
     """The peer's; the first time it is compared with ours."""
     import peers
     import torch
-    from EmphysemaScannerLib.core.scan import scan
+    from EmphysemaScannerLib.scan.scan import scan
     from peer_scan import peer_scan
 
     ours = scan(ct, model)

@@ -1,6 +1,6 @@
 """``python -m EmphysemaScannerLib``: the command line, where the command ``emphysema-scanner`` is not installed."""
 
-from .engine.cli import main
+from .commands.cli import main
 
 if __name__ == "__main__":
     main()

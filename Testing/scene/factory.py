@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
-from EmphysemaScannerLib.core.coverage import Coverage
-from EmphysemaScannerLib.core.grid import Grid, area_average, canonical
-from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
-from EmphysemaScannerLib.core.preprocessing import Preprocessing
-from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
+from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
+from EmphysemaScannerLib.lungs.coverage import Coverage
+from EmphysemaScannerLib.lungs.densitometry import Densitometry
+from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
 from numpy.typing import NDArray
 
 SLICES, SIDE = 35, 128

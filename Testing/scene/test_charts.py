@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import slicer
-from EmphysemaScannerLib.core.result import OverlayMap
+from EmphysemaScannerLib.scan.result import OverlayMap
 from EmphysemaScannerLib.scene.charts import Chart, activation_by_slice, add_charts
 from EmphysemaScannerLib.scene.marker import read_up_to, set_marker
 from EmphysemaScannerLib.scene.result import find_result, show_result

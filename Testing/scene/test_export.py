@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from EmphysemaScannerLib.core.export import write_overlays
-from EmphysemaScannerLib.core.grid import Grid, canonical
+from EmphysemaScannerLib.ct.grid import Grid, canonical
+from EmphysemaScannerLib.scan.mapfiles import write_overlays
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.export import SceneNotSavedError, arrange_views, export_scan, save_scene
 from EmphysemaScannerLib.scene.overlays import Overlay

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.core.grid import Grid, canonical
+from EmphysemaScannerLib.ct.grid import Grid, canonical
 from EmphysemaScannerLib.scene import offscreen
 from EmphysemaScannerLib.scene.colours import ColourMap
 from EmphysemaScannerLib.scene.offscreen import Layers, Orientation, RenderingUnavailableError, render_slice, slice_view

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from EmphysemaScannerLib.core.grid import Grid, area_average, canonical
-from EmphysemaScannerLib.core.result import OverlayMap
+from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
+from EmphysemaScannerLib.scan.result import OverlayMap
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
 from EmphysemaScannerLib.scene.overlays import Overlay, display_grid, display_lungs, display_map

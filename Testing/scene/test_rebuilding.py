@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from EmphysemaScannerLib.core.errors import RecordError
-from EmphysemaScannerLib.core.grid import canonical
-from EmphysemaScannerLib.core.result import OverlayMap
-from EmphysemaScannerLib.core.serialise import result_to_dict, result_to_json
+from EmphysemaScannerLib.base.errors import RecordError
+from EmphysemaScannerLib.ct.grid import canonical
+from EmphysemaScannerLib.scan.result import OverlayMap
+from EmphysemaScannerLib.scan.serialise import result_to_dict, result_to_json
 from EmphysemaScannerLib.scene import result as result_module
 from EmphysemaScannerLib.scene.export import save_scene
 from EmphysemaScannerLib.scene.overlays import Overlay

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import slicer
-from EmphysemaScannerLib.core.serialise import result_to_dict
+from EmphysemaScannerLib.scan.serialise import result_to_dict
 from EmphysemaScannerLib.scene import result as result_module
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.overlays import Overlay

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from EmphysemaScannerLib.core.result import ScanResult
-from EmphysemaScannerLib.core.scan import scan
-from EmphysemaScannerLib.core.serialise import record_to_json
+from EmphysemaScannerLib.scan.result import ScanResult
+from EmphysemaScannerLib.scan.scan import scan
+from EmphysemaScannerLib.scan.serialise import record_to_json
 from EmphysemaScannerLib.scene import marker, views
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.export import export_scan

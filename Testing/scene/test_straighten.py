@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from EmphysemaScannerLib.core.errors import GeometryError
-from EmphysemaScannerLib.core.grid import Grid, canonical
-from EmphysemaScannerLib.core.result import OverlayMap
+from EmphysemaScannerLib.base.errors import GeometryError
+from EmphysemaScannerLib.ct.grid import Grid, canonical
+from EmphysemaScannerLib.scan.result import OverlayMap
 from EmphysemaScannerLib.scene.overlays import Overlay, display_grid
 from EmphysemaScannerLib.scene.result import result_of, show_result
 from EmphysemaScannerLib.scene.volumes import (

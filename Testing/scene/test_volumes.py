@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from EmphysemaScannerLib.core.errors import GeometryError, NotAChestCTError
+from EmphysemaScannerLib.base.errors import GeometryError, NotAChestCTError
 from EmphysemaScannerLib.scene.volumes import add_volume, image_from_volume_node, volume_node_from_image
 
 SHAPE = (5, 6, 7)

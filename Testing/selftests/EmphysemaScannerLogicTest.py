@@ -8,12 +8,7 @@ from pathlib import Path
 import numpy as np
 import selftestdata
 import slicer
-from EmphysemaScannerLib.core.errors import (
-    EmphysemaScannerError,
-    ModelFileError,
-    NotAChestCTError,
-    ScanCancelled,
-)
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError, ModelFileError, NotAChestCTError, ScanCancelled
 from EmphysemaScannerLib.window.packages import PackagesMissingError
 from EmphysemaScannerLib.window.waiting import VolumeRemovedError
 

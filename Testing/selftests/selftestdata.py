@@ -46,9 +46,9 @@ def flipped(volumeNode):
 
 def _saveRandomModel(path: Path) -> None:
     import torch
-    from EmphysemaScannerLib.core import modelfile, networks
-    from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
-    from EmphysemaScannerLib.core.preprocessing import Preprocessing
+    from EmphysemaScannerLib.models import modelfile, networks
+    from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
+    from EmphysemaScannerLib.models.preprocessing import Preprocessing
 
     torch.manual_seed(0)
     network = networks.build("conv_lstm", width=4, image_size=32)

@@ -71,18 +71,18 @@ def test_what_the_module_file_imports_from_the_library_loads_without_pytorch() -
 
 
 def test_what_the_window_shows_a_result_with_loads_without_pytorch() -> None:
-    done = import_without_third_parties(["EmphysemaScannerLib.engine.panel"])
+    done = import_without_third_parties(["EmphysemaScannerLib.report.richtext"])
     assert done.returncode == 0, done.stderr
 
 
 def test_what_the_window_lists_models_and_devices_with_loads_without_pytorch() -> None:
-    names = ["core.modelheader", "core.modelfolder", "core.serialise", "engine.device", "engine.wording", "i18n"]
+    names = ["models.modelheader", "models.modelfolder", "scan.serialise", "scan.device", "report.wording", "i18n"]
     done = import_without_third_parties([f"EmphysemaScannerLib.{name}" for name in names])
     assert done.returncode == 0, done.stderr
 
 
 def test_the_check_for_a_missing_pytorch_would_notice_an_import_of_it() -> None:
-    done = import_without_third_parties(["EmphysemaScannerLib.core.modelfile"])
+    done = import_without_third_parties(["EmphysemaScannerLib.models.modelfile"])
     assert "No module named 'torch'" in done.stderr
 
 

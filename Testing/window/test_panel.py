@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from EmphysemaScannerLib.core.coverage import Coverage
-from EmphysemaScannerLib.core.grid import Grid
-from EmphysemaScannerLib.core.modelcard import ModelCard, OperatingPoint
-from EmphysemaScannerLib.core.preprocessing import Preprocessing
-from EmphysemaScannerLib.core.result import Densitometry, OverlayMap, ScanResult
-from EmphysemaScannerLib.engine import panel
+from EmphysemaScannerLib.ct.grid import Grid
+from EmphysemaScannerLib.lungs.coverage import Coverage
+from EmphysemaScannerLib.lungs.densitometry import Densitometry
+from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.report import richtext as panel
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
 
 UI_FILE = Path(panel.__file__).parents[2] / "Resources/UI/EmphysemaScanner.ui"
 GRID = Grid((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.errors import EmphysemaScannerError
+from ..base.errors import EmphysemaScannerError
 
 GRACE_S = 30.0  # for a training to finish the step it is in
 

@@ -14,9 +14,9 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from ..core.grid import area_average
-from ..core.result import ScanResult
+from ..ct.grid import area_average
 from ..i18n import tr as _
+from ..scan.result import ScanResult
 from . import tables
 from .tables import EVIDENCE, LAA, OPERATING_POINT, POSITION, PROBABILITY, SLICE_PROBABILITY, WEIGHT
 

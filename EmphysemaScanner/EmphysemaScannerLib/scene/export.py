@@ -9,22 +9,14 @@ import SimpleITK as sitk
 import slicer
 from numpy.typing import NDArray
 
-from ..core.errors import EmphysemaScannerError
-from ..core.result import ScanResult
+from ..base.errors import EmphysemaScannerError
+from ..scan.result import ScanResult
 from .offscreen import Layers, Orientation, slice_view
 from .overlays import Overlay
 from .result import ResultNodes, show_result
 from .segmentations import add_lesions
 from .standalone import standalone_scene
-from .views import (
-    OPACITY,
-    lung_bounds,
-    set_overlay,
-    show_charts,
-    telling_point,
-    telling_slices,
-    use_lung_window,
-)
+from .views import OPACITY, lung_bounds, set_overlay, show_charts, telling_point, telling_slices, use_lung_window
 from .volumes import volume_node_from_image
 
 SCENE_FILE = "scene.mrb"
@@ -88,9 +80,9 @@ def render_pictures(nodes: ResultNodes, out_dir: Path) -> tuple[Path, ...]:
         field_of_view = (high - low)[[across, up]] + 2 * MARGIN_MM + np.array([LEGEND_MM, 0.0])
         centre = (low + high) / 2
         centre[across] -= LEGEND_MM / 2  # R and A run to the left in Slicer's views
-        size = tuple(int(v) for v in np.round(field_of_view * PIXELS_PER_MM))
+        width, height = (int(v) for v in np.round(field_of_view * PIXELS_PER_MM))
         plane = orientation.value.lower()
-        with slice_view(nodes.ct.GetScene(), size) as view:
+        with slice_view(nodes.ct.GetScene(), (width, height)) as view:
             for overlay, node in nodes.overlays.items():
                 positions = places[orientation][: AXIAL_PICTURES.get(overlay, 1)]
                 for number, position in enumerate(positions, start=1):

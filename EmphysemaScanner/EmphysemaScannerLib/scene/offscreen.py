@@ -16,7 +16,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..core.errors import EmphysemaScannerError
+from ..base.errors import EmphysemaScannerError
 from .standalone import in_application, new_application_logic
 from .views import announce_layers
 

@@ -9,9 +9,9 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from ..core.grid import Grid, area_average
-from ..core.result import OverlayMap, ScanResult
+from ..ct.grid import Grid, area_average
 from ..i18n import tr as _
+from ..scan.result import OverlayMap, ScanResult
 from .colours import ENTRIES, ColourMap, add_colours, colours_of, set_colours
 from .volumes import add_volume
 

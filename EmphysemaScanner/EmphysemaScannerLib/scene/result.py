@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import slicer
 import vtk
 
-from ..core.errors import RecordError
-from ..core.grid import Grid
-from ..core.result import OverlayMap, ScanResult
-from ..core.serialise import grid_from_dict, record_to_json, result_from_json
+from ..base.errors import RecordError
+from ..ct.grid import Grid
+from ..scan.result import OverlayMap, ScanResult
+from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, add_charts, series_in
 from .colours import COLOURS_ATTRIBUTE
@@ -24,7 +24,7 @@ from .segmentations import add_lungs, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
 if TYPE_CHECKING:
-    from ..core.attribution import Attribution  # needs PyTorch
+    from ..scan.attribution import Attribution  # needs PyTorch
 
 RECORD_ATTRIBUTE = "EmphysemaScanner.Record"
 RECORD_VERSION = "2"  # "1" had no maps and other charts
@@ -350,7 +350,7 @@ def _put_into(scene: slicer.vtkMRMLScene, folder: int, nodes: Iterable[slicer.vt
 
 def _folder_of(record: slicer.vtkMRMLTextNode) -> int:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(record.GetScene())
-    return hierarchy.GetItemParent(hierarchy.GetItemByDataNode(record))
+    return int(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(record)))
 
 
 def _hand_over_views(

@@ -10,8 +10,8 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..core.grid import Grid
-from ..core.result import ScanResult
+from ..ct.grid import Grid
+from ..scan.result import ScanResult
 from .volumes import put_beside
 
 LUNG_COLOURS = {"Right lung": (0.55, 0.80, 0.95), "Left lung": (0.95, 0.80, 0.55)}

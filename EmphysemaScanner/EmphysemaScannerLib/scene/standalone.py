@@ -10,7 +10,7 @@ from pathlib import Path
 import slicer
 import vtk
 
-from ..core.errors import UnreadableInputError
+from ..base.errors import UnreadableInputError
 
 
 def in_application() -> bool:

@@ -14,11 +14,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..core.acquisitions import is_even
-from ..core.errors import GeometryError
-from ..core.grid import Grid, canonical_axes
-from ..core.regrid import straightened
-from ..core.stacking import Stack
+from ..base.errors import GeometryError
+from ..ct.acquisitions import is_even
+from ..ct.grid import Grid, canonical_axes
+from ..ct.regrid import straightened
+from ..ct.stacking import Stack
 from .volumes import Points, StraightImage, image_at, perpendicular
 
 _PLANE_WITHIN_MM = 0.05
@@ -118,7 +118,7 @@ class _Sampled:
             every = 1 if axis == affine.axes[2] else max(1, int(_SAMPLED_EVERY_MM / mm[axis]))
             steps.append(sorted({*range(0, n, every), n - 1}))
         world = place.to_world(_lattice(steps)).transpose(*affine.axes[::-1], 3)
-        world = np.flip(world, [axis for axis, flip in enumerate(affine.flips[::-1]) if flip])
+        world = np.flip(world, tuple(axis for axis, flip in enumerate(affine.flips[::-1]) if flip))
         columns, rows = (
             np.array([place.size[axis] - 1 - n for n in reversed(steps[axis])] if flip else steps[axis])
             for axis, flip in zip(affine.axes[:2], affine.flips[:2], strict=True)

@@ -10,7 +10,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..core.result import LUNG_MEASURES, ScanResult
+from ..scan.result import LUNG_MEASURES, ScanResult
 
 POSITION, EVIDENCE, PROBABILITY = "Position S (mm)", "Evidence (logit)", "Running probability"
 OPERATING_POINT, LAA = "Operating point", "LAA%-950"

@@ -264,11 +264,11 @@ def _by_slice(nodes: ResultNodes) -> tuple[list[float], NDArray[np.float64]]:
 
 def lung_bounds(nodes: ResultNodes) -> NDArray[np.float64]:
     """World RAS box of the lungs, mm: ((r, a, s) least, (r, a, s) most); of the whole CT if there are none."""
-    bounds = np.zeros(6)
+    bounds: NDArray[np.float64] = np.zeros(6)
     nodes.lungs.GetRASBounds(bounds)
     if not bounds[1] > bounds[0]:
         nodes.ct.GetRASBounds(bounds)
-    return bounds.reshape(3, 2).T
+    return np.transpose(bounds.reshape(3, 2))
 
 
 def _put_charts(scene: slicer.vtkMRMLScene, charts: Mapping[str, slicer.vtkMRMLPlotChartNode]) -> None:

@@ -12,8 +12,8 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..core.errors import GeometryError, NotAChestCTError
-from ..core.grid import Grid
+from ..base.errors import GeometryError, NotAChestCTError
+from ..ct.grid import Grid
 
 if TYPE_CHECKING:
     from .straighten import Place
@@ -196,7 +196,7 @@ def ijk_to_world_ras(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
     """
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return parent_to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)
+    return parent_to_world(node) @ np.asarray(slicer.util.arrayFromVTKMatrix(matrix), np.float64)
 
 
 def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> NDArray[np.float64]:
@@ -215,7 +215,7 @@ def parent_to_world(node: slicer.vtkMRMLTransformableNode) -> NDArray[np.float64
         )
     matrix = vtk.vtkMatrix4x4()
     transform.GetMatrixTransformToWorld(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return np.asarray(slicer.util.arrayFromVTKMatrix(matrix), np.float64)
 
 
 def add_volume(

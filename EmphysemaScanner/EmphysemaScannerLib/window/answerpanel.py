@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from ..core.result import ScanResult
-from ..engine import panel
 from ..i18n import tr as _
+from ..report import richtext as panel
+from ..scan.result import ScanResult
 
 WARNINGS_AT_FIRST = 2  # more would push the probability out of sight on a small screen
 

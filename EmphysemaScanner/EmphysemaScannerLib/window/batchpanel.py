@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 
-from ..core.errors import EmphysemaScannerError
-from ..engine import wording
+from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
+from ..report import wording
 from . import styles
 
 if TYPE_CHECKING:
-    from ..engine.batch import BatchRow
+    from ..batch.batch import BatchRow
 
 
 class BatchPanel:

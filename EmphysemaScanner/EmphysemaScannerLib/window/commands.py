@@ -12,11 +12,11 @@ from pathlib import Path
 
 import slicer
 
-from ..core.errors import EmphysemaScannerError
-from ..engine.trainingwatch import read_training
+from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
 from ..jobs.process import GRACE_S, BackgroundProcess
 from ..jobs.worker import POLL_S, Report
+from ..training.runfolder import read_training
 
 LOOK_INTERVAL_S = 1.0  # at what a process has got done
 PROGRESS_LINE = re.compile(r"\s*(\d+) % (.*)")

@@ -8,8 +8,8 @@ from typing import Any
 import qt
 import slicer
 
-from ..engine import wording
 from ..i18n import tr as _
+from ..report import wording
 from ..scene.result import is_part_of_a_result
 from . import samples, styles
 from .dicomfiles import files_of, provenance_of

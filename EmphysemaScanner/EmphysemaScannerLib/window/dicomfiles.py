@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 
 if TYPE_CHECKING:
-    from ..core.provenance import Provenance
+    from ..ct.provenance import Provenance
 
 INSTANCES = "DICOM.instanceUIDs"
 
@@ -32,6 +32,6 @@ def provenance_of(files: Sequence[Path]) -> Provenance:
 
 @lru_cache(maxsize=16)
 def _provenance_of(files: tuple[Path, ...]) -> Provenance:
-    from ..core import loadedfiles  # here: it loads pydicom
+    from ..ct import loadedfiles  # here: it loads pydicom
 
     return loadedfiles.provenance_of(files)

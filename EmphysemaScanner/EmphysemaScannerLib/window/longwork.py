@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..core.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
-from ..core.modelheader import read_card
+from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..i18n import tr as _
 from ..jobs.worker import Report
+from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.volumes import StraightImage, straight_image
 from . import commands
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     from slicer import vtkMRMLScalarVolumeNode
 
-    from ..core.attribution import Attribution
-    from ..core.result import ScanResult
-    from ..engine.batch import BatchRow, BatchSummary
-    from ..engine.compare import Comparison
-    from ..engine.device import Device, Precision
-    from ..engine.saving import Kind
+    from ..batch.batch import BatchRow, BatchSummary
+    from ..evaluation.compare import Comparison
+    from ..report.saving import Kind
+    from ..scan.attribution import Attribution
+    from ..scan.device import Device, Precision
+    from ..scan.result import ScanResult
 
 
 def scan(
@@ -47,9 +47,9 @@ def scan(
     name = volume_node.GetName()
 
     def work(report: Report) -> ScanResult:
-        from ..core import modelfile
-        from ..core.reading import CT
-        from ..engine import device as devices
+        from ..ct.reading import CT
+        from ..models import modelfile
+        from ..scan import device as devices
 
         report(0.0, _("Loading the model"))
         model = modelfile.load(path)
@@ -71,8 +71,8 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
     ensure(Need.ATTRIBUTION)
 
     def work(report: Report) -> Attribution:
-        from ..core import modelfile
-        from ..engine import device as devices
+        from ..models import modelfile
+        from ..scan import device as devices
 
         report(0.0, _("Loading the model"))
         return devices.attribute_on(devices.choose(device), image, modelfile.load(path), report)
@@ -94,8 +94,8 @@ def save(
     named: bool,
 ) -> list[Path]:
     """Write a CT's result from the scene into a folder."""
-    from ..engine import saving
-    from ..engine.outputfolder import check_output_folder
+    from ..report import saving
+    from ..report.outputfolder import check_output_folder
 
     kinds = set(saving.Kind) if kinds is None else kinds
     nodes = find_result(volume_node)
@@ -109,7 +109,7 @@ def save(
         made = [_save_scene(Path(temporary))] if scene else []
 
         def work(report: Report) -> list[Path]:
-            from ..engine.case import Case, pseudonym
+            from ..report.case import Case, pseudonym
 
             said = result if named else dataclasses.replace(result, source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
@@ -148,7 +148,7 @@ def batch(
             progress(fraction, stage)
 
     def work(report: Report) -> BatchSummary:
-        from ..engine.batch import find_cts, run_batch
+        from ..batch.batch import find_cts, run_batch
 
         report(0.0, _("Looking for CTs"))
         cts = find_cts(source)
@@ -182,7 +182,7 @@ def compare(
         commands.run(["predict", *names, str(manifest), "--split", split, "--out", str(answers)], progress)
 
         def work(_report: Report) -> Comparison:
-            from ..engine import compare as comparing
+            from ..evaluation import compare as comparing
 
             return comparing.compare(models, manifest, split, data=data, predictions=answers)
 

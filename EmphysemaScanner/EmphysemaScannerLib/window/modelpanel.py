@@ -10,11 +10,11 @@ from typing import Any
 import qt
 import slicer
 
-from ..core.errors import ModelFileError
-from ..core.modelfolder import ModelEntry, models_in
-from ..core.shippedmodel import default_model_path
-from ..engine import panel
+from ..base.errors import ModelFileError
 from ..i18n import tr as _
+from ..models.bundledmodel import default_model_path
+from ..models.modelfolder import ModelEntry, models_in
+from ..report import richtext as panel
 from . import styles
 from .settings import Settings
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 import slicer
 
-from ..core.errors import EmphysemaScannerError
+from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
 
 

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 import slicer
 
 from .. import __version__
-from ..core.samples import SAMPLES
 from ..scene.views import use_lung_window
 from ..scene.volumes import volume_node_from_image
+from ..simulator.samples import SAMPLES
 
 CATEGORY = "Emphysema Scanner"
 SCHEME = "emphysema-scanner:"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import EmphysemaScannerError
-from ..engine.saving import Kind
+from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
+from ..report.saving import Kind
 
 
 class SavePanel:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import slicer
 
-from ..engine.device import Device, Precision
+from ..scan.device import Device, Precision
 
 GROUP = "EmphysemaScanner"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..engine.device import Device, Precision
+from ..scan.device import Device, Precision
 from .settings import Settings
 
 
@@ -21,13 +21,13 @@ class SettingsPanel:
 
     def __init__(self, ui: Any, settings: Settings, models_moved: Callable[[], None]) -> None:
         self._settings, self._models_moved = settings, models_moved
-        for combo, choices, now, changed in (
-            (ui.deviceComboBox, list(Device), settings.device, self._on_device),
-            (ui.precisionComboBox, list(Precision), settings.precision, self._on_precision),
+        for combo, now, changed in (
+            (ui.deviceComboBox, settings.device, self._on_device),
+            (ui.precisionComboBox, settings.precision, self._on_precision),
         ):
-            for choice in choices:
+            for choice in type(now):
                 combo.addItem(choice.label())
-            combo.currentIndex = choices.index(now)
+            combo.currentIndex = list(type(now)).index(now)
             combo.connect("currentIndexChanged(int)", changed)
         ui.modelFolderPathLineEdit.currentPath = str(settings.model_folder)
         ui.modelFolderPathLineEdit.connect("currentPathChanged(QString)", self._on_model_folder)

@@ -11,9 +11,9 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from ..core.result import ScanResult
-from ..engine import slicewords
 from ..i18n import tr as _
+from ..report import slicewords
+from ..scan.result import ScanResult
 from ..scene import marker, views
 from ..scene.result import ResultNodes
 from . import styles

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
-from ..core.errors import EmphysemaScannerError
-from ..core.modelcard import ARCHITECTURE_TITLES
+from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
+from ..models.modelcard import ARCHITECTURE_TITLES
 from . import styles
 from .settings import Settings
 
@@ -134,7 +134,7 @@ class TrainPanel:
 
     def _draw(self) -> None:
         """The curves, when an epoch has been added."""
-        from ..engine.trainingwatch import curves_png, read_training
+        from ..training.runfolder import curves_png, read_training
 
         ui, curves = self._ui, read_training(self._folder)
         dark = ui.trainLog.palette.color(qt.QPalette.Window).lightness() < 128

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import slicer
 
-from ..core.errors import EmphysemaScannerError, ScanCancelled
+from ..base.errors import EmphysemaScannerError, ScanCancelled
 from ..i18n import tr as _
 from ..jobs.worker import JobCancelledError, Report, shared_worker
 

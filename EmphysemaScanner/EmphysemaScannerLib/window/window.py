@@ -10,11 +10,11 @@ import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
-from ..core.errors import EmphysemaScannerError, ModelFileError, RecordError, ScanCancelled
-from ..core.progress import Progress
-from ..core.shippedmodel import default_model_path
+from ..base.errors import EmphysemaScannerError, ModelFileError, RecordError, ScanCancelled
+from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.process import BackgroundProcess
+from ..models.bundledmodel import default_model_path
 from ..scene import rendering, views
 from ..scene.overlays import Overlay
 from ..scene.result import ResultNodes, is_part_of_a_result, result_of
@@ -164,7 +164,7 @@ class Window(VTKObservationMixin):
         ui.inputsCollapsibleButton.enabled = not busy
         ui.settingsCollapsibleButton.enabled = not busy
         has_result = self.nodes is not None
-        has_overlays = has_result and bool(self.nodes.overlays)
+        has_overlays = self.nodes is not None and bool(self.nodes.overlays)
         for button, usable in ((ui.scanButton, chosen), (ui.attributeButton, has_overlays), (ui.batchButton, True)):
             if self.work.button is not button:
                 button.enabled = usable and not torch_missing and not busy
@@ -283,7 +283,7 @@ class Window(VTKObservationMixin):
             self._show_in_3d()
 
     def _show_in_3d(self) -> None:
-        if self.nodes.overlays:
+        if self.nodes is not None and self.nodes.overlays:
             overlay = self.node.overlay if self.node.overlay in self.nodes.overlays else Overlay.EVIDENCE
             self.logic.showIn3D(self.nodes, overlay)
 

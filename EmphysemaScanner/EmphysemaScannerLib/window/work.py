@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.progress import Progress
+from ..base.progress import Progress
 from ..i18n import tr as _
 from . import styles
 

@@ -88,7 +88,7 @@ class Driver:
     @contextmanager
     def at(self, share: float, act: Callable[[], None]) -> Iterator[None]:
         """While the block scans: when this share is done, the scan waits while the window handles ``act``."""
-        device = self.module("engine.device")
+        device = self.module("scan.device")
         reached, acted = threading.Event(), threading.Event()
         original = device.scan_on
 

@@ -42,12 +42,12 @@ def test_models_are_compared_and_a_model_is_evaluated(window: Driver, cohort: Pa
     assert all(0 <= share <= 1 for share in told)
     measured = logic.evaluate(other, cohort, data="four made-up chests", record=True)
     assert measured.figures.auc.value == comparison.models[1].figures.auc.value
-    recorded = window.module("core.modelheader").read_card(other).metrics
+    recorded = window.module("models.modelheader").read_card(other).metrics
     assert "four made-up chests" in {metric.data for metric in recorded}
 
 
 def test_a_comparison_that_cannot_be_made_says_why_and_leaves_nothing(window: Driver, cohort: Path) -> None:
-    error = window.module("core.errors").EmphysemaScannerError
+    error = window.module("base.errors").EmphysemaScannerError
     before = set(Path(slicer.app.temporaryPath).iterdir())
     with pytest.raises(error, match="validation"):
         window.panel.logic.compare([window.model], cohort, split="validation")

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import slicer
 import vtk
-from EmphysemaScannerLib.core.coverage import Coverage
+from EmphysemaScannerLib.lungs.coverage import Coverage
 from PySide6 import QtCore
 from PySide6.QtTest import QTest
 from window.harness.application import choose_file

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import slicer
-from EmphysemaScannerLib.core import modelfile
+from EmphysemaScannerLib.models import modelfile
 from everymodel import model_of
 from PySide6 import QtCore
 from window.harness.driver import Driver, settle

@@ -1,0 +1,1 @@
+"""Many CTs into one table that can be resumed."""

@@ -1,1 +1,0 @@
-"""The science: networks, preprocessing, scan, lung mask, densitometry, simulation, model files. No Slicer here."""

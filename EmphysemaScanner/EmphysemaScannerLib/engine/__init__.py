@@ -1,1 +1,0 @@
-"""Training, reports and the command line, built on ``core``."""

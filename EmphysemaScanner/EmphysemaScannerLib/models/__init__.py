@@ -1,0 +1,1 @@
+"""The networks, what they read, and the model files with their cards."""

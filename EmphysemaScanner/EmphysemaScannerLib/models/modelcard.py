@@ -1,0 +1,249 @@
+"""The model card: what a model is, what it was trained on and how well it did, carried inside the model file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from unicodedata import category
+
+from ..base.errors import ModelFileError, reason
+from .field import Field
+from .preprocessing import Preprocessing
+
+ARCHITECTURE_TITLES = {
+    "conv_lstm": "Conv-LSTM",
+    "mil_max": "MIL, max pooling",
+    "mil_mean": "MIL, mean pooling",
+    "mil_product": "MIL, product pooling",
+    "mil_attention": "MIL, attention pooling",
+    "cnn3d": "3D CNN",
+    "laa950_logistic": "LAA%-950, logistic",
+    "perc15_logistic": "Perc15, logistic",
+}
+"""The architectures' names for people, by their names in model cards."""
+
+_FIELD = ("field", "margin_mm", "outside_hu")  # of the preprocessing
+_LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
+_LONGEST_NAME = 200
+_MOST_MEASURES = 50
+
+
+class SliceStory(Enum):
+    """What a model gives for a single slice.
+
+    EVIDENCE: what reading it added to the logit, given the slices read before; all sum to the logit (Conv-LSTM).
+    PROBABILITY: the probability of this slice by itself; all are pooled (MIL).
+    WEIGHT: how much its features count in the mean from which the logit is calculated; not evidence (attention).
+    NONE: nothing (3D CNN, densitometry).
+    """
+
+    EVIDENCE = "evidence"
+    PROBABILITY = "probability"
+    WEIGHT = "weight"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The probability at and above which a CT is called positive, and where that number comes from."""
+
+    probability: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"the operating point must be a probability, not {self.probability}")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured figure with its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    data: str
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """Where the training volumes lie in a few figures of a volume; ``likeness`` makes it and asks it.
+
+    Attributes:
+        measures: the figures' names.
+        mean, spread: of each figure over the training volumes, and its standard deviation.
+        precision: the inverse of the figures' correlation matrix, row by row.
+        limit: the distance below which nearly all training volumes lie.
+        volumes: how many these were.
+    """
+
+    measures: tuple[str, ...]
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    precision: tuple[float, ...]
+    limit: float
+    volumes: int
+
+    def __post_init__(self) -> None:
+        count = len(self.measures)
+        if not 0 < count <= _MOST_MEASURES or {len(self.mean), len(self.spread)} != {count}:
+            raise ValueError("the training range's figures don't fit one another")
+        if len(self.precision) != count**2 or not all(width > 0 for width in self.spread):
+            raise ValueError("the training range has no shape")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything a user must know about a model, in the field's words.
+
+    Attributes:
+        name: short name, shown in lists.
+        architecture: a name in ``ARCHITECTURE_TITLES``.
+        width: kernels of the first unit (paper: 32, 64, 36).
+        parameters: number of parameters, Keras counting.
+        preprocessing: how a CT becomes this model's input.
+        operating_point: the Youden point and its source.
+        training_data: what it was trained on, in one sentence.
+        trained_on: ISO date.
+        intended_use: what it may be used for.
+        limits: what it was never shown or checked on.
+        demonstration: whether it only shows how the software works; its output must not be interpreted then.
+        metrics: measured figures.
+        citations: sources of method and data.
+        temperature: the network's logit is divided by it (Guo et al. 2017); 1 leaves it as it is.
+        training_range: where the training volumes lie, to tell a CT that is unlike them; None where it is not known.
+        training_log: how it was trained, a sentence or two for each training, the first one first.
+    """
+
+    name: str
+    architecture: str
+    width: int
+    parameters: int
+    preprocessing: Preprocessing
+    operating_point: OperatingPoint
+    training_data: str
+    trained_on: str
+    intended_use: str
+    limits: str
+    demonstration: bool
+    metrics: tuple[Metric, ...] = ()
+    citations: tuple[str, ...] = field(default=())
+    temperature: float = 1.0
+    training_range: TrainingRange | None = None
+    training_log: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"the temperature must be positive, not {self.temperature}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values; of the field of view nothing is said where it is the whole CT, as ever."""
+        values = dataclasses.asdict(self)
+        if self.preprocessing.field is Field.WHOLE:
+            for name in _FIELD:
+                del values["preprocessing"][name]
+        else:
+            values["preprocessing"]["field"] = self.preprocessing.field.value
+        return values
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """The card from its JSON text.
+
+        Raises:
+            ModelFileError: the text is not JSON, lacks a field, has an unknown one, one of the wrong kind, or a number
+                or text that no card has.
+        """
+        try:
+            raw = strict_json(text)
+            preprocessing = _preprocessing(raw["preprocessing"])
+            trained = raw.get("training_range")
+            if trained is not None:
+                names = ("measures", "mean", "spread", "precision")
+                trained = TrainingRange(**{**trained, **{name: tuple(trained[name]) for name in names}})
+            card = cls(
+                **{
+                    **raw,
+                    "preprocessing": preprocessing,
+                    "operating_point": OperatingPoint(**raw["operating_point"]),
+                    "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
+                    "citations": _texts(raw, "citations"),
+                    "training_range": trained,
+                    "training_log": _texts(raw, "training_log"),  # files of earlier versions have none
+                }
+            )
+            parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained)
+            for part in filter(None, parts):
+                _check_fields(part)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            raise ModelFileError(
+                f"The model's card cannot be understood ({reason(error)}); "
+                "ask its author for a file written by EmphysemaScanner."
+            ) from error
+        return card
+
+
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    changed: dict[str, Any] = {"shape": tuple(raw["shape"])}
+    if "field" in raw:
+        changed["field"] = Field(raw["field"])
+    return Preprocessing(**{**raw, **changed})
+
+
+def _texts(raw: dict[str, Any], name: str) -> tuple[str, ...]:
+    texts = raw.get(name, [])
+    if not isinstance(texts, list):  # a text would become its letters
+        raise TypeError(f"'{name}' is not a list")
+    return tuple(texts)
+
+
+def strict_json(text: str) -> Any:
+    """JSON as its standard has it: no repeated names, of which readers choose differently, no NaN or infinity.
+
+    Raises:
+        ValueError, RecursionError: it is something else.
+    """
+
+    def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a name is there twice")
+        return found
+
+    def refused(number: str) -> None:
+        raise ValueError(f"{number} is not a number")
+
+    return json.loads(text, object_pairs_hook=unrepeated, parse_constant=refused)
+
+
+def _check_fields(part: Any) -> None:
+    """Raise TypeError or ValueError when a field of a dataclass that came from JSON holds what it cannot."""
+    known: dict[str, tuple[type, ...]] = {
+        "str": (str,),
+        "int": (int,),
+        "bool": (bool,),
+        "float": (int, float),
+        "float | None": (int, float, type(None)),
+        "tuple[int, int, int]": (int,),
+        "tuple[str, ...]": (str,),
+        "tuple[float, ...]": (int, float),
+    }
+    for f in dataclasses.fields(part):
+        value = getattr(part, f.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            allowed = known.get(str(f.type))
+            if allowed and (not isinstance(one, allowed) or (isinstance(one, bool) and bool not in allowed)):
+                raise TypeError(f"'{f.name}' is not of type {f.type}")
+            if isinstance(one, (int, float)) and not (math.isfinite(one) and abs(one) < _LARGEST):
+                raise ValueError(f"'{f.name}' is too large")
+            if isinstance(one, str) and any(c not in "\n\t" and category(c) in ("Cc", "Cs") for c in one):
+                raise ValueError(f"'{f.name}' holds characters that cannot be shown")
+            if f.name in ("name", "architecture") and len(one) > _LONGEST_NAME:
+                raise ValueError(f"'{f.name}' is longer than {_LONGEST_NAME} characters")

@@ -1,0 +1,135 @@
+"""The registry of architectures, and parameters as the paper counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ..base.errors import ModelFileError
+from .baselines import AttentionNetwork, CNN3DNetwork, MILNetwork, Pooling
+from .conv_lstm import ConvLSTMConfig
+from .densitybaselines import DensityLogistic, Measure
+from .fast_conv_lstm import FastConvLSTM
+from .modelcard import ARCHITECTURE_TITLES, ModelCard, SliceStory
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One kind of model.
+
+    Every network answers with an object that has ``logit``, shape (B,). It reads volumes (B, T, 1, H, W), or, where
+    ``reads_densitometry``, (B, 2): LAA%-950 in % and Perc15 in HU of the whole lungs.
+
+    Attributes:
+        name: in model cards and on the command line.
+        builder: (width, image_size, slices) -> network with fresh weights; raises ValueError for sizes it can't have.
+        published_width: filters of the first two units in the paper, or as many as are built where it has none.
+        published_parameters: in Keras' counting, as the paper gives them; None if the paper has no such model.
+        story: what it can tell of each slice.
+        reads_densitometry: whether it reads two figures and no volume.
+    """
+
+    name: str
+    builder: Callable[[int, int, int], nn.Module]
+    published_width: int
+    published_parameters: int | None
+    story: SliceStory
+    reads_densitometry: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return ARCHITECTURE_TITLES[self.name]
+
+
+def _mil(pooling: Pooling) -> Architecture:
+    return Architecture(
+        f"mil_{pooling.value}",
+        lambda width, image_size, slices: MILNetwork(pooling, width, image_size),
+        64,
+        1_011_393,
+        SliceStory.PROBABILITY,
+    )
+
+
+def _density(name: str, measure: Measure) -> Architecture:
+    return Architecture(
+        name, lambda width, image_size, slices: DensityLogistic(measure), 1, None, SliceStory.NONE, True
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "conv_lstm",
+            lambda width, image_size, slices: FastConvLSTM(ConvLSTMConfig(width, image_size)),
+            32,
+            901_793,
+            SliceStory.EVIDENCE,
+        ),
+        *(_mil(pooling) for pooling in Pooling),
+        Architecture(
+            "mil_attention",
+            lambda width, image_size, slices: AttentionNetwork(width, image_size),
+            64,
+            None,
+            SliceStory.WEIGHT,
+        ),
+        Architecture("cnn3d", CNN3DNetwork, 36, 958_213, SliceStory.NONE),
+        _density("laa950_logistic", Measure.LAA_950),
+        _density("perc15_logistic", Measure.PERC15),
+    )
+}
+
+
+def known_architecture(name: str) -> Architecture:
+    """The architecture of a name.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        raise ModelFileError(f"'{name}' is not a known architecture; choose one of {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[name]
+
+
+def build(architecture: str, width: int | None = None, image_size: int = 128, slices: int = 35) -> nn.Module:
+    """A network with fresh weights.
+
+    Args:
+        architecture: a name in ``ARCHITECTURES``.
+        width: filters of the first two units; None for the paper's.
+        image_size: rows and columns of a slice.
+        slices: of a volume. A model that reads densitometry takes no notice of these three.
+
+    Raises:
+        ModelFileError: the architecture's name is unknown, or it can't have this size.
+    """
+    known = known_architecture(architecture)
+    try:
+        return known.builder(known.published_width if width is None else width, image_size, slices)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: sizes that no memory holds
+        raise ModelFileError(f"A {known.title} cannot be built like this: {error}.") from error
+
+
+def logits(network: nn.Module, card: ModelCard, x: Tensor) -> Tensor:
+    """The calibrated answer of a model, (B,) float64: its logit divided by the card's temperature.
+
+    Args:
+        network: as the card says.
+        card: the model's card.
+        x: (B, T, 1, H, W), or (B, 2) for a model that reads densitometry.
+    """
+    logit: Tensor = network(x).logit.double() / card.temperature
+    return logit
+
+
+def keras_parameter_count(network: nn.Module) -> int:
+    """Parameters as Keras counts them, the paper's numbers: BatchNorm counts its two moving statistics too."""
+    statistics = sum(
+        buffer.numel() for name, buffer in network.named_buffers() if name.endswith(("running_mean", "running_var"))
+    )
+    return sum(p.numel() for p in network.parameters()) + statistics

@@ -1,0 +1,324 @@
+"""A result laid out once, as blocks: the HTML page, the PDF, the terminal and the window render the same blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+
+from .. import __version__
+from ..i18n import tr as _
+from ..models.modelcard import ModelCard
+from ..scan.call import Call
+from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult
+from . import slicewords, wording
+from .case import Case
+
+NARROW_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
+"""What fits a terminal and the window's panel."""
+_BESIDE = (LAA_950, PERC15, MEAN, VOLUME)
+
+
+class Tone(str, Enum):
+    """What a box is for."""
+
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Drawing(str, Enum):
+    """A picture of a case; ``pictures`` draws it."""
+
+    MAP = "map"
+    CHART = "chart"
+
+
+@dataclass(frozen=True)
+class Box:
+    """Lines on a coloured ground under a title."""
+
+    title: str
+    lines: tuple[str, ...]
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Titles, each with one or several lines beside it."""
+
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer.
+
+    Attributes:
+        title: what the value is.
+        value: the probability as text.
+        call: the call, and on which side of the operating point the probability lies.
+        withheld: whether no call is made; the value is grey then.
+        probability, operating_point: 0 to 1, for the gauge.
+        mark: the text at the operating point.
+        source: where the operating point comes from.
+        beside_title: over the densitometry beside the answer.
+        beside: measures of both lungs with their units.
+    """
+
+    title: str
+    value: str
+    call: str
+    withheld: bool
+    probability: float
+    operating_point: float
+    mark: str
+    source: str
+    beside_title: str
+    beside: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its caption.
+
+    Attributes:
+        drawing: which one.
+        description: what it shows, for readers who do not see it.
+        caption: the text below it.
+        highlight: the end of the caption, in the colour of what is outlined; may be empty.
+        faded: whether it is drawn pale, as no call is made.
+    """
+
+    drawing: Drawing
+    description: str
+    caption: str
+    highlight: str
+    faded: bool
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Numbered sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of figures, named in their first cell.
+
+    Attributes:
+        titles, units: of the columns; of the first one empty.
+        rows: cells as text.
+        whole: the row of both lungs, which stands out; None without one.
+    """
+
+    titles: tuple[str, ...]
+    units: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    whole: int | None
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A quiet remark."""
+
+    text: str
+
+
+Block = Box | Entries | Headline | Picture | Numbered | Table | Paragraph
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A report.
+
+    Attributes:
+        kicker: what document this is.
+        title: what the CT is called.
+        made: when, and by which version.
+        use: what the software is for; first, and at the end of every page.
+        caution: what kind of model was used, beside it.
+        answer: the blocks that come next, which every reader should see.
+        sections: the rest.
+        closing: quiet lines at the end.
+    """
+
+    kicker: str
+    title: str
+    made: str
+    use: str
+    caution: str
+    answer: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    closing: tuple[str, ...]
+
+
+def contents(case: Case) -> Contents:
+    """The report on a case. It names the CT as ``result.source`` does and nothing else about the patient."""
+    result = case.result
+    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    note = (Box(_("About this CT"), (case.note,), Tone.NOTE),) if case.note else ()
+    return Contents(
+        kicker=_("EmphysemaScanner \N{MIDDLE DOT} chest CT report"),
+        title=result.source or _("Unnamed CT"),
+        made=_("{date}, version {version}").format(date=made, version=__version__),
+        use=wording.RESEARCH_USE,
+        caution=wording.caution(result.model),
+        answer=(*warnings(result), *note, headline(result)),
+        sections=(
+            _map(case),
+            _slices(result),
+            _how_to_read(result),
+            *_densitometry(result),
+            *_images(result),
+            Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),
+        ),
+        closing=_closing(case),
+    )
+
+
+def headline(result: ScanResult) -> Headline:
+    """The probability against the operating point, and densitometry of both lungs."""
+    point = result.model.operating_point
+    whole = result.densitometry.get("whole")
+    beside = [(m.meaning, f"{m.text(whole)} {m.unit}") for m in _BESIDE] if whole else []
+    return Headline(
+        title=_("Probability of emphysema according to the model"),
+        value=wording.percent(result.probability),
+        call=wording.verdict(result),
+        withheld=result.call is Call.NONE,
+        probability=result.probability,
+        operating_point=point.probability,
+        mark=_("operating point {percent}").format(percent=wording.percent(point.probability)),
+        source=_("Operating point: {source}").format(source=point.source),
+        beside_title=slicewords.densitometry_title(result),
+        beside=tuple(beside),
+    )
+
+
+def warnings(result: ScanResult) -> tuple[Box, ...]:
+    """The image quality warnings; no box without any."""
+    return (Box(wording.WARNINGS, result.warnings, Tone.WARNING),) if result.warnings else ()
+
+
+def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = LUNG_MEASURES) -> Table:
+    """Regions of the lungs down, measures across."""
+    regions = [name for name in wording.REGION_NAMES if name in result.densitometry]
+    return Table(
+        titles=("", *(measure.title for measure in measures)),
+        units=("", *(measure.unit for measure in measures)),
+        rows=tuple(
+            (wording.REGION_NAMES[name], *(measure.text(result.densitometry[name]) for measure in measures))
+            for name in regions
+        ),
+        whole=regions.index("whole") if "whole" in regions else None,
+    )
+
+
+def images(result: ScanResult) -> Entries:
+    """Which series was read and what was left out; no rows of a CT that is not DICOM."""
+    series, unread = result.provenance.series, result.provenance.left_out
+    read = [(_("Series read"), (wording.series_read(series),))] if series else []
+    left_out = [(_("Left out"), tuple(wording.left_out(part) for part in unread))] if unread else []
+    return Entries((*read, *left_out))
+
+
+def about_model(card: ModelCard, reads: str = "") -> Entries:
+    """The model card.
+
+    Args:
+        card: of the model.
+        reads: what the model reads, in words; may be left out.
+    """
+    point = card.operating_point
+    architecture = _("{name}, {parameters} parameters").format(
+        name=wording.architecture(card), parameters=f"{card.parameters:,}"
+    )
+    if reads:
+        architecture = _("{architecture}, reads {reads}").format(architecture=architecture, reads=reads)
+    measured = tuple(
+        _("{name} {value} (95 % interval {low} to {high}; {data})").format(
+            name=m.name, value=f"{m.value:.2f}", low=f"{m.low:.2f}", high=f"{m.high:.2f}", data=m.data
+        )
+        for m in card.metrics
+    )
+    rows = (
+        (_("Name"), (card.name,)),
+        (_("Architecture"), (architecture,)),
+        (_("Trained on"), (f"{card.training_data} ({card.trained_on})",)),
+        (_("Training log"), card.training_log),
+        (_("Intended use"), (card.intended_use,)),
+        (_("Limits"), (card.limits,)),
+        (_("Operating point"), (f"{point.probability:.3f}: {point.source}",)),
+        (_("Measured"), measured),
+        (_("Sources"), card.citations),
+    )
+    return Entries(tuple((title, lines) for title, lines in rows if lines))
+
+
+def _map(case: Case) -> Section:
+    has_evidence = case.result.evidence is not None
+    title = _("Where the evidence lies") if has_evidence else _("The CT")
+    description = _("Axial and coronal CT images with the model's evidence over the lungs")
+    if not has_evidence:
+        description = _("Axial and coronal CT images")
+    highlight = "" if case.lesions is None else _("Green outline: true lesions.")
+    return Section(
+        title, (_picture(case.result, Drawing.MAP, description, slicewords.map_caption(case.result), highlight),)
+    )
+
+
+def _slices(result: ScanResult) -> Section:
+    title = _("Density by slice") if result.slice_story is None else _("Evidence by slice")
+    description = _("What is known of each slice, by its position")
+    return Section(title, (_picture(result, Drawing.CHART, description, slicewords.chart_caption(result)),))
+
+
+def _picture(result: ScanResult, drawing: Drawing, description: str, caption: str, highlight: str = "") -> Picture:
+    faded = result.call is Call.NONE
+    if faded:
+        caption = f"{_('Shown pale because no call is made.')} {caption}"
+    return Picture(drawing, description, caption, highlight, faded)
+
+
+def _how_to_read(result: ScanResult) -> Section:
+    title = _("How to read the evidence") if result.evidence is not None else _("How to read the result")
+    return Section(title, (Numbered(tuple(slicewords.how_to_read(result))),))
+
+
+def _densitometry(result: ScanResult) -> tuple[Section, ...]:
+    if not result.densitometry:
+        return ()
+    note = _(
+        "LAA%: share of lung voxels below the threshold. Measured at the CT's own resolution inside the lung mask,"
+        " airways excluded; tissue mass assumes a density of 1 + HU/1000 g/mL. Sharp kernels, thin slices, noise and"
+        " the depth of inspiration change these figures."
+    )
+    return (Section(_("Densitometry"), (densitometry(result), Paragraph(note))),)
+
+
+def _images(result: ScanResult) -> tuple[Section, ...]:
+    known = images(result)
+    return (Section(_("Images"), (known,)),) if known.rows else ()
+
+
+def _closing(case: Case) -> tuple[str, ...]:
+    scanned = _("EmphysemaScanner {version}; scanned in {seconds} s.").format(
+        version=__version__, seconds=wording.number(case.result.timings_s.get("total", 0), 1)
+    )
+    saved = _(
+        "Saved with this report, as far as chosen: the same figures in result.json and the .csv files, the maps in the"
+        " .nrrd files, and scene.mrb, which opens in 3D Slicer."
+    )
+    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
+    return (*credit, scanned, saved)

@@ -1,0 +1,231 @@
+"""The CT in a lung window with the evidence over it: axial and coronal pictures in one figure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..ct.grid import canonical
+from ..scan.result import ScanResult
+from . import slicewords
+from .case import Case
+
+LUNG_WINDOW_HU = (-1350.0, 150.0)
+TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"
+LUNG_OUTLINE = "#f0e442"  # yellow of Okabe and Ito, told from orange and blue by the colour-blind, too
+COLUMNS, AXIAL_ROWS = 4, 2
+MARGIN_MM = 25.0  # so wide that lung which the mask lacks is seen beside it
+WIDTH_INCHES = 7.5
+
+# Transparent at zero: where nothing was added, the CT is seen as it is.
+EVIDENCE_COLOURS = LinearSegmentedColormap.from_list("evidence", [(0.0, AGAINST), (0.5, "#ffffff00"), (1.0, TOWARDS)])
+# The same colours as they look over lung, for the colour bar.
+BAR_COLOURS = LinearSegmentedColormap.from_list("evidence bar", [(0.0, AGAINST), (0.5, "#3a3a3a"), (1.0, TOWARDS)])
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One picture: arrays (rows, columns) as shown, top left first, and the size of a pixel.
+
+    Attributes:
+        hu: the CT.
+        evidence: what was added to the logit, per cell of the evidence map; NaN outside the lungs, and everywhere where
+            the model has no such map.
+        lung: the lung mask.
+        lesions: true lesions, or None.
+        pixel_mm: (height, width).
+    """
+
+    hu: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    lung: NDArray[np.bool_]
+    lesions: NDArray[np.uint8] | None
+    pixel_mm: tuple[float, float]
+
+
+class Volume:
+    """A case's arrays on the CT's canonical grid, cropped to the lungs and a margin, from which planes are cut."""
+
+    def __init__(self, case: Case) -> None:
+        result = case.result
+        self.result = result
+        self.spacing_mm = result.lung_mask.grid.spacing_mm
+        self.shape = result.lung_mask.grid.shape
+        self.mask = result.lung_mask.values > 0
+        self._image = canonical(case.image)  # a SimpleITK view of its memory does not keep an image alive
+        self.hu = sitk.GetArrayViewFromImage(self._image)
+        self.lesions = case.lesions
+        self.box = tuple(
+            _extent(self.mask, axis, round(MARGIN_MM / step))
+            for axis, step in zip(range(3), self.spacing_mm, strict=True)
+        )
+
+    def axial(self, index: int) -> Plane:
+        """The picture of CT slice ``index``, seen from below as radiologists do: the patient's right is at the left."""
+        return self._plane((slice(index, index + 1), self.box[1], self.box[2]), axis=0, flip=False)
+
+    def coronal(self, index: int) -> Plane:
+        """The picture of CT row ``index``, seen from the front, superior at the top."""
+        return self._plane((self.box[0], slice(index, index + 1), self.box[2]), axis=1, flip=True)
+
+    def _plane(self, where: tuple[slice, slice, slice], axis: int, flip: bool) -> Plane:
+        evidence = np.where(self.mask[where], self._evidence(where), np.nan)
+        height, width = (step for i, step in enumerate(self.spacing_mm) if i != axis)
+
+        def shown(array: NDArray[Any]) -> NDArray[Any]:
+            return array.squeeze(axis)[:: -1 if flip else 1]
+
+        lesions = None if self.lesions is None else shown(self.lesions[where])
+        hu = shown(self.hu[where]).astype(np.float32)
+        return Plane(hu, shown(evidence).astype(np.float32), shown(self.mask[where]), lesions, (height, width))
+
+    def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        """The evidence map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
+        if self.result.evidence is None:
+            return np.full([part.stop - part.start for part in where], np.nan, np.float32)
+        values = self.result.evidence.values
+        over = self.result.evidence.grid.box_in(self.result.lung_mask.grid)
+        axes = [
+            (np.arange(part.start, part.stop) + 0.5 - first) * coarse / (last - first) - 0.5
+            for part, coarse, (first, last) in zip(where, values.shape, over, strict=True)
+        ]
+        interpolated: NDArray[np.float32] = ndimage.map_coordinates(
+            values, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest"
+        )
+        return interpolated
+
+
+def overlay_montage(case: Case) -> Figure:
+    """Eight axial and four coronal pictures through the lungs, their mask and the true lesions outlined."""
+    volume = Volume(case)
+    steps = axial_choice(case.result, COLUMNS * AXIAL_ROWS)
+    axial = [volume.axial(_ct_slice(volume, case.result.slice_indices[step])) for step in steps]
+    coronal = [volume.coronal(index) for index in _spread(volume.box[1], COLUMNS)]
+    scale = evidence_scale(case.result)
+
+    cell = WIDTH_INCHES / COLUMNS
+    axial_height, coronal_height = cell * _aspect(axial[0]) + 0.02, cell * _aspect(coronal[0]) + 0.02
+    bar_height = 0.5 if case.result.evidence is not None else 0.0
+    total = AXIAL_ROWS * axial_height + coronal_height + bar_height
+    figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
+    strongest = case.result.telling_slices(1)[0]
+    top = total
+    for number, plane in enumerate([*axial, *coronal]):
+        row, column = divmod(number, COLUMNS)
+        height = axial_height if row < AXIAL_ROWS else coronal_height
+        if column == 0:
+            top -= height
+        axes = figure.add_axes((column / COLUMNS, top / total, 0.995 / COLUMNS, (height - 0.02) / total))
+        draw_plane(axes, plane, scale)
+        if row < AXIAL_ROWS:
+            step = steps[number]
+            mark = f"  {slicewords.most(case.result)}" if step == strongest else ""
+            _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
+            _label(axes, slicewords.short(case.result, step), "right", "top")
+        elif column == 0:
+            _label(axes, "coronal, anterior", "left", "top")
+        elif column == COLUMNS - 1:
+            _label(axes, "posterior", "left", "top")
+        if column == 0:
+            _label(axes, "R", "left", "bottom")
+            _label(axes, "L", "right", "bottom")
+    if case.result.evidence is not None:
+        _colour_bar(figure, scale, bar_height / total)
+    return figure
+
+
+def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
+    """The CT, the evidence over it, the outlines of lung mask and lesions."""
+    axes.set_axis_off()
+    aspect = plane.pixel_mm[0] / plane.pixel_mm[1]
+    low, high = LUNG_WINDOW_HU
+    axes.imshow(plane.hu, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="antialiased")
+    strength = np.clip(np.abs(np.nan_to_num(plane.evidence)) / scale, 0, 1)
+    axes.imshow(
+        plane.evidence,
+        cmap=BAR_COLOURS,
+        vmin=-scale,
+        vmax=scale,
+        alpha=0.75 * np.sqrt(strength),
+        aspect=aspect,
+        interpolation="nearest",
+    )
+    if plane.lung.any():
+        axes.contour(plane.lung, levels=[0.5], colors=[LUNG_OUTLINE], linewidths=0.35)
+    if plane.lesions is not None and plane.lesions.any():
+        axes.contour(plane.lesions > 0, levels=[0.5], colors=[OUTLINE], linewidths=0.5)
+
+
+def evidence_scale(result: ScanResult) -> float:
+    """The evidence per cell at which the colours are full: the 99th percentile of its size."""
+    if result.evidence is None:
+        return 1.0
+    return max(float(np.percentile(np.abs(result.evidence.values), 99)), 1e-9)
+
+
+def axial_choice(result: ScanResult, number: int) -> list[int]:
+    """Steps of the reading, in reading order, evenly through the lungs, the most telling one among them."""
+    slice_has_lung = result.lung_fraction.values.max((1, 2)) > 0.05
+    steps = np.flatnonzero(slice_has_lung[result.slice_indices])
+    if not steps.size:
+        steps = np.arange(len(result.slice_indices))
+    chosen = [int(steps[i]) for i in np.linspace(0, len(steps) - 1, number + 2).round().astype(int)[1:-1]]
+    strongest = result.telling_slices(1)[0]
+    if strongest in steps:
+        chosen[int(np.argmin(np.abs(np.array(chosen) - strongest)))] = strongest
+    return sorted(chosen)
+
+
+def _ct_slice(volume: Volume, grid_slice: int) -> int:
+    result = volume.result
+    first, last = result.lung_fraction.grid.box_in(result.lung_mask.grid)[0]
+    step = (last - first) / len(result.slice_indices)
+    return min(int(first + (grid_slice + 0.5) * step), volume.shape[0] - 1)
+
+
+def _extent(mask: NDArray[np.bool_], axis: int, margin: int) -> slice:
+    used = np.flatnonzero(mask.any(tuple(i for i in range(3) if i != axis)))
+    if not used.size:
+        return slice(0, mask.shape[axis])
+    return slice(max(int(used[0]) - margin, 0), min(int(used[-1]) + margin + 1, mask.shape[axis]))
+
+
+def _spread(part: slice, number: int) -> list[int]:
+    return [int(v) for v in np.linspace(part.start, part.stop, number + 2)[1:-1]]
+
+
+def _aspect(plane: Plane) -> float:
+    rows, columns = plane.hu.shape
+    return float(rows * plane.pixel_mm[0] / (columns * plane.pixel_mm[1]))
+
+
+def _label(axes: Axes, text: str, horizontal: str, vertical: str) -> None:
+    axes.text(
+        0.02 if horizontal == "left" else 0.98,
+        0.97 if vertical == "top" else 0.03,
+        text,
+        transform=axes.transAxes,
+        color="white",
+        fontsize=6,
+        ha=horizontal,
+        va=vertical,
+        bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1},
+    )
+
+
+def _colour_bar(figure: Figure, scale: float, height: float) -> None:
+    axes = figure.add_axes((0.36, height * 0.55, 0.28, height * 0.18))
+    bar = figure.colorbar(ScalarMappable(Normalize(-scale, scale), BAR_COLOURS), cax=axes, orientation="horizontal")
+    bar.set_ticks([-scale, 0, scale], labels=[f"-{scale:.2g}", "0", f"+{scale:.2g} logit per cell"])
+    bar.ax.tick_params(labelsize=6, length=2)
+    figure.text(0.35, height * 0.62, "against emphysema", ha="right", va="center", fontsize=7, color="#14629f")
+    figure.text(0.65, height * 0.62, "towards emphysema", ha="left", va="center", fontsize=7, color="#a34b00")

@@ -1,0 +1,32 @@
+"""The report: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from .case import Case
+from .contents import contents
+
+_MIME = {"png": "image/png", "svg": "image/svg+xml"}
+
+
+def render_report(case: Case) -> str:
+    """The page as HTML text: pictures as data URIs, no link that must be followed, every inserted text escaped."""
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["kind"] = lambda block: type(block).__name__
+    return environment.get_template("report.html.j2").render(
+        report=contents(case),
+        pictures={drawing: _data_uri(kind, content) for drawing, (kind, content) in case.drawings.items()},
+    )
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{_MIME[kind]};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,95 @@
+"""A result as the rich text that Slicer's window shows. Qt draws only a small part of HTML: tables, colours, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from itertools import pairwise
+
+from ..i18n import tr as _
+from ..models.modelcard import ModelCard
+from ..scan.call import Call
+from ..scan.result import ScanResult
+from . import contents, slicewords, wording
+
+REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+WITHHELD = "#8b959e"  # without a call, probability and bar are grey
+
+
+def caution(card: ModelCard) -> str:
+    """What the software is for, and what kind of model it is, in a line."""
+    return f"<b>{escape(wording.RESEARCH_USE)}</b> {escape(wording.caution(card))}"
+
+
+def probability(result: ScanResult, now: float | None = None) -> str:
+    """The probability, large, and a bar from 0 to 1 with a black mark at the operating point; grey without a call.
+
+    Args:
+        result: the answer.
+        now: another probability in its place, e.g. the running one while the scan is played.
+    """
+    value = result.probability if now is None else now
+    point = result.model.operating_point.probability
+    reached = WITHHELD if result.call is Call.NONE else REACHED
+    cells = []
+    for low, high in pairwise(sorted({0.0, value, point, 1.0})):
+        colour = reached if high <= value else NOT_REACHED
+        cells.append(f'<td width="{max(1, round(100 * (high - low)))}%" bgcolor="{colour}">&nbsp;</td>')
+        if high == point:
+            cells.append(f'<td width="1%" bgcolor="{MARK}">&nbsp;</td>')
+    large = f'<span style="font-size:24pt; font-weight:600">{wording.percent(value)}</span>'
+    sentence = _("{percent} probability of emphysema").format(percent=large)
+    if result.call is Call.NONE:
+        sentence = f'<span style="color:{WITHHELD}">{sentence}</span>'
+    return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
+
+
+def verdict(result: ScanResult) -> str:
+    """The call, on which side of the operating point the probability lies, and what is known of single slices."""
+    return "<br>".join(escape(line) for line in (wording.verdict(result), slicewords.story(result)) if line)
+
+
+def warnings(result: ScanResult, most: int | None = None) -> str:
+    """The image quality warnings, one below the other under their title; empty when there are none.
+
+    Args:
+        result: the answer.
+        most: how many are shown, the most important; a link opens the others. None for all.
+    """
+    lines = []
+    for box in contents.warnings(result):
+        lines += [f"<b>{escape(box.title)}</b>", *(escape(line) for line in box.lines[:most])]
+        hidden = len(box.lines[most:]) if most is not None else 0
+        if hidden:
+            lines.append(f'<a href="all">{escape(_("{count} more...").format(count=hidden))}</a>')
+    return "<br>".join(lines)
+
+
+def densitometry(result: ScanResult) -> str:
+    """A table: regions of the lungs down, classical measures across."""
+    figures = contents.densitometry(result, contents.NARROW_MEASURES)
+    titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
+    rows = ["".join(f'<th align="right"><small>{title}</small></th>' for title in titles)]
+    for region, *cells in figures.rows:
+        rows.append(f"<td>{escape(region)}</td>" + "".join(f'<td align="right">{cell}</td>' for cell in cells))
+    return f'<table cellpadding="3">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+
+
+def provenance(result: ScanResult) -> str:
+    """What was scanned and what was left out, and by which model."""
+    card = result.model
+    rows = (
+        (_("Scanned"), (result.source,)),
+        *contents.images(result).rows,
+        (_("Model"), (f"{card.name} ({wording.architecture(card)}, {card.trained_on})",)),
+    )
+    return _entries(rows)
+
+
+def about_model(card: ModelCard, file: str) -> str:
+    """A model card and the name of its file."""
+    return _entries((*contents.about_model(card).rows, (_("File"), (file,))))
+
+
+def _entries(rows: Iterable[tuple[str, Iterable[str]]]) -> str:
+    return "<br>".join(f"<b>{escape(title)}:</b> {'<br>'.join(map(escape, lines))}" for title, lines in rows)

@@ -1,0 +1,52 @@
+"""A scan's numbers as CSV tables, for spreadsheets and statistics programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+from ..scan.result import LUNG_MEASURES, ScanResult
+
+SLICES_FILE, DENSITOMETRY_FILE = "slices.csv", "densitometry.csv"
+
+
+def slices_csv(result: ScanResult) -> str:
+    """A line for each slice, in reading order.
+
+    Columns: read (1 is read first), slice (index from inferior to superior, from 0), position_mm (RAS S); as far as the
+    model gives them: evidence and running_logit (logit), running_probability (0 to 1), attention_weight (of sum 1),
+    slice_probability (0 to 1); laa_950_percent (empty where the slice holds no lung).
+    """
+    given = {
+        "evidence": result.slice_evidence,
+        "running_logit": result.running_logit,
+        "running_probability": result.running_probability,
+        "attention_weight": result.slice_weight,
+        "slice_probability": result.slice_probability,
+    }
+    columns = {
+        "slice": result.slice_indices,
+        "position_mm": result.slice_positions_mm,
+        **{title: values for title, values in given.items() if values is not None},
+        "laa_950_percent": result.laa_950_by_slice_percent,
+    }
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return _csv(("read", *columns), ((number, *row) for number, row in enumerate(rows, start=1)))
+
+
+def densitometry_csv(result: ScanResult) -> str:
+    """A line for each region of the lungs; columns are region and the fields of ``Densitometry``, not rounded."""
+    titles = ("region", *(measure.field for measure in LUNG_MEASURES))
+    rows = ((name, *(measure.of(region) for measure in LUNG_MEASURES)) for name, region in result.densitometry.items())
+    return _csv(titles, rows)
+
+
+def _csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(titles)
+    for row in rows:
+        writer.writerow("" if isinstance(value, float) and not math.isfinite(value) else value for value in row)
+    return buffer.getvalue()

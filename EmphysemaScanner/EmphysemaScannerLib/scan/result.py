@@ -1,0 +1,176 @@
+"""The result of a scan: the one object that window, console, command line and report read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ct.grid import Grid
+from ..ct.provenance import UNKNOWN, Provenance
+from ..lungs.coverage import Coverage
+from ..lungs.densitometry import Densitometry
+from ..models.modelcard import ModelCard, SliceStory
+from .call import Call, decide, withheld_because
+
+
+@dataclass(frozen=True)
+class OverlayMap:
+    """A map over the CT.
+
+    Attributes:
+        values: (slices, rows, columns), inferior to superior; float32, labels uint8.
+        grid: where the values lie.
+    """
+
+    values: NDArray[np.float32] | NDArray[np.uint8]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class LungMeasure:
+    """A figure of ``Densitometry`` as every table shows it.
+
+    Attributes:
+        field: the attribute of ``Densitometry``.
+        title: over its column.
+        meaning: the title in words.
+        unit: of the figure.
+        digits: behind the decimal point.
+    """
+
+    field: str
+    title: str
+    meaning: str
+    unit: str
+    digits: int
+
+    def of(self, region: Densitometry) -> float:
+        """The figure of a region."""
+        return float(getattr(region, self.field))
+
+    def text(self, region: Densitometry) -> str:
+        """The figure of a region as tables show it, without unit; a dash where there was nothing to measure."""
+        value = self.of(region)
+        return f"{value:.{self.digits}f}" if math.isfinite(value) else "-"
+
+
+LAA_950 = LungMeasure("laa_950_percent", "LAA%-950", "Lung below -950 HU (LAA%-950)", "%", 1)
+LAA_910 = LungMeasure("laa_910_percent", "LAA%-910", "Lung below -910 HU (LAA%-910)", "%", 1)
+LAA_856 = LungMeasure("laa_856_percent", "LAA%-856", "Lung below -856 HU (LAA%-856)", "%", 1)
+PERC15 = LungMeasure("perc15_hu", "Perc15", "15th percentile (Perc15)", "HU", 0)
+MEAN = LungMeasure("mean_hu", "Mean", "Mean density", "HU", 0)
+SD = LungMeasure("sd_hu", "SD", "Standard deviation of density", "HU", 0)
+VOLUME = LungMeasure("volume_l", "Volume", "Lung volume", "L", 2)
+MASS = LungMeasure("mass_g", "Mass", "Tissue mass", "g", 0)
+LUNG_MEASURES = (LAA_950, LAA_910, LAA_856, PERC15, MEAN, SD, VOLUME, MASS)
+"""All figures of ``Densitometry``, in the order of its attributes."""
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """The answer of one model on one CT.
+
+    Sequences over slices are in **reading order**, superior to inferior. Maps are in space (inferior to superior).
+    ``slice_positions_mm`` and ``slice_indices`` say where each element of a sequence lies. What there is of slices
+    depends on the ``story``; what there isn't is None:
+
+    - EVIDENCE: ``bias + cumsum(slice_evidence) == running_logit`` and ``running_logit[-1] == logit``.
+    - PROBABILITY: ``slice_probability``; pooled, and its logit divided by the temperature, it gives the logit.
+    - WEIGHT: ``slice_weight`` and ``slice_probability``: the weighted mean of the logits of the latter, divided by the
+      temperature, is the logit.
+    - NONE: neither.
+
+    The temperature was learned from whole volumes, for which there are labels. A slice's own probability is therefore
+    what the network says of it, without temperature.
+
+    Attributes:
+        probability: of emphysema, 0 to 1, sigmoid of the logit.
+        logit: the network's output before the sigmoid, divided by the card's temperature.
+        bias: what the network's sum starts from: the running logit before the first slice is read.
+        running_logit: (slices,) the logit if the scan had stopped after this slice.
+        slice_evidence: (slices,) what this slice added to the logit, given the slices read before it.
+        slice_positions_mm: (slices,) RAS S coordinate of the slice's centre, mm.
+        slice_indices: (slices,) index of the slice along the maps' first axis.
+        evidence: the terms of the network's last layer by place, on slices of its input, (slices, 8, 8): map and
+            ``bias`` sum to the logit, with ``evidence.values[k].sum()`` that slice's ``slice_evidence`` where there is
+            one. Where the story is PROBABILITY, the terms of a slice and ``bias`` sum to the logit of its own
+            probability. None for a model that reads no volume.
+        activations: root mean square of the hidden state over channels, by unit: "asc1", "desc1", "asc2", "desc2".
+        lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
+        lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
+        densitometry: by region: "whole", "left", "right", "upper", "middle", "lower".
+        laa_950_by_slice_percent: (slices,) LAA%-950 within each slice of the grid, in reading order; NaN without lung.
+        coverage: how much of the lungs is not in the CT.
+        warnings: sentences about doubtful input, most important first.
+        model: the card of the model that answered.
+        timings_s: seconds by stage.
+        source: what was scanned, as the user named it (file or node name).
+        provenance: the series that was read and what was left out.
+        story: what the model gives for a slice.
+        slice_probability: (slices,) 0 to 1, of this slice by itself.
+        slice_weight: (slices,) attention weights, positive, of sum 1.
+    """
+
+    probability: float
+    logit: float
+    bias: float
+    running_logit: NDArray[np.float64] | None
+    slice_evidence: NDArray[np.float64] | None
+    slice_positions_mm: NDArray[np.float64]
+    slice_indices: NDArray[np.int64]
+    evidence: OverlayMap | None
+    activations: dict[str, OverlayMap]
+    lung_mask: OverlayMap
+    lung_fraction: OverlayMap
+    densitometry: dict[str, Densitometry]
+    laa_950_by_slice_percent: NDArray[np.float64]
+    coverage: Coverage
+    warnings: tuple[str, ...]
+    model: ModelCard
+    timings_s: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+    provenance: Provenance = UNKNOWN
+    story: SliceStory = SliceStory.EVIDENCE
+    slice_probability: NDArray[np.float64] | None = None
+    slice_weight: NDArray[np.float64] | None = None
+
+    @property
+    def running_probability(self) -> NDArray[np.float64] | None:
+        """(slices,) sigmoid of the running logit, in reading order."""
+        # Not scipy's expit: Slicer reads this file at its start.
+        return None if self.running_logit is None else np.exp(-np.logaddexp(0, -self.running_logit))
+
+    @property
+    def slice_story(self) -> NDArray[np.float64] | None:
+        """(slices,) evidence, probability or weight of each slice; None where the model gives none."""
+        return {
+            SliceStory.EVIDENCE: self.slice_evidence,
+            SliceStory.PROBABILITY: self.slice_probability,
+            SliceStory.WEIGHT: self.slice_weight,
+            SliceStory.NONE: None,
+        }[self.story]
+
+    @property
+    def call(self) -> Call:
+        """Positive, negative, or none where a negative call is withheld."""
+        return decide(self.probability, self.model.operating_point.probability, self.coverage)
+
+    @property
+    def call_reason(self) -> str:
+        """Why no call is made, as a sentence; empty where one is made."""
+        return withheld_because(self.coverage) if self.call is Call.NONE else ""
+
+    def telling_slices(self, count: int) -> list[int]:
+        """Places in the sequences of the most influential slices: the largest |evidence|, probability or weight first.
+
+        Where the model gives nothing by slice, the largest LAA%-950, which is measured independently of it.
+
+        Args:
+            count: how many; fewer are given where the scan has fewer.
+        """
+        values = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
+        order = np.argsort(-np.abs(values), kind="stable")  # of equals, the one read first
+        return [int(k) for k in order[: max(count, 0)]]

@@ -1,0 +1,172 @@
+"""One CT through one model: the whole way from an image to a ScanResult, and the only place that knows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ..base.errors import ModelFileError, shown
+from ..base.progress import Progress, silent
+from ..ct.checks import check_image
+from ..ct.grid import Grid, canonical_view
+from ..ct.provenance import UNKNOWN, Provenance
+from ..lungs.coverage import lung_coverage
+from ..lungs.densitometry import LungDensities, measure_lungs
+from ..lungs.doubts import NoiseWarning, doubts
+from ..lungs.lungs import find_lungs
+from ..lungs.maskdoubts import mask_doubts
+from ..lungs.morphology import box
+from ..models.likeness import unlike_training
+from ..models.modelcard import SliceStory
+from ..models.modelfile import Model
+from ..models.networks import ARCHITECTURES
+from .answers import Answer, answer
+from .call import contradiction
+from .result import OverlayMap, ScanResult
+
+
+def scan(
+    image: sitk.Image,
+    model: Model,
+    *,
+    progress: Progress = silent,
+    source: str = "",
+    provenance: Provenance = UNKNOWN,
+    dtype: torch.dtype = torch.float32,
+) -> ScanResult:
+    """Ask a model about a chest CT.
+
+    Args:
+        image: a CT in HU, any orientation.
+        model: as ``modelfile.load`` gives it; the scan runs on the device where its weights are.
+        progress: told of each stage and slice; whatever it raises ends the scan.
+        source: what the user calls this CT, kept in the result.
+        provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
+        dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
+
+    Raises:
+        NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
+        ModelFileError: the model has no answer.
+    """
+    timings: dict[str, float] = {}
+
+    progress(0.0, "Checking the image")
+    with _timed(timings, "check"):
+        check_image(image)
+        hu, ct_grid = canonical_view(image)
+
+    progress(0.05, "Finding the lungs")
+    with _timed(timings, "lung_mask"):
+        found = find_lungs(image)
+        labels = found.labels
+        coverage = lung_coverage(labels, ct_grid)
+        where = box(labels)
+
+    progress(0.4, "Measuring density")
+    with _timed(timings, "densitometry"):
+        columns = (slice(None), *where[1:])  # of voxels, with lung in them
+        lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
+        densitometry = lungs.regions
+        warnings = (
+            *provenance.warnings,
+            *mask_doubts(image, found),
+            *doubts(image, labels, provenance.slice_thickness_mm),
+        )
+
+    progress(0.5, "Averaging onto the network's grid")
+    card, network = model.card, model.network
+    preprocessing, known = card.preprocessing, ARCHITECTURES[card.architecture]
+    device = next(network.parameters()).device
+    with _timed(timings, "resampling"):
+        view = preprocessing.view(ct_grid, labels)
+        grid = view.grid
+        lung_fraction = view.share(labels, within=where)
+        laa_by_slice = _laa_by_slice(lungs, view.over[0], preprocessing.shape[0])
+        if not known.reads_densitometry:
+            averaged = preprocessing.average(hu, view)
+            network_input = preprocessing.normalise(averaged)
+            warnings += unlike_training(averaged, card.training_range)
+
+    with _timed(timings, "network"):
+        if known.reads_densitometry:
+            whole = densitometry["whole"]
+            with torch.inference_mode():
+                x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32, device=device)
+                logit = float(network(x).logit[0])
+            said = Answer(logit, logit, None, np.arange(preprocessing.shape[0])[::-1].copy())
+        else:
+            x = torch.from_numpy(network_input).to(device)[None, :, None]  # (1, T, 1, H, W)
+            said = answer(network, x, lambda share, stage: progress(0.6 + 0.4 * share, stage), dtype)
+    timings["total"] = sum(timings.values())
+    if not np.isfinite(said.logit / card.temperature):
+        raise ModelFileError("The model's answer is not a number; choose another model.")
+
+    order, logit, bias = said.order, said.logit / card.temperature, said.bias / card.temperature
+    # What slices say by themselves is pooled before the temperature divides; their terms are left as they are, too.
+    pooled = known.story is SliceStory.PROBABILITY
+    terms = None if said.terms is None else said.terms / (1.0 if pooled else card.temperature)
+    slice_evidence = terms.sum((1, 2))[order] if terms is not None and said.accumulates else None
+    probability = float(expit(logit))
+    if not known.reads_densitometry:
+        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
+        opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
+        warnings = (*opposed, *warnings)
+    return ScanResult(
+        probability=probability,
+        logit=logit,
+        bias=said.bias if pooled else bias,
+        running_logit=None if slice_evidence is None else bias + np.cumsum(slice_evidence),
+        slice_evidence=slice_evidence,
+        slice_positions_mm=grid.slice_positions_mm()[order],
+        slice_indices=order,
+        evidence=None if terms is None else _overlay(terms, grid),
+        activations={name: _overlay(values, grid) for name, values in said.activations.items()},
+        lung_mask=OverlayMap(labels, ct_grid),
+        lung_fraction=OverlayMap(lung_fraction, grid),
+        densitometry=densitometry,
+        laa_950_by_slice_percent=laa_by_slice[order],
+        coverage=coverage,
+        warnings=warnings,
+        model=card,
+        timings_s=timings,
+        source=shown(source),
+        provenance=provenance,
+        story=known.story,
+        slice_probability=None if said.slice_logits is None else expit(said.slice_logits[order]),
+        slice_weight=None if said.slice_weights is None else said.slice_weights[order],
+    )
+
+
+def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
+    """A map of a unit, on the network's input grid coarsened by the unit's pooling."""
+    return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
+
+
+def _laa_by_slice(lungs: LungDensities, over: tuple[float, float], slices: int) -> NDArray[np.float64]:
+    """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior.
+
+    Args:
+        lungs: by slice of the CT.
+        over: the part of the CT's slices that the grid covers.
+        slices: of the grid.
+    """
+    voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
+    owner = ((np.arange(len(voxels)) + 0.5 - over[0]) * slices // (over[1] - over[0])).astype(int).clip(0, slices - 1)
+    total = np.bincount(owner, voxels, slices)
+    counts = np.bincount(owner, low, slices)
+    share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)
+    return 100 * share
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[stage] = time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""Learning a model from a cohort, as published or with the aids of the bundled model."""
