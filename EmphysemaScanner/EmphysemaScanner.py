@@ -18,7 +18,7 @@ import vtk
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError, NotAChestCTError
 from EmphysemaScannerLib.base.progress import Progress
 from EmphysemaScannerLib.jobs.worker import shared_worker
-from EmphysemaScannerLib.models.bundledmodel import default_model_path
+from EmphysemaScannerLib.models.modelfolder import default_model_path
 from EmphysemaScannerLib.scan.device import Device, Precision
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
+from EmphysemaScannerLib.models.networks import FastConvLSTM
 from torch import Tensor, nn
 
 

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 import torch
 from dicomfiles import write_dicom
 from EmphysemaScannerLib.models.conv_lstm import BATCH_NORM_EPS, ConvLSTMConfig
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
+from EmphysemaScannerLib.models.networks import FastConvLSTM
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from phantom import phantom_image
 

@@ -34,7 +34,7 @@ from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.evaluation.predict import predict_cohort
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.report.case import Case
+from EmphysemaScannerLib.report.contents import Case
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
 from EmphysemaScannerLib.report.saving import Kind, save_case, write
 from EmphysemaScannerLib.scan.device import Device, scan_on

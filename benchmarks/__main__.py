@@ -32,7 +32,7 @@ AT_START = (  # by the module file, itself or through the scene layer; vtk and s
     "numpy",
     *(
         f"EmphysemaScannerLib.{name}"
-        for name in ("core.errors", "core.grid", "core.result", "core.shippedmodel", "engine.device", "jobs.worker")
+        for name in ("base.errors", "ct.grid", "scan.result", "models.modelfolder", "scan.device", "jobs.worker")
     ),
 )
 

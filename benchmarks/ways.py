@@ -25,7 +25,7 @@ def network_of(spec: dict[str, Any]) -> Any:
     """Our network, plain if that is the way, with the same random weights for every way."""
     import torch
     from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
-    from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
+    from EmphysemaScannerLib.models.networks import FastConvLSTM
 
     torch.manual_seed(0)
     kind = ConvLSTMNetwork if spec["way"] == "plain" else FastConvLSTM

@@ -25,7 +25,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     ways.find_packages()
     if spec["keep"]:
-        from EmphysemaScannerLib.base.memory import keep_freed_memory
+        from EmphysemaScannerLib.base.parallel import keep_freed_memory
 
         keep_freed_memory()
     import torch
@@ -85,8 +85,8 @@ def _scan(spec: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     """The whole scan of the CT at spec["ct"], in memory, or read from there every time with spec["reading"]."""
     import torch
     from EmphysemaScannerLib.ct.reading import read_ct
-    from EmphysemaScannerLib.models.bundledmodel import default_model_path
     from EmphysemaScannerLib.models.modelfile import load
+    from EmphysemaScannerLib.models.modelfolder import default_model_path
     from EmphysemaScannerLib.scan.scan import scan
 
     path, model = Path(spec["ct"]), load(default_model_path())

@@ -19,8 +19,7 @@ from EmphysemaScannerLib.ct.grid import canonical
 from EmphysemaScannerLib.ct.reading import read_ct
 from EmphysemaScannerLib.lungs.densitometry import measure
 from EmphysemaScannerLib.lungs.lungs import segment_lungs
-from EmphysemaScannerLib.models.field import Field
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Field, Preprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

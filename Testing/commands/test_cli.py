@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.base.errors import ModelFileError, UnreadableInputError
 from EmphysemaScannerLib.commands import cli, demo
 from EmphysemaScannerLib.ct.reading import CT
-from EmphysemaScannerLib.models import bundledmodel as shippedmodel
+from EmphysemaScannerLib.models import modelfolder as shippedmodel
 from EmphysemaScannerLib.models.modelfile import load
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
 from EmphysemaScannerLib.scan import device

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicomfiles import write_dicom
-from EmphysemaScannerLib.ct.loadedfiles import provenance_of
 from EmphysemaScannerLib.ct.provenance import UNKNOWN, Series
+from EmphysemaScannerLib.ct.reading import provenance_of
 
 
 def image(slices: int = 30) -> sitk.Image:

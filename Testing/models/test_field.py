@@ -13,13 +13,12 @@ from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.ct.grid import Grid, area_average
 from EmphysemaScannerLib.lungs.lungs import segment_lungs
 from EmphysemaScannerLib.models import modelfile
-from EmphysemaScannerLib.models.bundledmodel import default_model_path
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
-from EmphysemaScannerLib.models.field import Field
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.modelfolder import default_model_path
+from EmphysemaScannerLib.models.networks import FastConvLSTM
+from EmphysemaScannerLib.models.preprocessing import Field, Preprocessing
 from EmphysemaScannerLib.scan.attribution import attribute
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json

@@ -10,8 +10,8 @@ import pytest
 import torch
 from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork, ConvLSTMOutput
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.models.keras_weights import load_keras_weights, read_keras_weights
+from EmphysemaScannerLib.models.networks import FastConvLSTM
 
 h5py = pytest.importorskip("h5py")
 

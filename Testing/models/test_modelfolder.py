@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from EmphysemaScannerLib.base.errors import ModelFileError
-from EmphysemaScannerLib.models.bundledmodel import default_model_path
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
-from EmphysemaScannerLib.models.modelfolder import models_in
+from EmphysemaScannerLib.models.modelfolder import default_model_path, models_in
 from EmphysemaScannerLib.models.modelheader import FORMAT, MAX_HEADER_BYTES, read_card, read_metadata
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.models.baselines import MILNetwork, Pooling, pool
-from EmphysemaScannerLib.models.bundledmodel import default_model_path
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTM, ConvLSTMConfig, ConvLSTMNetwork, Direction
 from EmphysemaScannerLib.models.modelcard import ARCHITECTURE_TITLES
+from EmphysemaScannerLib.models.modelfolder import default_model_path
 from EmphysemaScannerLib.models.modelheader import read_card
 from EmphysemaScannerLib.models.networks import ARCHITECTURES, build, keras_parameter_count, logits
 from hypothesis import given, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 from EmphysemaScannerLib.models import modelfile
-from EmphysemaScannerLib.models.bundledmodel import default_model_path
+from EmphysemaScannerLib.models.modelfolder import default_model_path
 from EmphysemaScannerLib.models.networks import keras_parameter_count
 from EmphysemaScannerLib.scan.call import Call
 from EmphysemaScannerLib.scan.scan import scan

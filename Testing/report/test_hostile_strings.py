@@ -26,7 +26,7 @@ from EmphysemaScannerLib.evaluation.compare import Comparison, ModelFigures, Sub
 from EmphysemaScannerLib.evaluation.statistics import Predictions, measure
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.report import richtext as panel
-from EmphysemaScannerLib.report.case import Case
+from EmphysemaScannerLib.report.contents import Case
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST, whole_or_nothing
 from EmphysemaScannerLib.report.pdfreport import render_pdf
 from EmphysemaScannerLib.report.report import render_report

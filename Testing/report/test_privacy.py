@@ -17,7 +17,7 @@ import SimpleITK as sitk
 import watched
 from childprocess import ENVIRONMENT
 from EmphysemaScannerLib.ct.reading import read_ct
-from EmphysemaScannerLib.report.case import pseudonym
+from EmphysemaScannerLib.report.contents import pseudonym
 from phantom import SPACING_MM, phantom
 from tinycohort import TINY, write_cohort
 

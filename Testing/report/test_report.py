@@ -21,7 +21,7 @@ from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.models.modelcard import OperatingPoint
 from EmphysemaScannerLib.report import richtext as panel
 from EmphysemaScannerLib.report import wording
-from EmphysemaScannerLib.report.case import Case
+from EmphysemaScannerLib.report.contents import Case
 from EmphysemaScannerLib.report.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice
 from EmphysemaScannerLib.report.report import render_report
 from EmphysemaScannerLib.report.slicewords import undrawn_share
@@ -145,9 +145,7 @@ def test_evidence_is_drawn_where_it_lies(make_result: MakeResult, tiny_chest: si
     evidence = np.zeros((35, 8, 8), np.float32)
     evidence[20, 4, 2] = 1.0  # above the middle, in the patient's right lung
     result = make_result(evidence=OverlayMap(evidence, make_result().evidence.grid))
-    drawn = np.nan_to_num(
-        Volume(Case(tiny_chest, result)).axial(41).evidence
-    )  # CT slices 40 and 41: grid slice 20
+    drawn = np.nan_to_num(Volume(Case(tiny_chest, result)).axial(41).evidence)  # CT slices 40 and 41: grid slice 20
     assert drawn[:, : drawn.shape[1] // 2].max() > 0.4
     assert drawn[:, drawn.shape[1] // 2 :].max() < 0.05
 

@@ -25,8 +25,7 @@ from EmphysemaScannerLib.commands import cli
 from EmphysemaScannerLib.ct.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.report import saving, wording
-from EmphysemaScannerLib.report.case import Case
-from EmphysemaScannerLib.report.contents import contents
+from EmphysemaScannerLib.report.contents import Case, contents
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST, OutputFolderError
 from EmphysemaScannerLib.report.pdfreport import render_pdf
 from EmphysemaScannerLib.report.report import render_report

@@ -13,8 +13,8 @@ from EmphysemaScannerLib.commands.terminal import print_card, print_scan
 from EmphysemaScannerLib.models.modelcard import SliceStory
 from EmphysemaScannerLib.report import richtext as panel
 from EmphysemaScannerLib.report import slicewords
-from EmphysemaScannerLib.report.case import Case
 from EmphysemaScannerLib.report.chart import slice_chart
+from EmphysemaScannerLib.report.contents import Case
 from EmphysemaScannerLib.report.pdfreport import render_pdf
 from EmphysemaScannerLib.report.report import render_report
 from EmphysemaScannerLib.report.tablefiles import slices_csv

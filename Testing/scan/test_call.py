@@ -12,11 +12,11 @@ import torch
 from EmphysemaScannerLib.ct.reading import read_ct
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.lungs.densitometry import Densitometry
-from EmphysemaScannerLib.models.bundledmodel import default_model_path
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model, load
+from EmphysemaScannerLib.models.modelfolder import default_model_path
+from EmphysemaScannerLib.models.networks import FastConvLSTM
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.scan.call import Call, contradiction, decide, withheld_because
 from EmphysemaScannerLib.scan.result import ScanResult

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.base.errors import NotAChestCTError, ScanCancelled
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
+from EmphysemaScannerLib.models.networks import FastConvLSTM
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan

@@ -18,9 +18,9 @@ from EmphysemaScannerLib.ct.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.lungs.densitometry import Densitometry
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
+from EmphysemaScannerLib.models.networks import FastConvLSTM
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.scan.call import Call
 from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult

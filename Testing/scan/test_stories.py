@@ -13,10 +13,9 @@ from EmphysemaScannerLib.base.errors import ModelFileError, RecordError, ScanCan
 from EmphysemaScannerLib.models.modelcard import SliceStory
 from EmphysemaScannerLib.models.networks import ARCHITECTURES, logits
 from EmphysemaScannerLib.scan.attribution import attribute
-from EmphysemaScannerLib.scan.mapfiles import write_overlays
 from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
-from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json
+from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, write_overlays
 from everymodel import NAMES, TEMPERATURE, model_of
 from phantom import phantom_image
 

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from EmphysemaScannerLib.ct.grid import Grid, canonical
-from EmphysemaScannerLib.scan.mapfiles import write_overlays
+from EmphysemaScannerLib.scan.serialise import write_overlays
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.export import SceneNotSavedError, arrange_views, export_scan, save_scene
 from EmphysemaScannerLib.scene.overlays import Overlay

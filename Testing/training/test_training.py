@@ -20,8 +20,7 @@ from EmphysemaScannerLib.commands.traincommand import fit_logistic, train_model
 from EmphysemaScannerLib.evaluation.statistics import fit_temperature
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
-from EmphysemaScannerLib.models.networks import build, keras_parameter_count
+from EmphysemaScannerLib.models.networks import FastConvLSTM, build, keras_parameter_count
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.training.learner import Learner, LesionLearner
 from EmphysemaScannerLib.training.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError

@@ -16,9 +16,8 @@ from EmphysemaScannerLib.commands.traincommand import train_model
 from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
-from EmphysemaScannerLib.models.fast_conv_lstm import FastConvLSTM
-from EmphysemaScannerLib.models.field import Field
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.networks import FastConvLSTM
+from EmphysemaScannerLib.models.preprocessing import Field, Preprocessing
 from EmphysemaScannerLib.training.aids import FINER, present
 from EmphysemaScannerLib.training.learner import LesionLearner
 from EmphysemaScannerLib.training.plan import Aids, Plan

@@ -32,9 +32,8 @@ from ..ct.grid import Grid, canonical
 from ..ct.reading import IMAGE_SUFFIXES, read_ct
 from ..lungs.densitometry import measure
 from ..lungs.lungs import segment_lungs
-from ..models.field import Field
 from ..models.networks import known_architecture
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import Field, Preprocessing
 from .manifest import CohortRow, ManifestError
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"

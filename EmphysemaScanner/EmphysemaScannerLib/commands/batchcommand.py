@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..base.errors import shown
 from ..batch.batch import DONE, BatchRow, find_cts, run_batch
-from ..models.bundledmodel import default_model_path
+from ..models.modelfolder import default_model_path
 from ..report import wording
 from ..scan.device import Device, Precision
 from .scancommand import progress_bar

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
-from ..models.bundledmodel import default_model_path
 from ..models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
-from ..models.fast_conv_lstm import FastConvLSTM
 from ..models.modelfile import load
+from ..models.modelfolder import default_model_path
+from ..models.networks import FastConvLSTM
 from ..scan.device import Device, choose
 from ..scan.scan import scan
 from ..simulator.samples import real_chest_ct

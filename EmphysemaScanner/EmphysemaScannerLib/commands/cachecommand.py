@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..models.field import Field
+from ..models.preprocessing import Field
 
 app = typer.Typer(
     help="Volumes on the network's grid, kept so that each CT is read once; nothing in them names a patient or a path.",

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from .. import __version__
 from ..base.errors import EmphysemaScannerError, shown
-from ..base.memory import keep_freed_memory
-from ..models.field import Field
+from ..base.parallel import keep_freed_memory
+from ..models.preprocessing import Field
 from ..report import wording
 from ..scan.device import Device, Precision
 from ..simulator.disease import Mix

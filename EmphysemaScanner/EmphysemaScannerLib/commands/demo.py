@@ -10,11 +10,11 @@ from rich.console import Console
 
 from ..base.errors import UnreadableInputError
 from ..ct.reading import CT, read_ct
-from ..models.bundledmodel import default_model_path
 from ..models.modelfile import load
-from ..report.case import Case
-from ..report.output import write_case
+from ..models.modelfolder import default_model_path
+from ..report.contents import Case
 from ..report.outputfolder import check_output_folder, whole_or_nothing
+from ..report.saving import write_case
 from ..scan.device import Device
 from ..simulator.case import put_in
 from ..simulator.disease import Disease, Subtype

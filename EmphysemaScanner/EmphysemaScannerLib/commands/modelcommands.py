@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..base.errors import ModelFileError
-from ..models.bundledmodel import default_model_path
+from ..models.modelfolder import default_model_path
 from ..models.modelheader import read_card
 from ..models.networks import ARCHITECTURES, build, keras_parameter_count
 from .terminal import print_architectures, print_card

@@ -20,7 +20,7 @@ from ..evaluation.modelreport.section import Section, kept, key_of
 from ..evaluation.modelreport.simulated import simulated
 from ..evaluation.modelreport.where import where
 from ..models import modelfile
-from ..models.bundledmodel import default_model_path
+from ..models.modelfolder import default_model_path
 from .scancommand import progress_bar
 
 QUICK_CASES = 10

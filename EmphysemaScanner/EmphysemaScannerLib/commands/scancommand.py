@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..base.progress import Progress as ScanProgress
 from ..ct.reading import CT, read_ct
-from ..models.bundledmodel import default_model_path
 from ..models.modelfile import Model, load
-from ..report.case import Case, pseudonym
-from ..report.output import write_case
+from ..models.modelfolder import default_model_path
+from ..report.contents import Case, pseudonym
 from ..report.outputfolder import check_output_folder, whole_or_nothing
+from ..report.saving import write_case
 from ..scan.device import Device, choose, scan_on
 from ..scan.result import ScanResult
 from .terminal import print_scan

@@ -10,9 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ..models.field import Field
 from ..models.modelcard import ModelCard, TrainingRange
 from ..models.networks import ARCHITECTURES
+from ..models.preprocessing import Field
 from ..report import contents, slicewords, wording
 from ..scan.call import Call
 from ..scan.result import ScanResult

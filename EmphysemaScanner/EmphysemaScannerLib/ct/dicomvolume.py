@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from ..base.errors import UnreadableInputError
 from .dicomfolder import Contents, may_be_slices
 from .dicomheader import Other
-from .itkwarnings import itk_warnings, sentences
+from .imagefiles import itk_warnings, sentences
 from .pixels import read_voxels
 from .provenance import LeftOut, Provenance
 from .regrid import Straight, straightened

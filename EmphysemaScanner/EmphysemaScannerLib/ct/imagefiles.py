@@ -3,14 +3,78 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from ..base.errors import GeometryError, NotAChestCTError, UnreadableInputError, damaged
-from .fileheaders import check_metaimage
-from .itkwarnings import itk_warnings, sentences
 from .nifti import read_nifti
+
+_META_HEADER_BYTES = 1 << 20
+
+
+def check_metaimage(path: Path) -> None:
+    """Refuse an MHA or MHD file whose header states dimensions for which ITK has no room; it would end the process.
+
+    Raises:
+        UnreadableInputError: that, or the file cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_META_HEADER_BYTES)
+    except OSError as error:
+        raise damaged(path) from error
+    stated = re.findall(rb"NDims\s*[=:]?\s*([^\s]*)", header.partition(b"ElementDataFile")[0], re.IGNORECASE)
+    if not stated or any(number not in (b"1", b"2", b"3", b"4", b"5") for number in stated):
+        raise damaged(path)
+
+
+_LONGEST = 200
+
+
+class _Log(sitk.LoggerBase):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def DisplayWarningText(self, text: str) -> None:  # noqa: N802 (ITK's name)
+        self.texts.append(text)
+
+    def DisplayText(self, text: str) -> None:  # noqa: N802
+        pass
+
+    DisplayErrorText = DisplayGenericOutputText = DisplayDebugText = DisplayText
+
+
+@contextmanager
+def itk_warnings() -> Iterator[list[str]]:
+    """Collects, in the list that it gives, what ITK warns of, each once and without ITK's own line numbers."""
+    log, found = _Log(), list[str]()
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    before = log.SetAsGlobalITKLogger()
+    sitk.ProcessObject.SetGlobalWarningDisplay(True)
+    try:
+        yield found
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        before.SetAsGlobalITKLogger()
+        found += dict.fromkeys(_plain(text) for text in log.texts)
+
+
+def _plain(text: str) -> str:
+    """ITK writes "WARNING: In FILE, line N", a line break, "Class (0x...): " and then what is wrong."""
+    said = re.sub(r"^\s*WARNING: In .*?, line \d+\s*", "", text, flags=re.DOTALL)
+    return " ".join(re.sub(r"^\w+ \((0x)?[0-9a-fA-F]+\): ", "", said).split())[:_LONGEST]
+
+
+def sentences(warned: Sequence[str], path: Path) -> list[str]:
+    """Warnings of ITK as sentences, without the names of the file and its folder, which may be a patient's."""
+    texts = [text.replace(str(path), "the file").replace(path.name, "the file").rstrip(".") for text in warned]
+    return [f"ITK warned while reading: {text}." for text in dict.fromkeys(texts)]
+
 
 IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 

@@ -4,19 +4,52 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from ..base.errors import EmphysemaScannerError, NotAChestCTError, UnreadableInputError
 from .dicomfolder import Contents, contents, contents_beside, files_below
-from .dicomheader import Other, is_dicom, slices_in
+from .dicomheader import Other, Slice, is_dicom, slices_in
 from .dicomvolume import kinds_of, read_volume
 from .imagefiles import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .imagefiles import read_image
 from .provenance import UNKNOWN, Provenance
 from .series import Choice, Volume, ambiguous, choose, ct_volumes, listed, matching, of_two_patients
+
+_LISTED = 4  # volumes in a sentence
+
+
+def provenance_of(files: Iterable[Path]) -> Provenance:
+    """What the files of one volume state of its series.
+
+    The user has chosen them, so nothing is refused: what the rule in ``series`` would leave out is a warning.
+
+    Args:
+        files: DICOM; those that are no slices of a CT, or not there any more, are passed over.
+    """
+    volumes = ct_volumes([s for path in files for s in _slices(path) if s.header.modality == "CT"])
+    if not volumes:
+        return UNKNOWN
+    first, slices = volumes[0], sum(len(v.slices) for v in volumes)
+    mixed: tuple[str, ...] = ()
+    if len(volumes) > 1:
+        names = [v.name for v in volumes[:_LISTED]]
+        more = len(volumes) - len(names)
+        listed = "; ".join(names + ([f"{more} more"] if more else []))
+        mixed = (f"The CT mixes slices of {len(volumes)} volumes: {listed}. Load one of them by itself.",)
+    return Provenance(
+        series=replace(first.provenance, slices=slices, acquisition="" if mixed else first.acquisition),
+        slice_thickness_mm=first.first.thickness_mm,
+        warnings=(*mixed, *first.warnings),
+    )
+
+
+def _slices(path: Path) -> Iterable[Slice]:
+    found = slices_in(path)
+    return () if isinstance(found, Other) else found
+
 
 _ARCHIVES = ((0, b"PK\3\4"), (0, b"Rar!"), (0, b"7z\xbc\xaf"), (0, b"\x1f\x8b"), (0, b"BZh"), (257, b"ustar"))
 

@@ -11,8 +11,7 @@ from typing import Any
 from unicodedata import category
 
 from ..base.errors import ModelFileError, reason
-from .field import Field
-from .preprocessing import Preprocessing
+from .preprocessing import Field, Preprocessing
 
 ARCHITECTURE_TITLES = {
     "conv_lstm": "Conv-LSTM",

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ..base.errors import ModelFileError
+from . import fast_learning, fast_reading
 from .baselines import AttentionNetwork, CNN3DNetwork, MILNetwork, Pooling
-from .conv_lstm import ConvLSTMConfig
+from .conv_lstm import ConvLSTMConfig, ConvLSTMNetwork, OnSlice, ignore_slice
 from .densitybaselines import DensityLogistic, Measure
-from .fast_conv_lstm import FastConvLSTM
 from .modelcard import ARCHITECTURE_TITLES, ModelCard, SliceStory
+
+
+class FastConvLSTM(ConvLSTMNetwork):
+    """The same parameters and, but for rounding, the same answers and gradients as ``ConvLSTMNetwork``."""
+
+    def read(self, x: Tensor, on_slice: OnSlice = ignore_slice) -> tuple[Tensor, ...]:
+        """As ``ConvLSTMNetwork.read``; under ``torch.autocast`` cells have at least 32 bits."""
+        if self.training or torch.is_grad_enabled():
+            return fast_learning.hidden_states(self.units, x, on_slice)
+        return fast_reading.hidden_states(self.units, x, on_slice)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..scan.result import ScanResult
-from .case import Case
+from .contents import Case
 from .montage import AGAINST, LUNG_WINDOW_HU, TOWARDS, WIDTH_INCHES, Volume
 from .wording import reading_order
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..i18n import tr as _
@@ -13,7 +18,31 @@ from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult
 from . import slicewords, wording
-from .case import Case
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A CT with a model's answer on it; two of them are never equal.
+
+    Attributes:
+        image: the CT in HU, any orientation.
+        result: the answer.
+        lesions: the true lesions, if known: 0 or 1 on the CT's canonical grid.
+        note: a remark that a reader must see first, e.g. that the disease is simulated; may be empty.
+        credit: whose CT it is and its licence; may be empty.
+    """
+
+    image: sitk.Image
+    result: ScanResult
+    lesions: NDArray[np.uint8] | None = None
+    note: str = ""
+    credit: str = ""
+
+
+def pseudonym(image: sitk.Image) -> str:
+    """An anonymous name for a CT, made from its voxels: the same voxels give the same name."""
+    return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"
+
 
 NARROW_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
 """What fits a terminal and the window's panel."""

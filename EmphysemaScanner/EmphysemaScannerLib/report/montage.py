@@ -17,7 +17,7 @@ from scipy import ndimage
 from ..ct.grid import canonical
 from ..scan.result import ScanResult
 from . import slicewords
-from .case import Case
+from .contents import Case
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"

@@ -19,8 +19,8 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from ..i18n import tr as _
-from .case import Case
-from .contents import Contents, Drawing, contents
+from .contents import Case, Contents, Drawing, contents
+from .pictures import draw
 
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")  # come with matplotlib: Latin, Greek, Cyrillic, Arabic and more
 _FAMILY = "DejaVu Sans"
@@ -42,7 +42,7 @@ def render_pdf(case: Case) -> bytes:
             shutil.copy(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, root)
         fonts = typst.Fonts(font_paths=[str(root)])
         files = {}
-        for drawing, (kind, content) in case.drawings.items():
+        for drawing, (kind, content) in draw(case).items():
             files[drawing] = f"{drawing.value}.{kind}"
             (root / files[drawing]).write_bytes(content)
         values = {**_values(report, files), "missing_glyphs": _missing_glyphs(report, fonts)}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from .case import Case
 from .chart import slice_chart
-from .contents import Drawing
+from .contents import Case, Drawing
 from .montage import overlay_montage
 
 
+@functools.lru_cache(maxsize=1)  # the page and the PDF of a case are written one after the other
 def draw(case: Case) -> dict[Drawing, tuple[str, bytes]]:
     """Every drawing with the kind of file, "png" or "svg", and its contents; the same case gives the same bytes."""
     return {

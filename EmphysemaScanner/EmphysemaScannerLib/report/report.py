@@ -6,8 +6,8 @@ import base64
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from .case import Case
-from .contents import contents
+from .contents import Case, contents
+from .pictures import draw
 
 _MIME = {"png": "image/png", "svg": "image/svg+xml"}
 
@@ -24,7 +24,7 @@ def render_report(case: Case) -> str:
     environment.filters["kind"] = lambda block: type(block).__name__
     return environment.get_template("report.html.j2").render(
         report=contents(case),
-        pictures={drawing: _data_uri(kind, content) for drawing, (kind, content) in case.drawings.items()},
+        pictures={drawing: _data_uri(kind, content) for drawing, (kind, content) in draw(case).items()},
     )
 
 

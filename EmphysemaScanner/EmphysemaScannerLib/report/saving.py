@@ -1,7 +1,8 @@
-"""What the window saves of a result: the kinds of files that were chosen, all of them or none."""
+"""A result's files: all that the command line writes, or the kinds that a user of the window chose."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Sequence
 from enum import Enum
@@ -9,9 +10,13 @@ from pathlib import Path
 
 from ..base.progress import Progress, silent
 from ..i18n import tr as _
-from .case import Case
+from ..scan.serialise import result_to_json
+from .contents import Case
 from .outputfolder import whole_or_nothing
 from .tablefiles import DENSITOMETRY_FILE, SLICES_FILE, densitometry_csv, slices_csv
+
+NO_SLICER = "Overlay images and scene.mrb need slicer-core; install it with: pip install slicer-core."
+
 
 HTML_FILE, PDF_FILE = "report.html", "report.pdf"
 
@@ -68,7 +73,7 @@ def save_case(
 def write(kind: Kind, case: Case, folder: Path) -> list[str]:
     """Write one kind of files into an existing folder; their names are returned."""
     if kind is Kind.OVERLAYS:
-        from ..scan.mapfiles import write_overlays
+        from ..scan.serialise import write_overlays
 
         return [path.name for path in write_overlays(case.result, folder)]
     contents: dict[str, str | bytes]
@@ -85,3 +90,32 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
     for name, content in contents.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return list(contents)
+
+
+def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
+    """Write result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
+    scene.mrb.
+
+    Args:
+        case: the CT and the answer on it.
+        folder: an existing folder.
+        pictures: whether Slicer's pictures and scene are wanted.
+
+    Returns:
+        One sentence for each thing that could not be written here.
+    """
+    (folder / "result.json").write_text(result_to_json(case.result) + "\n", encoding="utf-8")
+    for kind in Kind:
+        write(kind, case, folder)
+    if not pictures:
+        return ()
+    if importlib.util.find_spec("slicer") is None:
+        return (NO_SLICER,)
+    from ..scene.export import export_scan
+    from ..scene.offscreen import RenderingUnavailableError
+
+    try:
+        export_scan(case.image, case.result, folder, lesions=case.lesions)
+    except RenderingUnavailableError as error:
+        return (f"Overlay images and scene.mrb are missing: {error}",)
+    return ()

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..ct.grid import area_average
 from ..i18n import tr as _
-from ..models.field import Field
 from ..models.modelcard import SliceStory
+from ..models.preprocessing import Field
 from . import wording
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from ..ct.grid import Grid, canonical_view
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import lung_coverage
 from ..lungs.densitometry import LungDensities, measure_lungs
-from ..lungs.doubts import NoiseWarning, doubts
+from ..lungs.imagewarnings import NoiseWarning, image_warnings
 from ..lungs.lungs import find_lungs
-from ..lungs.maskdoubts import mask_doubts
+from ..lungs.maskwarnings import mask_warnings
 from ..lungs.morphology import box
 from ..models.likeness import unlike_training
 from ..models.modelcard import SliceStory
@@ -76,8 +76,8 @@ def scan(
         densitometry = lungs.regions
         warnings = (
             *provenance.warnings,
-            *mask_doubts(image, found),
-            *doubts(image, labels, provenance.slice_thickness_mm),
+            *mask_warnings(image, found),
+            *image_warnings(image, labels, provenance.slice_thickness_mm),
         )
 
     progress(0.5, "Averaging onto the network's grid")

@@ -8,9 +8,11 @@ import json
 import math
 import re
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ..base.errors import ModelFileError, RecordError, reason, shown
@@ -21,6 +23,29 @@ from ..lungs.densitometry import Densitometry
 from ..models.modelcard import ModelCard, SliceStory
 from ..models.preprocessing import MOST_VOXELS
 from .result import OverlayMap, ScanResult
+
+
+def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
+    """Write ``evidence.nrrd`` and ``activation_<unit>.nrrd`` for every unit, as far as the model has them.
+
+    The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
+
+    Args:
+        result: the answer of a scan.
+        folder: an existing folder.
+
+    Returns:
+        The files, evidence first.
+    """
+    evidence = {} if result.evidence is None else {"evidence": result.evidence}
+    maps = {**evidence, **{f"activation_{name}": m for name, m in result.activations.items()}}
+    written = []
+    for name, overlay in maps.items():
+        path = folder / f"{name}.nrrd"
+        sitk.WriteImage(overlay.grid.to_image(overlay.values), str(path), useCompression=True)
+        written.append(path)
+    return tuple(written)
+
 
 SCHEMA = 1
 ENCODING = "shuffle+zlib+base64"

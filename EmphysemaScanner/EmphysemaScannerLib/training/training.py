@@ -29,9 +29,8 @@ from ..base.lock import held
 from ..cohort.cache import ENVIRONMENT, VolumeCache
 from ..cohort.manifest import CohortRow, check_volumes
 from ..models.conv_lstm import ConvLSTMNetwork
-from ..models.fast_conv_lstm import FastConvLSTM
-from ..models.field import Field
-from ..models.preprocessing import Preprocessing
+from ..models.networks import FastConvLSTM
+from ..models.preprocessing import Field, Preprocessing
 from . import runfolder as trainingwatch
 from .checkpoints import LAST_FILE, OnEpoch, Stop
 from .learner import Learner, LesionLearner

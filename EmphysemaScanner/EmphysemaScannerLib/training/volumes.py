@@ -19,8 +19,7 @@ from ..base.errors import EmphysemaScannerError
 from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow
 from ..ct.grid import Grid, area_average, canonical
-from ..models.field import Field
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import Field, Preprocessing
 from . import aids as trainingaids
 from .plan import Aids, Balance, Plan, TrainingError
 

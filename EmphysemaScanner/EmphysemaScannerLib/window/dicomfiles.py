@@ -32,6 +32,6 @@ def provenance_of(files: Sequence[Path]) -> Provenance:
 
 @lru_cache(maxsize=16)
 def _provenance_of(files: tuple[Path, ...]) -> Provenance:
-    from ..ct import loadedfiles  # here: it loads pydicom
+    from ..ct import reading
 
-    return loadedfiles.provenance_of(files)
+    return reading.provenance_of(files)

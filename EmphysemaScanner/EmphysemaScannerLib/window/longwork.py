@@ -109,7 +109,7 @@ def save(
         made = [_save_scene(Path(temporary))] if scene else []
 
         def work(report: Report) -> list[Path]:
-            from ..report.case import Case, pseudonym
+            from ..report.contents import Case, pseudonym
 
             said = result if named else dataclasses.replace(result, source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)

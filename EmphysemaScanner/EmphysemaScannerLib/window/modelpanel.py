@@ -12,8 +12,7 @@ import slicer
 
 from ..base.errors import ModelFileError
 from ..i18n import tr as _
-from ..models.bundledmodel import default_model_path
-from ..models.modelfolder import ModelEntry, models_in
+from ..models.modelfolder import ModelEntry, default_model_path, models_in
 from ..report import richtext as panel
 from . import styles
 from .settings import Settings

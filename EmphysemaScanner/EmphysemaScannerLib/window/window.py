@@ -14,7 +14,7 @@ from ..base.errors import EmphysemaScannerError, ModelFileError, RecordError, Sc
 from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.process import BackgroundProcess
-from ..models.bundledmodel import default_model_path
+from ..models.modelfolder import default_model_path
 from ..scene import rendering, views
 from ..scene.overlays import Overlay
 from ..scene.result import ResultNodes, is_part_of_a_result, result_of

@@ -142,7 +142,7 @@ def _further_panels(window: Driver, folder: Path, files: Path) -> None:
     for name in ("case-1", "case-2"):
         _write(window.add_ct(name), cohort / f"{name}.nrrd")
     _write(bad_ct("eight bits"), cohort / "not-a-chest.nrrd")
-    window.parameters.modelPath = window.module("core.shippedmodel").default_model_path()
+    window.parameters.modelPath = window.module("models.modelfolder").default_model_path()
     ui.batchSourcePathLineEdit.currentPath = str(cohort)
     ui.batchOutputPathLineEdit.currentPath = str(files / "batch.csv")
     window.press("batchButton")
@@ -158,7 +158,7 @@ def _further_panels(window: Driver, folder: Path, files: Path) -> None:
 
 def _show_curves(window: Driver) -> None:
     """The panel as it is in the middle of a training, with made-up curves."""
-    watch = window.module("engine.trainingwatch")
+    watch = window.module("training.runfolder")
     curves = watch.TrainingCurves(
         epochs=50,
         epoch=6,

@@ -51,7 +51,7 @@ def scanned(window: Driver) -> None:
 def shipped_model(window: Driver) -> None:
     """The answer is the shipped model's, whose texts are longer."""
     window.add_ct()
-    window.parameters.modelPath = window.module("core.shippedmodel").default_model_path()
+    window.parameters.modelPath = window.module("models.modelfolder").default_model_path()
     window.scan()
     assert "Model" in window.ui.provenanceLabel.text
 

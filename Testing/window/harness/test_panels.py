@@ -124,7 +124,7 @@ def test_a_cancelled_attribution_adds_nothing(scanned: Driver) -> None:
     scanned.ui.overlayComboBox.currentIndex = scanned.ui.overlayComboBox.count - 1
     settle()
     before = scanned.node_ids()
-    with mock.patch.object(scanned.module("core.attribution"), "attribute", endless):
+    with mock.patch.object(scanned.module("scan.attribution"), "attribute", endless):
         QtCore.QTimer.singleShot(100, lambda: scanned.ui.attributeButton.click())
         scanned.press("attributeButton")
     assert "ancelled" in scanned.ui.statusLabel.text
@@ -288,7 +288,7 @@ def test_a_model_that_is_gone_is_named_and_the_shipped_one_chosen(window: Driver
     window.parameters.modelPath = tmp_path / "gone.safetensors"
     window.panel.enter()
     assert "gone.safetensors" in window.ui.statusLabel.text
-    assert window.parameters.modelPath == window.module("core.shippedmodel").default_model_path()
+    assert window.parameters.modelPath == window.module("models.modelfolder").default_model_path()
 
 
 def test_models_of_the_folder_are_listed_and_can_be_chosen(window: Driver, tmp_path: Path) -> None:

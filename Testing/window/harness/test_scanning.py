@@ -264,7 +264,7 @@ def test_a_package_that_is_missing_is_named_when_its_installation_is_refused(win
 def test_an_unforeseen_error_in_the_worker_is_shown_and_the_window_goes_on(window: Driver, errors: list[str]) -> None:
     window.add_ct()
     before = window.node_ids()
-    with mock.patch.object(window.module("engine.device"), "scan_on", side_effect=ZeroDivisionError("by nothing")):
+    with mock.patch.object(window.module("scan.device"), "scan_on", side_effect=ZeroDivisionError("by nothing")):
         window.scan()
     assert any("by nothing" in said for said in message_boxes())
     assert "ZeroDivisionError" in errors.pop()

@@ -9,13 +9,13 @@ import pytest
 import SimpleITK as sitk
 from boxchest import SHAPE, box_labels, boxes, ct
 from EmphysemaScannerLib.ct.grid import canonical
-from EmphysemaScannerLib.lungs.doubts import doubts
+from EmphysemaScannerLib.lungs.imagewarnings import image_warnings
 from EmphysemaScannerLib.lungs.lungs import segment_lungs
 from scipy import ndimage
 
 
 def warned(image: sitk.Image) -> tuple[str, ...]:
-    return doubts(image, box_labels())
+    return image_warnings(image, box_labels())
 
 
 def test_nothing_is_doubted_about_a_plain_ct_but_its_coarse_voxels() -> None:
@@ -66,7 +66,7 @@ def test_scanner_padding_and_clipped_air_do_not_count_as_wrong_calibration() -> 
 
 @pytest.mark.parametrize(("stated", "says"), [(5.0, "5.0 mm thick"), (2.5, ""), (0.0, "")])
 def test_thick_slices_that_overlap_are_named_by_the_thickness_that_dicom_states(stated: float, says: str) -> None:
-    found = " ".join(doubts(ct(spacing=(5, 5, 3)), box_labels(), stated))
+    found = " ".join(image_warnings(ct(spacing=(5, 5, 3)), box_labels(), stated))
     assert (says in found) if says else ("thick" not in found)
 
 
@@ -77,10 +77,10 @@ class RealChest:
         self.image, self.labels = image, segment_lungs(image)
         self.hu = sitk.GetArrayFromImage(image)
 
-    def doubts(self, hu: np.ndarray) -> str:
+    def image_warnings(self, hu: np.ndarray) -> str:
         image = sitk.GetImageFromArray(hu.astype(np.int16))
         image.CopyInformation(self.image)
-        return " ".join(doubts(image, self.labels))
+        return " ".join(image_warnings(image, self.labels))
 
 
 @pytest.fixture(scope="module")
@@ -89,35 +89,35 @@ def real(chest: sitk.Image) -> RealChest:
 
 
 def test_contrast_agent_is_all_that_is_doubted_about_the_real_chest(real: RealChest) -> None:
-    found = doubts(real.image, real.labels)
+    found = image_warnings(real.image, real.labels)
     assert len(found) == 1
     assert "contrast agent" in found[0]
 
 
 def test_nothing_is_doubted_about_the_real_chest_without_its_contrast_agent(real: RealChest) -> None:
-    assert real.doubts(np.where((real.hu > 90) & (real.hu < 500), 40, real.hu)) == ""
+    assert real.image_warnings(np.where((real.hu > 90) & (real.hu < 500), 40, real.hu)) == ""
 
 
 @pytest.mark.parametrize("offset", [-60, 60])
 def test_a_scanner_that_is_60_hu_off_is_named_though_the_corners_are_padded(real: RealChest, offset: int) -> None:
-    found = real.doubts(real.hu + np.where(real.hu == -2048, 0, offset))
+    found = real.image_warnings(real.hu + np.where(real.hu == -2048, 0, offset))
     assert "instead of -1000" in found
     assert "calibration" in found
 
 
 def test_blood_that_is_too_thin_is_named(real: RealChest) -> None:
     without_contrast = np.where((real.hu > 90) & (real.hu < 500), 40, real.hu)
-    assert "Heart and vessels measure" in real.doubts(without_contrast - 60)
+    assert "Heart and vessels measure" in real.image_warnings(without_contrast - 60)
 
 
 @pytest.mark.parametrize("value", [-3024, -2000, -1024, -1000, 0, 3000])
 def test_padding_is_named_where_it_is_unlike_air(real: RealChest, value: int) -> None:
-    found = real.doubts(np.where(real.hu == -2048, value, real.hu))
+    found = real.image_warnings(np.where(real.hu == -2048, value, real.hu))
     assert (f"corners are filled with {value} HU" in found) == (value >= 0)
 
 
 def test_values_clipped_above_air_are_named(real: RealChest) -> None:
-    assert "No voxel is below -850 HU" in real.doubts(np.maximum(real.hu, -850))
+    assert "No voxel is below -850 HU" in real.image_warnings(np.maximum(real.hu, -850))
 
 
 def test_noise_and_grain_of_a_real_chest_are_named_when_noise_is_added_and_not_when_it_is_smoothed(
@@ -125,11 +125,11 @@ def test_noise_and_grain_of_a_real_chest_are_named_when_noise_is_added_and_not_w
 ) -> None:
     slab = RealChest(chest)
     white = np.random.default_rng(0).normal(0, 25, slab.hu.shape[1:])
-    noisy = slab.doubts(slab.hu + white)
+    noisy = slab.image_warnings(slab.hu + white)
     assert "noise in the lungs is 2" in noisy
     assert "Neighbouring pixels in the lungs differ 0.7" in noisy
     smooth = ndimage.gaussian_filter(white, 1)
-    smoothed = slab.doubts(slab.hu + smooth * 15 / smooth.std())
+    smoothed = slab.image_warnings(slab.hu + smooth * 15 / smooth.std())
     assert "noise" not in smoothed
     assert "Neighbouring" not in smoothed
 
@@ -137,6 +137,6 @@ def test_noise_and_grain_of_a_real_chest_are_named_when_noise_is_added_and_not_w
 def test_the_sharp_kernel_of_a_pair_is_named_twice_and_the_smooth_one_is_not(shared_data: Path) -> None:
     for name, expected in (("kernelL_sharp", True), ("kernelB_smooth", False)):
         image = canonical(sitk.ReadImage(str(shared_data / f"kernel-pair/A0001_{name}.nrrd")))
-        found = " ".join(doubts(image, segment_lungs(image)))
+        found = " ".join(image_warnings(image, segment_lungs(image)))
         assert ("noise in the lungs is 24 HU" in found) == expected, name
         assert ("differ 0.75 times" in found) == expected, name

@@ -11,10 +11,10 @@ import shapechest
 import SimpleITK as sitk
 from boxchest import box_labels, boxes, ct
 from EmphysemaScannerLib.ct.reading import read_ct
-from EmphysemaScannerLib.lungs.doubts import doubts
 from EmphysemaScannerLib.lungs.fieldofview import field_of_view
+from EmphysemaScannerLib.lungs.imagewarnings import image_warnings
 from EmphysemaScannerLib.lungs.lungs import LEFT, RIGHT, Lungs, find_lungs
-from EmphysemaScannerLib.lungs.maskdoubts import mask_doubts
+from EmphysemaScannerLib.lungs.maskwarnings import mask_warnings
 from numpy.typing import NDArray
 
 
@@ -27,7 +27,7 @@ def warned(
 ) -> tuple[str, ...]:
     labels = box_labels() if labels is None else labels
     view = field_of_view(sitk.GetArrayFromImage(image))
-    return mask_doubts(image, Lungs(labels, view, trachea_in_view, left_out_ml, free_air_ml))
+    return mask_warnings(image, Lungs(labels, view, trachea_in_view, left_out_ml, free_air_ml))
 
 
 def without(slices: slice, side: int) -> NDArray[np.uint8]:
@@ -110,10 +110,12 @@ def test_a_missing_trachea_is_named() -> None:
 
 def test_a_whole_phantom_raises_no_doubt_and_one_without_its_airway_does() -> None:
     whole = shapechest.chest()
-    assert mask_doubts(shapechest.image(whole), find_lungs(shapechest.image(whole))) == ()
+    assert mask_warnings(shapechest.image(whole), find_lungs(shapechest.image(whole))) == ()
     closed = np.where((whole == shapechest.AIR) & (np.arange(120) > 20) & (np.arange(120) < 100), 40, whole)
     image = shapechest.image(closed.astype(np.int16))
-    assert [text.split(":")[0] for text in mask_doubts(image, find_lungs(image))] == ["No trachea was found in this CT"]
+    assert [text.split(":")[0] for text in mask_warnings(image, find_lungs(image))] == [
+        "No trachea was found in this CT"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def real_lungs(real: sitk.Image) -> Lungs:
 
 
 def test_nothing_is_doubted_about_a_real_mask(real: sitk.Image, real_lungs: Lungs) -> None:
-    assert mask_doubts(real, real_lungs) == ()
+    assert mask_warnings(real, real_lungs) == ()
 
 
 @pytest.mark.parametrize("filling", [-3024, -1024])
@@ -141,7 +143,7 @@ def test_a_round_view_that_cuts_a_real_chest_or_comes_near_is_named(
     hu = np.where(x**2 + y**2 > radius**2, filling, sitk.GetArrayFromImage(real).clip(-1024))
     image = sitk.GetImageFromArray(hu.astype(np.int16))
     image.CopyInformation(real)
-    found = " ".join(mask_doubts(image, find_lungs(image)))
+    found = " ".join(mask_warnings(image, find_lungs(image)))
     assert (says in found) if says else (found == "")
 
 
@@ -150,7 +152,7 @@ def test_the_surface_that_the_images_side_cuts_is_measured(real: sitk.Image, rea
     last = int(columns[-1]) - 5
     cut = real[: last + 1]
     cm2 = np.count_nonzero(real_lungs.labels[:, :, last]) * np.prod(real.GetSpacing()[1:]) / 100
-    found = re.search(r"The field of view cuts the lungs: (\d+) cm", " ".join(mask_doubts(cut, find_lungs(cut))))
+    found = re.search(r"The field of view cuts the lungs: (\d+) cm", " ".join(mask_warnings(cut, find_lungs(cut))))
     assert found
     assert float(found[1]) == pytest.approx(cm2, rel=0.1)
 
@@ -161,7 +163,7 @@ def test_real_lungs_that_the_first_or_last_slice_cuts_are_named(
 ) -> None:
     cut = real[:, :, slices]
     view = field_of_view(sitk.GetArrayFromImage(cut))
-    found = " ".join(mask_doubts(cut, Lungs(real_lungs.labels[slices], view, True, (), 0.0)))
+    found = " ".join(mask_warnings(cut, Lungs(real_lungs.labels[slices], view, True, (), 0.0)))
     assert f"the {says} are cut off" in found
 
 
@@ -180,6 +182,6 @@ def test_real_cts_raise_no_doubt_but_of_their_voxels_and_contrast(
 ) -> None:
     image = read_ct(shared_data / file).image
     found = find_lungs(image)
-    texts = (*mask_doubts(image, found), *doubts(image, found.labels))
+    texts = (*mask_warnings(image, found), *image_warnings(image, found.labels))
     assert len(texts) == len(expected)
     assert all(text.startswith(start) for text, start in zip(texts, expected, strict=True)), texts

@@ -1,17 +1,50 @@
-"""What makes a CT doubtful, each with the figure that was measured; ``maskdoubts`` has what makes its lung mask so."""
+"""Image quality warnings, each with the figure that was measured; ``maskwarnings`` has those of the lung mask."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..base.parallel import in_threads
+from ..base.parallel import in_threads, pieces
 from ..ct.grid import Grid, canonical_view
-from .shadow import Shadow
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Where the lungs lie along each axis of the CT.
+
+    Attributes:
+        by_slice: (2, slices), voxels of the right and of the left lung.
+        slices, rows, columns: those with lung in them, ascending.
+        shape: of the CT.
+    """
+
+    by_slice: NDArray[np.int64]
+    slices: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.uint8]) -> Shadow:
+        """The shadow of a lung mask as from ``lungs.segment_lungs``, (slices, rows, columns)."""
+        by_slice = np.zeros((2, len(labels)), np.int64)
+
+        def project(numbers: range) -> NDArray[np.uint8]:
+            for k in numbers:
+                by_slice[0, k] = np.count_nonzero(labels[k] == 1)
+                by_slice[1, k] = np.count_nonzero(labels[k]) - by_slice[0, k]
+            return np.asarray(np.bitwise_or.reduce(labels[numbers.start : numbers.stop], axis=0))
+
+        flat = np.bitwise_or.reduce(in_threads(project, pieces(len(labels))), axis=0)
+        slices, rows, columns = (np.flatnonzero(used) for used in (by_slice.any(0), flat.any(1), flat.any(0)))
+        return cls(by_slice, slices, rows, columns, labels.shape)
+
 
 _THICK_MM = 3.2  # the thickest slices that the NLST protocol allowed
 _COARSE_MM = 1.5
@@ -33,7 +66,7 @@ class NoiseWarning(str):
     """A warning of noise or of a sharp kernel, either of which raises LAA%-950 in lungs without emphysema."""
 
 
-def doubts(image: sitk.Image, labels: NDArray[np.uint8], slice_thickness_mm: float = 0.0) -> tuple[str, ...]:
+def image_warnings(image: sitk.Image, labels: NDArray[np.uint8], slice_thickness_mm: float = 0.0) -> tuple[str, ...]:
     """What makes the answer on this CT doubtful, as sentences with the figure that was measured, gravest first.
 
     Args:

@@ -12,8 +12,8 @@ from scipy import ndimage
 from ..base.parallel import in_threads
 from ..ct.grid import Grid, canonical_view
 from .fieldofview import FieldOfView
+from .imagewarnings import Shadow
 from .lungs import Lungs
-from .shadow import Shadow
 
 _LUNGS_L = (2.0, 9.0)
 _SMALLER_LUNG_PERCENT = 50.0
@@ -28,7 +28,7 @@ _BOTTOM_PERCENT = 80.0
 _SIDES = ("right", "left")
 
 
-def mask_doubts(image: sitk.Image, lungs: Lungs) -> tuple[str, ...]:
+def mask_warnings(image: sitk.Image, lungs: Lungs) -> tuple[str, ...]:
     """What makes the lung mask doubtful, as sentences with the figure that was measured, gravest first.
 
     Args:
