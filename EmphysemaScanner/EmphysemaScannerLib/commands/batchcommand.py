@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..base.errors import shown
-from ..batch.batch import DONE, BatchRow, find_cts, run_batch
+from ..batch.batch import find_cts, run_batch
+from ..batch.row import DONE, BatchRow
 from ..models.modelfolder import default_model_path
 from ..report import wording
 from ..scan.device import Device, Precision

@@ -56,7 +56,7 @@ def scan_ct(ct: CT, model: Model, device: Device, source: str) -> ScanResult:
 
     Raises:
         DeviceError: there is no such device here.
-        EmphysemaScannerError: (a kind of) as ``core.scan.scan``.
+        EmphysemaScannerError: (a kind of) as ``scan.scan.scan``.
     """
     chosen = choose(device)
     with progress_bar() as progress:
