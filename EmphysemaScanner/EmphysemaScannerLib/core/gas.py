@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,18 +45,24 @@ class Walls:
     around: float
 
     @classmethod
-    def of(cls, piece: Mask, coarse: Coarse) -> Walls:
-        where = box(piece, (_WALL_CELLS + 1,) * 3)
-        gas, wall = piece[where], coarse.outside[where] | (coarse.hu[where] > _WALL_HU)
+    def of(cls, gas: Mask, where: tuple[slice, ...], coarse: Coarse) -> Walls:
+        """Measure the walls of a piece of gas in a box of the working grid, as ``with_margin`` gives it."""
+        wall = coarse.outside[where] | (coarse.hu[where] > _WALL_HU)
         faces, walled = np.zeros(6), np.zeros(6)
         for i, (axis, step) in enumerate(itertools.product(range(3), (1, -1))):
-            inner, solid = (np.moveaxis(mask, axis, 0)[::step] for mask in (gas, wall))
+            inner, solid = (mask.swapaxes(0, axis)[::step] for mask in (gas, wall))
             surface = inner[:-1] & ~inner[1:]
             behind = np.zeros_like(surface)
             for cells in range(1, _WALL_CELLS + 1):
                 behind[: len(solid) - cells] |= solid[cells:]
             faces[i], walled[i] = np.count_nonzero(surface), np.count_nonzero(surface & behind)
         return cls(float(walled[0] / max(faces[0], 1)), float(walled.sum() / max(faces.sum(), 1)))
+
+
+def with_margin(part: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box with a margin that holds the border and the walls of a piece of gas."""
+    margin = _WALL_CELLS + 2
+    return tuple(slice(max(p.start - margin, 0), p.stop + margin) for p in part)
 
 
 def lung_cores(air: Mask, coarse: Coarse) -> Mask:
@@ -88,30 +95,39 @@ def find_gas(air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     gas = np.zeros_like(air)
     free, light = air & (coarse.hu < GAS_BELOW_HU), air & (coarse.hu < _CORE_HU)
     for seeds, limit in ((free, free), (eroded(light, one), light)):
-        inside = box(seeds)
-        pieces, count = ndimage.label(seeds[inside])
-        volumes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * coarse.voxel_ml
-        for i in np.flatnonzero(volumes >= _SMALLEST_ML).tolist():
-            piece = np.zeros_like(air)
-            piece[inside] = pieces == i + 1
-            where = box(piece, one)
-            piece[where] = dilated(piece[where], one) & limit[where]
-            if _is_behind_walls(piece, cores, coarse):
-                gas |= piece
+        for where, core in _pieces(seeds, seeds, _SMALLEST_ML / coarse.voxel_ml):
+            piece = dilated(core, one) & limit[where]
+            if _is_behind_walls(piece, where, cores, coarse):
+                gas[where] |= piece
     return _with_border(_with_alike(gas, air, cores, coarse), air, cores, coarse) if gas.any() else gas
 
 
-def _is_behind_walls(piece: Mask, cores: Mask, coarse: Coarse) -> bool:
-    walls, levels = Walls.of(piece, coarse), box(cores)[0]
-    is_low = box(piece)[0].start < (levels.start + levels.stop) / 2
-    if is_low and walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
-        return True
+def _pieces(mask: Mask, part: Mask, least: float) -> Iterator[tuple[tuple[slice, ...], Mask]]:
+    """The connected pieces of a mask that hold so many cells of a part of it, each in a box of its own."""
+    inside = with_margin(box(mask))
+    numbers, _ = ndimage.label(mask[inside])
+    boxes = ndimage.find_objects(numbers)
+    for i in np.flatnonzero(np.bincount(numbers[part[inside]]) >= least).tolist():
+        where = with_margin(boxes[i - 1])
+        piece = numbers[where] == i
+        yield tuple(
+            slice(n.start + w.start, n.start + w.start + size)
+            for n, w, size in zip(inside, where, piece.shape, strict=True)
+        ), piece
+
+
+def _is_behind_walls(piece: Mask, where: tuple[slice, ...], cores: Mask, coarse: Coarse) -> bool:
+    walls = Walls.of(piece, where, coarse)
+    if walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
+        levels = box(cores)[0]
+        if where[0].start + box(piece)[0].start < (levels.start + levels.stop) / 2:
+            return True
     if walls.above < _WALLED_ABOVE_SHARE or walls.around < _WALLED_SHARE:
         return False
     rows, columns = np.nonzero(piece.any(0))
-    lines, lung = piece[:, rows, columns], cores[:, rows, columns]
-    top, bottom = len(lines) - 1 - lines[::-1].argmax(0), lines.argmax(0)
-    level = np.arange(len(lines))[:, None]
+    lines, lung = piece[:, rows, columns], cores[:, where[1], where[2]][:, rows, columns]
+    bottom, top = (where[0].start + level for level in (lines.argmax(0), len(lines) - 1 - lines[::-1].argmax(0)))
+    level = np.arange(len(lung))[:, None]
     near = top + coarse.radius(_LUNG_ABOVE_MM)[0]
     above = (lung & (level > top) & (level <= near)).any(0)
     below = (lung & (level < bottom)).any(0)
@@ -120,12 +136,11 @@ def _is_behind_walls(piece: Mask, cores: Mask, coarse: Coarse) -> bool:
 
 def _with_alike(gas: Mask, air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     """The gas with what is connected with it and as light, where that is behind walls, too."""
-    pieces, _ = numbered(gas | (air & (coarse.hu < np.median(coarse.hu[gas]) + _ALIKE_HU)))
+    alike = gas | (air & (coarse.hu < np.median(coarse.hu[gas]) + _ALIKE_HU))
     grown: Mask = gas.copy()
-    for i in np.unique(pieces[gas]).tolist():
-        piece = pieces == i
-        if _is_behind_walls(piece, cores, coarse):
-            grown |= piece
+    for where, piece in _pieces(alike, gas, 1):
+        if _is_behind_walls(piece, where, cores, coarse):
+            grown[where] |= piece
     return grown
 
 
