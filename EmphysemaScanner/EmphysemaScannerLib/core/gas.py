@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
-from .coarse import GAS_BELOW_HU, Coarse, numbered
+from .coarse import GAS_BELOW_HU, Coarse, boxed_pieces, numbered
 from .morphology import Mask, box, dilated, eroded
 
 _LUNG_CORE_MM = 6.0  # inside of a lung; a trachea is not so thick
@@ -20,6 +18,7 @@ _ALIKE_HU = 15.0
 _SMALLEST_ML = 0.3
 _WALL_HU = -650  # diaphragm and bowel wall, thinner than a voxel, between lung and gas
 _WALL_CELLS = 2  # beyond the gas, in which its wall lies
+MARGIN = _WALL_CELLS + 2  # around a piece of gas without its border, in which its walls lie
 _BORDER_CELLS = 2  # around gas, which it may fill in part
 _AROUND_CELLS = 4  # in which the border meets that of a lung
 # Shares of the surface. In fourteen chests upwards 0.4 to 1 in bowel and stomach, on all sides 0.6 to 1; upwards up to
@@ -46,7 +45,7 @@ class Walls:
 
     @classmethod
     def of(cls, gas: Mask, where: tuple[slice, ...], coarse: Coarse) -> Walls:
-        """Measure the walls of a piece of gas in a box of the working grid, as ``with_margin`` gives it."""
+        """Measure the walls of a piece of gas in a box of the working grid, which has ``MARGIN`` cells around it."""
         wall = coarse.outside[where] | (coarse.hu[where] > _WALL_HU)
         faces, walled = np.zeros(6), np.zeros(6)
         for i, (axis, step) in enumerate(itertools.product(range(3), (1, -1))):
@@ -57,12 +56,6 @@ class Walls:
                 behind[: len(solid) - cells] |= solid[cells:]
             faces[i], walled[i] = np.count_nonzero(surface), np.count_nonzero(surface & behind)
         return cls(float(walled[0] / max(faces[0], 1)), float(walled.sum() / max(faces.sum(), 1)))
-
-
-def with_margin(part: tuple[slice, ...]) -> tuple[slice, ...]:
-    """A box with a margin that holds the border and the walls of a piece of gas."""
-    margin = _WALL_CELLS + 2
-    return tuple(slice(max(p.start - margin, 0), p.stop + margin) for p in part)
 
 
 def lung_cores(air: Mask, coarse: Coarse) -> Mask:
@@ -95,25 +88,11 @@ def find_gas(air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     gas = np.zeros_like(air)
     free, light = air & (coarse.hu < GAS_BELOW_HU), air & (coarse.hu < _CORE_HU)
     for seeds, limit in ((free, free), (eroded(light, one), light)):
-        for where, core in _pieces(seeds, seeds, _SMALLEST_ML / coarse.voxel_ml):
+        for where, core in boxed_pieces(seeds, seeds, _SMALLEST_ML / coarse.voxel_ml, MARGIN):
             piece = dilated(core, one) & limit[where]
             if _is_behind_walls(piece, where, cores, coarse):
                 gas[where] |= piece
     return _with_border(_with_alike(gas, air, cores, coarse), air, cores, coarse) if gas.any() else gas
-
-
-def _pieces(mask: Mask, part: Mask, least: float) -> Iterator[tuple[tuple[slice, ...], Mask]]:
-    """The connected pieces of a mask that hold so many cells of a part of it, each in a box of its own."""
-    inside = with_margin(box(mask))
-    numbers, _ = ndimage.label(mask[inside])
-    boxes = ndimage.find_objects(numbers)
-    for i in np.flatnonzero(np.bincount(numbers[part[inside]]) >= least).tolist():
-        where = with_margin(boxes[i - 1])
-        piece = numbers[where] == i
-        yield tuple(
-            slice(n.start + w.start, n.start + w.start + size)
-            for n, w, size in zip(inside, where, piece.shape, strict=True)
-        ), piece
 
 
 def _is_behind_walls(piece: Mask, where: tuple[slice, ...], cores: Mask, coarse: Coarse) -> bool:
@@ -138,7 +117,7 @@ def _with_alike(gas: Mask, air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     """The gas with what is connected with it and as light, where that is behind walls, too."""
     alike = gas | (air & (coarse.hu < np.median(coarse.hu[gas]) + _ALIKE_HU))
     grown: Mask = gas.copy()
-    for where, piece in _pieces(alike, gas, 1):
+    for where, piece in boxed_pieces(alike, gas, 1, MARGIN):
         if _is_behind_walls(piece, where, cores, coarse):
             grown[where] |= piece
     return grown
