@@ -153,13 +153,18 @@ def _flooded(markers: Labels, pieces: NDArray[np.uint32], hu: Hu, margin: int) -
     reached[pieces[markers > 0]] = True
     lungs = reached[pieces]
     meeting = np.flatnonzero((markers == LEFT).any((0, 1)))[0], np.flatnonzero((markers == RIGHT).any((0, 1)))[-1]
-    start = max(min(meeting) - margin, 0)
-    between = (slice(None), slice(None), slice(start, max(meeting) + margin + 1))
+    start, stop = max(min(meeting) - margin, 0), max(meeting) + margin + 1
+    between = (slice(None), slice(None), slice(start, stop))
     grown = lungs * np.where(np.arange(lungs.shape[2]) < start, RIGHT, LEFT).astype(np.uint8)
-    part = lungs[between]
+    part, known = lungs[between], markers[between].copy()
+    # Lung that is connected with its marker only beyond these columns is taken up from there.
+    if start > 0:
+        known[:, :, 0] = RIGHT
+    if stop < lungs.shape[2]:
+        known[:, :, -1] = LEFT
     density = sitk.GetImageFromArray(np.where(part, hu[between], 1000).astype(np.int16))
     # A marker of its own keeps the flood out of what is no lung anyhow.
-    seeds = sitk.GetImageFromArray(np.where(part, markers[between], np.uint8(_NO_LUNG)))
+    seeds = sitk.GetImageFromArray(np.where(part, known, np.uint8(_NO_LUNG)))
     flooded = sitk.MorphologicalWatershedFromMarkers(density, seeds, markWatershedLine=False)
     grown[between] = sitk.GetArrayViewFromImage(flooded) * part
     return grown
