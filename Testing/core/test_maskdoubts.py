@@ -83,6 +83,16 @@ def test_a_lung_is_doubted_below_half_of_the_others_volume(percent: int, expecte
     assert (f"The right lung has only {percent} % of the volume of the left" in found) == expected
 
 
+@pytest.mark.parametrize(("percent", "expected"), [(10, False), (20, True)])
+def test_a_lung_that_ends_with_more_than_15_percent_of_its_largest_area_ends_abruptly(
+    percent: int, expected: bool
+) -> None:
+    labels = without(slice(30, None), LEFT)
+    last = np.argwhere(labels[29] == LEFT)
+    labels[(29, *last[round(len(last) * percent / 100) :].T)] = 0
+    assert ("The left lung ends abruptly" in " ".join(warned(ct(), labels))) == expected
+
+
 @pytest.mark.parametrize(("percent", "expected"), [(75, False), (85, True)])
 def test_a_lowest_slice_of_gas_is_named(percent: int, expected: bool) -> None:
     hu = boxes()
