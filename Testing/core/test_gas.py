@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapechest
-from EmphysemaScannerLib.core.lungs import find_lungs, segment_lungs
+from EmphysemaScannerLib.core.lungs import LEFT, find_lungs, segment_lungs
 from shapechest import GAS, LEFT_LUNG, LUNG, Hu, Mask, ellipsoid
 
 
@@ -98,6 +98,24 @@ def test_gas_in_the_diaphragm_is_lung_unless_a_wall_parts_most_of_its_top_from_t
     hu, gas = with_pocket(share_walled)
     found = segment_lungs(shapechest.image(hu))
     assert (found[gas] > 0).mean() == pytest.approx(float(is_lung), abs=0.1)
+
+
+def test_gas_that_is_open_at_a_side_is_no_lung_where_a_wall_parts_it_from_the_lung_above() -> None:
+    hu, gas = with_pocket(0.7)
+    hu[14:20, 43:57, 95:100] = LUNG
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[gas] > 0).mean() < 0.1
+    assert (found[15:19, 45:55, 98:100] == LEFT).all()
+
+
+def test_emphysema_in_a_tongue_of_lung_under_the_heart_is_lung() -> None:
+    hu = shapechest.chest()
+    hu[20:45, :, 62:79] = shapechest.TISSUE
+    hu[12:20, 40:60, 78:98] = LUNG
+    tongue = (slice(12, 20), slice(40, 60), slice(70, 78))
+    hu[tongue] = GAS
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[tongue] == LEFT).mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,13 @@ def test_a_single_lung_is_labelled_by_its_side() -> None:
     assert set(np.unique(found)) == {0, LEFT}
 
 
+def test_a_collapsed_lung_is_found_beside_the_other() -> None:
+    found = segment_lungs(body([((50, 50, 35), (35, 30, 24), -850), ((50, 50, 85), (25, 18, 14), -850)]))
+    assert set(np.unique(found[:, :, :60])) == {0, RIGHT}
+    assert set(np.unique(found[:, :, 60:])) == {0, LEFT}
+    assert (found == LEFT).sum() / (found == RIGHT).sum() == pytest.approx(0.25, abs=0.02)
+
+
 def test_inflated_bowel_is_not_taken_for_lungs() -> None:
     colon = body([((50, 50, 35), (45, 20, 15), -1000), ((50, 50, 85), (45, 20, 15), -1000)])
     with pytest.raises(LungsNotFoundError, match="bowel"):

@@ -86,6 +86,13 @@ def test_a_small_piece_of_air_is_lung_only_beside_a_lung_in_the_chest(
     assert not found.left_out_ml  # below 10 ml
 
 
+def test_a_piece_half_filled_with_tissue_beside_a_lung_is_no_lung() -> None:
+    hu = shapechest.chest()
+    piece = (slice(30, 37), slice(60, 67), slice(54, 61))
+    hu[piece] = -450
+    assert not find_lungs(shapechest.image(hu)).labels[piece].any()
+
+
 def test_bowel_gas_below_the_lungs_is_not_named() -> None:
     hu = np.concatenate([shapechest.body(40), shapechest.chest()])
     hu[shapechest.ellipsoid(hu.shape, (20, 40, 70), (12, 10, 15))] = shapechest.GAS
