@@ -212,18 +212,20 @@ def area_average(
         mean, plane, part = np.empty((3, *array.shape[1:]), np.float32)
         last = -1
         for k in numbers:
-            share = slices[[k]]
-            mean.fill(0)
-            for weight, index in zip(share.data, share.indices, strict=True):
+            first, stop = slices.indptr[k : k + 2]
+            total = mean[:0]  # nothing yet
+            for weight, index in zip(slices.data[first:stop], slices.indices[first:stop], strict=True):
                 if index != last:  # two boxes share the slice that their edge cuts
                     last = index
                     np.copyto(plane, array[index], casting="unsafe")
                     if limited:
                         # three times as fast as numpy's maximum of array and number
                         np.clip(plane, at_least, at_most, out=plane)
-                np.multiply(plane, weight, out=part)
-                mean += part
-            out[k] = (columns @ (rows @ mean).T).T
+                if total.size:
+                    total += np.multiply(plane, weight, out=part)
+                else:
+                    total = np.multiply(plane, weight, out=mean)
+            out[k] = (columns @ (rows @ total).T).T if total.size else 0
 
     in_threads(average, pieces(shape[0]))
     return out
