@@ -27,7 +27,7 @@ from EmphysemaScannerLib.evaluation.predict import (
 )
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.modelcard import ARCHITECTURE_TITLES, Metric, ModelCard, OperatingPoint
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
 from EmphysemaScannerLib.scan.device import Device
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +49,7 @@ class Volumes:
         if row.volume.name in self.unreadable:
             raise UnreadableInputError("It is not a CT;\nchoose another.")
         rng = np.random.default_rng(int(row.volume.stem))
-        if networks.ARCHITECTURES[architecture].reads_densitometry:
+        if networks.ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY:
             return torch.tensor([5.0 + 3 * row.label + rng.normal(), -910.0 - 10 * row.label + rng.normal()])
         shape = preprocessing.shape
         return torch.from_numpy(rng.random(shape, dtype=np.float32))[:, None]

@@ -62,7 +62,7 @@ def assert_same(rebuilt, result) -> None:
         assert ours.grid.ijk_to_ras() == pytest.approx(theirs.grid.ijk_to_ras(), abs=1e-6)
     assert np.allclose(rebuilt.lung_fraction.values, result.lung_fraction.values, rtol=0, atol=1e-6)
     assert np.array_equal(rebuilt.evidence.values, result.evidence.values)
-    assert rebuilt.bias + rebuilt.slice_evidence.sum() == pytest.approx(result.logit)
+    assert rebuilt.bias + rebuilt.slices.evidence.sum() == pytest.approx(result.logit)
     assert result_to_dict(rebuilt) == result_to_dict(result)
     assert rebuilt.activations.keys() == result.activations.keys()
     for unit, activation in result.activations.items():

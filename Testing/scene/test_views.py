@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -14,7 +13,7 @@ from EmphysemaScannerLib.scene.overlays import Overlay
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 
-from .factory import chest, result_on
+from .factory import chest, result_on, with_evidence
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +140,8 @@ def test_there_is_no_axial_position_without_an_axial_view(scene, nodes, layout):
 def test_the_telling_point_lies_in_the_slice_of_the_highest_bar(scene, case):
     image, result = case
     for highest in (26, 9):
-        evidence = np.where(result.slice_indices == highest, -3.0, result.slice_evidence)
-        changed = dataclasses.replace(result, slice_evidence=evidence)
+        evidence = np.where(result.slice_indices == highest, -3.0, result.slices.evidence)
+        changed = with_evidence(result, evidence)
         nodes = show_result(changed, volume_node_from_image(image, "CT", scene), scene)
         expected = result.slice_positions_mm[result.slice_indices == highest][0]
         assert views.telling_point(nodes)[2] == pytest.approx(expected)
@@ -150,10 +149,8 @@ def test_the_telling_point_lies_in_the_slice_of_the_highest_bar(scene, case):
 
 def test_the_telling_point_is_found_where_the_highest_bar_has_no_lung(scene, case):
     image, result = case
-    evidence = np.where(result.slice_indices == 0, 5.0, result.slice_evidence)
-    nodes = show_result(
-        dataclasses.replace(result, slice_evidence=evidence), volume_node_from_image(image, "CT", scene), scene
-    )
+    evidence = np.where(result.slice_indices == 0, 5.0, result.slices.evidence)
+    nodes = show_result(with_evidence(result, evidence), volume_node_from_image(image, "CT", scene), scene)
     point = views.telling_point(nodes)
     assert point[2] == pytest.approx(result.slice_positions_mm[result.slice_indices == 0][0])
     assert abs(point[0]) > 20  # in a lung's column, not in the middle of the body

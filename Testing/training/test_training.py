@@ -21,7 +21,7 @@ from EmphysemaScannerLib.evaluation.statistics import fit_temperature
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
 from EmphysemaScannerLib.models.networks import FastConvLSTM, build, keras_parameter_count
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
 from EmphysemaScannerLib.training.learner import Learner, LesionLearner
 from EmphysemaScannerLib.training.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
 from EmphysemaScannerLib.training.runfolder import read_training
@@ -81,7 +81,7 @@ def test_a_conv_lstm_learns_to_tell_the_sick_from_the_well(
 def test_every_other_architecture_is_trained_by_the_same_command(tmp_path: Path, architecture: str) -> None:
     grid = Preprocessing(shape=(16, 16, 16))  # the least that a 3D CNN can halve four times
     manifest = write_cohort(tmp_path, grid.shape, train=8, tune=4, side=8)
-    reads_densitometry = networks.ARCHITECTURES[architecture].reads_densitometry
+    reads_densitometry = networks.ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY
     if reads_densitometry:
         lines = manifest.read_text().splitlines()
         figures = ["laa_950_percent,perc15_hu", *(f"{k % 2 * 20 + k},{-900 - k % 2 * 60 - k}" for k in range(12))]

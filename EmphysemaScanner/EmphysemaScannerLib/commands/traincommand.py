@@ -31,7 +31,7 @@ from ..models.modelcard import ModelCard, OperatingPoint
 from ..models.modelfile import Model
 from ..models.modelheader import read_card
 from ..models.networks import ARCHITECTURES, build, keras_parameter_count
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import Needs, Preprocessing
 from ..scan.device import choose
 from ..training import runfolder as trainingwatch
 from ..training.checkpoints import Stop, stop_on_signals
@@ -129,7 +129,7 @@ def train_model(
             network = enlarge(network, preprocessing.shape[1])
         card = _card(network, architecture, preprocessing, rows, Path(out).name, before)
         card = dataclasses.replace(card, **words)
-        if not ARCHITECTURES[architecture].reads_densitometry:
+        if ARCHITECTURES[architecture].needs is Needs.VOLUME:
             card = dataclasses.replace(card, training_range=range_of(rows, preprocessing, cache, stop.check))
         log = (*card.training_log, *_log_before(before), _statement(outcome, plan, architecture))
         card = dataclasses.replace(card, training_log=log)
@@ -258,7 +258,7 @@ def _card(
 
 def _statement(outcome: Outcome, plan: Plan, architecture: str) -> str:
     """How it was trained, for the card's log."""
-    if ARCHITECTURES[architecture].reads_densitometry:
+    if ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY:
         return f"Logistic regression; validation AUC {outcome.best_auc:.3f}."
     balance = {
         Balance.WEIGHT: "classes weighted equally",

@@ -14,7 +14,7 @@ from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow
 from ..models import networks
 from ..models.modelfile import Model
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import Needs, Preprocessing
 from .statistics import Floats, Predictions, fit_temperature
 
 __all__ = ["InputSource", "Predictions", "column", "fit_temperature", "predict", "predict_all", "predict_logits"]
@@ -72,11 +72,11 @@ def read_inputs(models: Sequence[Model], row: CohortRow, source: InputSource) ->
     Raises:
         EmphysemaScannerError: (a kind of) the volume cannot be read.
     """
-    read: dict[tuple[bool, Preprocessing], torch.Tensor] = {}
+    read: dict[tuple[Needs, Preprocessing], torch.Tensor] = {}
     inputs = []
     for model in models:
         architecture, preprocessing = model.card.architecture, model.card.preprocessing
-        kind = (networks.ARCHITECTURES[architecture].reads_densitometry, preprocessing)
+        kind = (networks.ARCHITECTURES[architecture].needs, preprocessing)
         if kind not in read:
             read[kind] = source.network_input(row, architecture, preprocessing)
         inputs.append(read[kind])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .conv_lstm import BATCH_NORM_EPS
+from .preprocessing import Needs
 
 
 class Pooling(Enum):
@@ -137,6 +138,8 @@ class MILNetwork(nn.Module):
         image_size: rows and columns of a slice, a multiple of 16. The published network has 128.
     """
 
+    needs = Needs.VOLUME
+
     def __init__(self, pooling: Pooling, width: int = 64, image_size: int = 128) -> None:
         super().__init__()
         _check_size(width, image_size)
@@ -171,6 +174,8 @@ class AttentionNetwork(nn.Module):
         width: filters of the first two units, as in ``MILNetwork``; half as many attention neurons.
         image_size: rows and columns of a slice, a multiple of 16.
     """
+
+    needs = Needs.VOLUME
 
     def __init__(self, width: int = 64, image_size: int = 128) -> None:
         super().__init__()
@@ -214,6 +219,8 @@ class CNN3DNetwork(nn.Module):
         image_size: rows and columns of a slice, a multiple of 16. The published network has 128.
         slices: of the volume, 16 or more. The published network has 35.
     """
+
+    needs = Needs.VOLUME
 
     def __init__(self, width: int = 36, image_size: int = 128, slices: int = 35) -> None:
         super().__init__()

@@ -25,6 +25,17 @@ class Field(str, Enum):
     LUNGS = "lungs"
 
 
+class Needs(Enum):
+    """What a network reads.
+
+    VOLUME: (B, T, 1, H, W), values in [0, 1], slices inferior to superior. DENSITOMETRY: (B, 2), LAA%-950 in % and
+    Perc15 in HU of the whole lungs.
+    """
+
+    VOLUME = "volume"
+    DENSITOMETRY = "densitometry"
+
+
 MOST_VOXELS = 2**25  # 58 times the paper's grid: a model file must not be able to ask for any amount of memory
 _MOST_MARGIN_MM = 500.0
 

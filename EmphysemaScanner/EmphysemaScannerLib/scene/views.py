@@ -142,7 +142,7 @@ def use_lung_window(ct: slicer.vtkMRMLScalarVolumeNode) -> None:
 def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
     """Put the charts into the plot views of the reading layout, as far as there are such views.
 
-    What the model tells of each slice is at the left; LAA%-950, where it tells nothing.
+    What the model gives for each slice is at the left; LAA%-950, where it gives nothing.
 
     Args:
         right: the chart at the right; another, where the result has no such chart.
