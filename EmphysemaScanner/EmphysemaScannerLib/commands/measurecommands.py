@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..evaluation import comparisonpage
 from ..evaluation.compare import Comparison, compare, labelled_rows
 from ..evaluation.comparisontables import interval, statement, tables
-from ..evaluation.evaluation import column
+from ..evaluation.evaluation import Inference, column
 from ..models import modelfile
 from ..models.modelcard import Metric
 from ..report.outputfolder import check_output_folder, whole_or_nothing
@@ -108,12 +109,11 @@ def _measured(
             data=data,
             progress=progress,
             predictions=predictions,
-            device=device,
-            batch_size=batch_size,
+            inference=Inference(device, batch_size),
         )
     if out is not None:
         with whole_or_nothing(out) as folder:
-            comparison.write(folder)
+            comparisonpage.write(comparison, folder)
     return comparison
 
 

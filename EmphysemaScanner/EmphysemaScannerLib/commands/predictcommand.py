@@ -10,6 +10,7 @@ import torch
 
 from ..base.progress import silent
 from ..evaluation.compare import find_models
+from ..evaluation.evaluation import Inference
 from ..evaluation.predict import Shard, merge, predict_cohort
 from ..scan.device import Device
 from .scancommand import progress_bar
@@ -40,8 +41,7 @@ def predict_models(
             out,
             split,
             part,
-            device=device,
-            batch_size=batch_size,
+            inference=Inference(device, batch_size),
             # Several bars would draw over one another.
             progress=bar if part.number == 1 else silent,
         )

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from ..base.errors import ModelFileError, reason, shown
 from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow, check_patients, read_manifest, suspected_patients
-from ..evaluation.evaluation import fit_temperature, predict_logits, predictions_of, read_inputs
+from ..evaluation.evaluation import predict_logits, predictions_of, read_inputs
 from ..evaluation.predict import Shard
-from ..evaluation.statistics import Floats, balancing_shift
+from ..evaluation.statistics import Floats, balancing_shift, fit_temperature
 from ..models import modelfile
 from ..models.conv_lstm import ConvLSTMNetwork
 from ..models.densitybaselines import DensityLogistic
