@@ -19,17 +19,6 @@ from ..models.preprocessing import Preprocessing
 from ..scan.device import Device, choose
 from .statistics import Floats, Predictions
 
-__all__ = [
-    "Inference",
-    "InputSource",
-    "Predictions",
-    "column",
-    "fit_temperature",
-    "predict",
-    "predict_all",
-    "predict_logits",
-]
-
 
 class InputSource(Protocol):
     """What gives a volume as a network reads it, as ``cache.VolumeCache`` does."""

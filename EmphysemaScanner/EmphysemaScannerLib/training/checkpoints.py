@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,6 +74,25 @@ def stop_on_signals() -> Iterator[Stop]:
             signal.signal(number, before)
 
 
+def ignore_epoch(curves: trainingwatch.TrainingCurves) -> None:
+    """The ``OnEpoch`` that does nothing."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who sees a training's progress and may stop it.
+
+    Attributes:
+        progress_bar: whether one is drawn on the terminal.
+        on_epoch: told of each whole epoch, in the first process.
+        stop: asked at every step.
+    """
+
+    progress_bar: bool = False
+    on_epoch: OnEpoch = ignore_epoch
+    stop: Stop = field(default_factory=Stop)
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are there whole or not at all. Lightning's own go through the folder for temporary files, and
     are copied from there byte by byte where it is on another disk.
@@ -95,12 +115,13 @@ class Keeper(Checkpoint):
         network: whose weights are kept.
         out: the run's folder.
         patience: epochs without a better AUC before the end.
-        stop: asked at every step; if any process is to stop, all do.
-        on_epoch: told of each whole epoch, once it is kept.
+        watch: its stop is asked at every step, and if any process is to stop, all do; it hears of each whole epoch,
+            once that is kept.
     """
 
-    def __init__(self, network: nn.Module, out: Path, patience: int, stop: Stop, on_epoch: OnEpoch) -> None:
-        self.network, self.out, self.patience, self.stop, self.on_epoch = network, out, patience, stop, on_epoch
+    def __init__(self, network: nn.Module, out: Path, patience: int, watch: Watch) -> None:
+        self.network, self.out, self.patience = network, out, patience
+        self.stop, self.on_epoch = watch.stop, watch.on_epoch
         self.epochs = self.best_epoch = 0
         self.best_auc = -math.inf
 

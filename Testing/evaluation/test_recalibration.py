@@ -11,13 +11,13 @@ import torch
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import ManifestError, read_manifest
 from EmphysemaScannerLib.commands.cli import main
-from EmphysemaScannerLib.commands.recalibration import (
+from EmphysemaScannerLib.evaluation.evaluation import predict
+from EmphysemaScannerLib.evaluation.recalibration import (
     RecalibrationError,
     recalibrate_model,
     recalibrated,
     recalibration,
 )
-from EmphysemaScannerLib.evaluation.evaluation import predict
 from EmphysemaScannerLib.evaluation.statistics import Predictions
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.modelcard import Metric
