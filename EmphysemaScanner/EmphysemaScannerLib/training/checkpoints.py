@@ -25,12 +25,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
 from ..base.wholefile import PART_SUFFIX, write_whole
-from . import runfolder as trainingwatch
+from . import runfolder
 from .plan import TrainingError, TrainingStopped
 
 LAST_FILE = "last.ckpt"
 
-OnEpoch = Callable[[trainingwatch.TrainingCurves], None]
+OnEpoch = Callable[[runfolder.TrainingCurves], None]
 
 
 class Stop:
@@ -74,7 +74,7 @@ def stop_on_signals() -> Iterator[Stop]:
             signal.signal(number, before)
 
 
-def ignore_epoch(curves: trainingwatch.TrainingCurves) -> None:
+def ignore_epoch(curves: runfolder.TrainingCurves) -> None:
     """The ``OnEpoch`` that does nothing."""
 
 
@@ -140,7 +140,7 @@ class Keeper(Checkpoint):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.stop.listen()
         if trainer.is_global_zero:
-            trainingwatch.keep_epochs(self.out, self.epochs)
+            runfolder.keep_epochs(self.out, self.epochs)
         self._end_if_worn_out(trainer)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
@@ -150,7 +150,7 @@ class Keeper(Checkpoint):
         self._stop_together(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        train_loss, val_loss, val_auc = (float(trainer.callback_metrics[name]) for name in trainingwatch.COLUMNS[1:])
+        train_loss, val_loss, val_auc = (float(trainer.callback_metrics[name]) for name in runfolder.COLUMNS[1:])
         if not math.isfinite(train_loss + val_loss):
             raise TrainingError(
                 f"In epoch {self.epochs + 1} the loss is no longer a number; train in another folder with a smaller "
@@ -163,13 +163,13 @@ class Keeper(Checkpoint):
         if trainer.is_global_zero:
             if better:
                 _save(self.network.state_dict(), self.best)
-            trainingwatch.add_epoch(self.out, self.epochs, train_loss, val_loss, val_auc)
+            runfolder.add_epoch(self.out, self.epochs, train_loss, val_loss, val_auc)
         trainer.save_checkpoint(self.out / LAST_FILE)
         if trainer.is_global_zero:
             for old in (*self.out.glob("best-*.pt"), *self.out.glob(f".*{PART_SUFFIX}")):
                 if old != self.best:
                     old.unlink(missing_ok=True)
-            self.on_epoch(trainingwatch.read_training(self.out))
+            self.on_epoch(runfolder.read_training(self.out))
         self._end_if_worn_out(trainer)
 
     def _end_if_worn_out(self, trainer: lightning.Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Where a cohort's training volumes lie, for the model card: see ``core.likeness``."""
+"""Where a cohort's training volumes lie, for the model card: see ``models.likeness``."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from ..base.lock import held
 from ..cohort.cache import ENVIRONMENT, VolumeCache
 from ..cohort.manifest import CohortRow, check_volumes
 from ..models.preprocessing import Field, Preprocessing
-from . import runfolder as trainingwatch
+from . import runfolder
 from .aids import way_of
 from .checkpoints import LAST_FILE, Stop, Watch
 from .learner import Learner
@@ -304,7 +304,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
         TrainingError: it is another one, such as one with another learning rate, whose schedule cannot be changed on
             the way; or nothing can be written.
     """
-    before = trainingwatch.read_plan(out)
+    before = runfolder.read_plan(out)
     kept = next((name for name in (LAST_FILE, MODEL_FILE) if (out / name).exists()), None)
     if kept is not None and not before:
         raise TrainingError(f"The folder '{out}' holds a {kept} and nobody knows of which run; name another folder.")
@@ -316,7 +316,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        trainingwatch.write_plan(out, plan)
+        runfolder.write_plan(out, plan)
     except OSError as error:
         raise _unwritable(out, error) from error
 
