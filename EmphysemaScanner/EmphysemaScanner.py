@@ -36,7 +36,8 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 if TYPE_CHECKING:
-    from EmphysemaScannerLib.batch.batch import BatchRow, BatchSummary
+    from EmphysemaScannerLib.batch.batch import BatchSummary
+    from EmphysemaScannerLib.batch.row import BatchRow
     from EmphysemaScannerLib.evaluation.compare import Comparison, ModelFigures
     from EmphysemaScannerLib.jobs.process import BackgroundProcess
     from EmphysemaScannerLib.report.saving import Kind

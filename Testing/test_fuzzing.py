@@ -19,6 +19,7 @@ import pytest
 import torch
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError
 from EmphysemaScannerLib.batch import batch
+from EmphysemaScannerLib.batch import row as batchrow
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import read_manifest, write_manifest
 from EmphysemaScannerLib.cohort.nlst import Wanted, nlst_cohort
@@ -110,12 +111,12 @@ def training_folder(path: Path) -> None:
 
 
 def rows_of_a_batch(path: Path) -> None:
-    out = batch._row_file(path)
+    out = batchrow.row_file(path)
     with out.growing() as table:
-        for row in map(batch._parsed, table.rows):
+        for row in map(batchrow.parsed, table.rows):
             assert row is None or row.status in ("done", "refused")
         before = [row for row in table.rows if row["source"] != "x"]
-        table.add([["x"] * len(batch.COLUMNS)])
+        table.add([["x"] * len(batchrow.COLUMNS)])
     assert [row for row in out.rows() if row["source"] != "x"] == before
     assert [row["source"] for row in out.rows()].count("x") == 1
 
@@ -197,7 +198,7 @@ def nlst(which: str) -> Callable[[Path], None]:
 def batch_row() -> bytes:
     from EmphysemaScannerLib.base.rowfile import line
 
-    rows = [batch.COLUMNS, ("/a.nrrd", "done", 0.5, 0.4, "positive", 1.0, -900.0, 5.0, "w", "", "abc", 1.5, "0f")]
+    rows = [batchrow.COLUMNS, ("/a.nrrd", "done", 0.5, 0.4, "positive", 1.0, -900.0, 5.0, "w", "", "abc", 1.5, "0f")]
     return "".join(map(line, rows)).encode()
 
 
@@ -317,7 +318,7 @@ def test_a_parser_answers_or_refuses_in_a_sentence_five_thousand_times(name: str
         ("card's texts", b'{"name": 3}'),
         ("card's texts", b'{"citations": 3}'),
         ("list of our files", b"\xff"),
-        ("batch", f'{",".join(batch.COLUMNS)}\n/a.nrrd,done,"0.5,0.4,positive,1,-900,5,w,,abc,1\n'.encode()),
+        ("batch", f'{",".join(batchrow.COLUMNS)}\n/a.nrrd,done,"0.5,0.4,positive,1,-900,5,w,,abc,1\n'.encode()),
         ("manifest", b"volume,label,patient\na,A\x1dz,p\n"),
         ("manifest", b"volume,label,patient\na," + b"9" * 3000 + b",p\n"),
     ],

@@ -18,7 +18,8 @@ import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError, RecordError, UnreadableInputError, shown
 from EmphysemaScannerLib.base.rowfile import RowFile
-from EmphysemaScannerLib.batch.batch import COLUMNS, BatchError, run_batch
+from EmphysemaScannerLib.batch.batch import run_batch
+from EmphysemaScannerLib.batch.row import COLUMNS, BatchError
 from EmphysemaScannerLib.commands.cli import main
 from EmphysemaScannerLib.ct.reading import read_ct
 from EmphysemaScannerLib.evaluation import comparisonpage, comparisontables

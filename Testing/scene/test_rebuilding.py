@@ -48,7 +48,7 @@ def stored(image: sitk.Image) -> sitk.Image:
 
 
 def attribution_on(result, seed: int = 0):
-    """As ``core.attribution.attribute`` gives it: sparse, of both signs, on the network's input grid."""
+    """As ``scan.attribution.attribute`` gives it: sparse, of both signs, on the network's input grid."""
     rng = np.random.default_rng(seed)
     lung = result.lung_fraction.values > 0.5
     values = np.where(lung & (rng.random(lung.shape) < 0.02), rng.normal(0, 1e-3, lung.shape), 0).astype(np.float32)

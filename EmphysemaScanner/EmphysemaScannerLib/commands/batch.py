@@ -14,7 +14,7 @@ from .options import DeviceOption, ModelOption
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..batch.batch import BatchRow
+    from ..batch.row import BatchRow
 
 
 def batch(
@@ -55,7 +55,7 @@ def batch(
 
 
 def _print_row(row: BatchRow) -> None:
-    from ..batch.batch import DONE
+    from ..batch.row import DONE
 
     outcome = f"refused: {row.problem}"
     if row.status == DONE:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     from slicer import vtkMRMLScalarVolumeNode
 
-    from ..batch.batch import BatchRow, BatchSummary
+    from ..batch.batch import BatchSummary
+    from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
     from ..scan.attribution import Attribution
