@@ -411,7 +411,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
     ) -> "Comparison":
         """Measure models on the same labelled volumes, with DeLong's paired tests, as ``evaluate``.
 
-        ``comparison.to_markdown()`` is the paper's Table 1; ``comparison.write(folder)`` a page with plots.
+        ``evaluation.comparisontables.markdown`` writes the paper's Table 1 of it, ``evaluation.comparisonpage.write``
+        a page with plots.
         """
         from EmphysemaScannerLib.window import longwork
 

@@ -23,7 +23,6 @@ from EmphysemaScannerLib.batch import row as batchrow
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import read_manifest, write_manifest
 from EmphysemaScannerLib.cohort.nlst import Wanted, nlst_cohort
-from EmphysemaScannerLib.commands.traincommand import _card_texts
 from EmphysemaScannerLib.evaluation import predict
 from EmphysemaScannerLib.evaluation.predict import PredictionsError, Shard
 from EmphysemaScannerLib.jobs.process import BackgroundProcess
@@ -36,6 +35,7 @@ from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json
 from EmphysemaScannerLib.training import runfolder as trainingwatch
+from EmphysemaScannerLib.training.card import card_texts
 from EmphysemaScannerLib.training.checkpoints import LAST_FILE
 from EmphysemaScannerLib.training.plan import TrainingError
 from EmphysemaScannerLib.training.training import _check_whole, keep_plan
@@ -222,7 +222,7 @@ PARSERS: dict[str, tuple[Callable[[], bytes], Callable[[Path], None]]] = {
     "log of a process": (lambda: b"Epoch 1 of 2\r50 %\r100 %\nDone \xc3\xa9\n", log_of_a_process),
     "list of our files": (lambda: b"report.html\nsub/a.txt\n", list_of_our_files),
     "cache entry": (entry_bytes, cache_entry),
-    "card's texts": (lambda: TEXTS, lambda path: _card_texts(path) and None),
+    "card's texts": (lambda: TEXTS, lambda path: card_texts(path) and None),
     "NLST, abnormalities": (lambda: CTAB, nlst("ctab")),
     "NLST, participants": (lambda: PRSN, nlst("prsn")),
     "IDC index": (lambda: INDEX, nlst("index")),

@@ -18,7 +18,7 @@ from EmphysemaScannerLib.base.lock import lock_beside
 from EmphysemaScannerLib.batch.batch import find_cts, run_batch
 from EmphysemaScannerLib.batch.row import COLUMNS, BatchError, BatchRow
 from EmphysemaScannerLib.commands import cli
-from EmphysemaScannerLib.commands.batchcommand import batch_scan
+from EmphysemaScannerLib.commands.batch import batch
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.models.modelheader import read_metadata
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST
@@ -192,7 +192,7 @@ def test_a_ct_without_a_call_says_why_and_is_counted(
     cut = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", lambda *_, **__: cut)
     monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
-    batch_scan(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
+    batch(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
     row = table(tmp_path / "out.csv")[0]
     assert (row["call"], row["call_reason"]) == ("none", cut.call_reason)
     said = capsys.readouterr().out

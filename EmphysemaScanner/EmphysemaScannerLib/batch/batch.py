@@ -104,7 +104,7 @@ def _ignore(row: BatchRow) -> None:
     pass
 
 
-def run_batch(
+def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     sources: Sequence[Path],
     out_csv: Path,
     model_path: Path,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .conv_lstm import BATCH_NORM_EPS
+from .conv_lstm import BATCH_NORM_EPS, dense_terms
 from .preprocessing import Needs
 
 
@@ -159,7 +159,7 @@ class MILNetwork(nn.Module):
 
     def evidence(self, features: Tensor) -> Tensor:
         """The terms of the dense layer by place, (B, T, 8, 8): with its bias, a slice's sum to that slice's logit."""
-        return _terms(self.dense, features)
+        return dense_terms(self.dense, features)
 
 
 class AttentionNetwork(nn.Module):
@@ -241,12 +241,7 @@ class CNN3DNetwork(nn.Module):
 
     def evidence(self, features: Tensor) -> Tensor:
         """The terms of the dense layer by place, (B, 2, 8, 8): with its bias, they sum to the logit."""
-        return _terms(self.dense, features[:, None]).squeeze(1)
-
-
-def _terms(dense: nn.Linear, features: Tensor) -> Tensor:
-    """A dense layer's products, summed over channels: (B, N, C, ...) -> (B, N, ...)."""
-    return (features * dense.weight.view(features.shape[2:])).sum(2)
+        return dense_terms(self.dense, features[:, None]).squeeze(1)
 
 
 def _check_size(width: int, image_size: int) -> None:
