@@ -23,6 +23,7 @@ from .benchmark import benchmark
 from .card import card
 from .compare import compare
 from .demo import demo
+from .diseasemap import disease_map
 from .evaluate import evaluate
 from .models import models
 from .options import HELP_OPTIONS
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 for command in (
     *(scan, batch, models, card, demo),
-    *(simulate, train, predict, evaluate, recalibrate, compare, report_model, benchmark),
+    *(simulate, train, disease_map, predict, evaluate, recalibrate, compare, report_model, benchmark),
 ):
     app.command()(command)
 app.add_typer(cohort.app, name="cohort")
