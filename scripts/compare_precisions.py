@@ -18,7 +18,7 @@ from EmphysemaScannerLib.cohort.manifest import read_manifest
 from EmphysemaScannerLib.ct.reading import read_ct
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.modelfolder import default_model_path
-from EmphysemaScannerLib.scan.answers import answer
+from EmphysemaScannerLib.scan.answers import Reading, answer
 from scipy.special import expit
 
 MOST = 0.002
@@ -36,8 +36,9 @@ def main() -> None:
     for row in read_manifest(args.manifest):
         volume, _ = card.preprocessing.apply(read_ct(row.volume).image)
         x = torch.from_numpy(volume)[None, :, None]
-        found.append([answer(model.network, x, silent, dtype).logit for dtype in (torch.float32, torch.bfloat16)])
-    probabilities = expit(np.array(found) / card.temperature)
+        readings = [Reading(card.temperature, dtype, silent) for dtype in (torch.float32, torch.bfloat16)]
+        found.append([answer(model.network, x, reading).logit for reading in readings])
+    probabilities = expit(np.array(found))
     apart = np.abs(probabilities[:, 0] - probabilities[:, 1])
     calls = probabilities >= card.operating_point.probability
     changed = int((calls[:, 0] != calls[:, 1]).sum())
