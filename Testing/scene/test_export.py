@@ -17,8 +17,9 @@ from EmphysemaScannerLib.scene.export import SceneNotSavedError, arrange_views, 
 from EmphysemaScannerLib.scene.overlays import Overlay
 from EmphysemaScannerLib.scene.result import find_result, show_result
 from EmphysemaScannerLib.scene.standalone import open_scene, standalone_scene
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import composite_nodes, telling_slices
-from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
 from .factory import chest, result_on
 

@@ -18,8 +18,9 @@ from EmphysemaScannerLib.scene.offscreen import Layers, Orientation, RenderingUn
 from EmphysemaScannerLib.scene.overlays import Overlay
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.segmentations import add_lesions
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import style_overlay, use_lung_window
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 from scipy import ndimage
 
 from .factory import chest, result_on

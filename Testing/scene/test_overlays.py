@@ -14,8 +14,9 @@ from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
 from EmphysemaScannerLib.scene.overlays import Overlay, display_grid, display_lungs, display_map
 from EmphysemaScannerLib.scene.result import show_result
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import style_overlay
-from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
 from .factory import SLICES, chest, result_on
 

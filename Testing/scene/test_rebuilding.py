@@ -25,8 +25,9 @@ from EmphysemaScannerLib.scene.result import (
     show_result,
 )
 from EmphysemaScannerLib.scene.standalone import open_scene, standalone_scene
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import set_overlay
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 
 from .factory import chest, result_on
 

@@ -13,7 +13,7 @@ import qt
 import selftestdata
 import SimpleITK as sitk
 import slicer
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 
 from EmphysemaScanner import Chart, Device, Overlay, phantomVolume
 

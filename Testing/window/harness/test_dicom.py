@@ -9,7 +9,7 @@ import pydicom
 import pytest
 import slicer
 from dicomfiles import write_dicom
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from window.harness.driver import Driver, settle
 
 
