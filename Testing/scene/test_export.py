@@ -95,7 +95,7 @@ def test_the_saved_scene_opens_showing_the_evidence_over_the_ct(folder, scene):
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
     plot = scene.GetSingletonNode("PlotView1", "vtkMRMLPlotViewNode")
     assert plot.GetPlotChartNodeID() == nodes.charts[Chart.EVIDENCE].GetID()
-    assert (ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetLevel()) == (1400, -500)
+    assert (ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetLevel()) == (1500, -600)
 
 
 def test_a_reopened_scene_takes_a_new_result_in_the_old_ones_place(folder, scene):

@@ -197,7 +197,7 @@ def test_an_attribution_that_fails_leaves_the_scene_as_it_was(scene, case, monke
     def full(*_):
         raise MemoryError
 
-    monkeypatch.setattr(result_module, "_put_into", full)
+    monkeypatch.setattr(result_module, "put_into", full)
     with pytest.raises(MemoryError):
         add_attribution(nodes, attribution_on(result))
     assert scene.GetNumberOfNodes() == count

@@ -62,7 +62,7 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
 
 
 def add_table(
-    scene: slicer.vtkMRMLScene, name: str, columns: dict[str, NDArray[np.generic] | Sequence[str]]
+    scene: slicer.vtkMRMLScene, name: str, columns: Mapping[str, NDArray[np.generic] | Sequence[str]]
 ) -> slicer.vtkMRMLTableNode:
     """A locked table of columns by their titles."""
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
