@@ -23,7 +23,7 @@ demo:
 	@$(VENV)/bin/emphysema-scanner demo --out demo-output
 
 compare: $(READY)
-	scripts/compare build/compare
+	scripts/compare.sh build/compare
 
 benchmark: build/peers/.ready
 	$(VENV)/bin/python benchmarks
@@ -48,8 +48,8 @@ screenshots: $(READY)
 
 setup: $(READY)
 
-$(READY): requirements-dev.txt requirements-data.txt requirements-testdata.txt pyproject.toml scripts/setup
-	@PYTHON=$(PYTHON) scripts/setup $(VENV)
+$(READY): requirements-dev.txt requirements-data.txt requirements-testdata.txt pyproject.toml scripts/setup.sh
+	@PYTHON=$(PYTHON) scripts/setup.sh $(VENV)
 	@touch $@
 
 clean:

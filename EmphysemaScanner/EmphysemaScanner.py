@@ -158,7 +158,7 @@ class EmphysemaScannerTest(ScriptedLoadableModuleTest):
             self.skipTest("PyTorch is not installed, so nothing was scanned")
         volumeNode = phantomVolume()
         result = self.logic.scan(volumeNode)
-        self.assertAlmostEqual(result.bias + float(result.slice_evidence.sum()), result.logit, places=3)
+        self.assertAlmostEqual(result.bias + float(result.slices.evidence.sum()), result.logit, places=3)
         before = slicer.mrmlScene.GetNumberOfNodes()
         self.logic.show(result, volumeNode)
         self.assertGreater(slicer.mrmlScene.GetNumberOfNodes(), before)

@@ -22,7 +22,7 @@ from EmphysemaScannerLib.lungs.densitometry import measure_regions
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult, SliceEvidence
 from phantom import SPACING_MM, phantom, phantom_image
 from skips import pytest_make_collect_report, pytest_runtest_makereport
 
@@ -138,8 +138,7 @@ def make_result(tiny_chest: sitk.Image, card: ModelCard) -> Callable[..., ScanRe
         probability=float(1 / (1 + np.exp(-running[-1]))),
         logit=float(running[-1]),
         bias=-0.3,
-        running_logit=running,
-        slice_evidence=slice_evidence,
+        slices=SliceEvidence(slice_evidence, running),
         slice_positions_mm=grid.slice_positions_mm()[::-1].copy(),
         slice_indices=np.arange(35)[::-1].copy(),
         evidence=OverlayMap(evidence, grid.resized(evidence.shape)),

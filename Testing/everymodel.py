@@ -6,7 +6,7 @@ import torch
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.networks import ARCHITECTURES, build, keras_parameter_count
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
 
 SHAPE = (35, 32, 32)
 TEMPERATURE = 1.6
@@ -18,7 +18,7 @@ def model_of(architecture: str) -> Model:
     torch.manual_seed(5)
     network = build(architecture, 4, SHAPE[1], SHAPE[0])
     with torch.no_grad():
-        if ARCHITECTURES[architecture].reads_densitometry:
+        if ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY:
             network.weight.fill_(0.02)
             network.bias.fill_(0.3)
         else:

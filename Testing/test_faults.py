@@ -31,6 +31,7 @@ from EmphysemaScannerLib.batch.batch import run_batch
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import CohortRow, read_manifest, write_manifest
 from EmphysemaScannerLib.ct.reading import CT
+from EmphysemaScannerLib.evaluation.evaluation import Inference
 from EmphysemaScannerLib.evaluation.predict import predict_cohort
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
@@ -176,9 +177,8 @@ def work_of(name: str, folder: Path, model: Path, cts: list[Path], old: bool = F
     elif name == "write_manifest":
         write_manifest(folder / "m.csv", [CohortRow(folder / f"{k}.nrrd", k % 2, f"{old}{k}") for k in range(50)])
     elif name == "predict":
-        predict_cohort(
-            [model], folder.parent / "cohort" / "manifest.csv", folder / "p.csv", cache=VolumeCache(folder / "cache")
-        )
+        kept = Inference(cache=VolumeCache(folder / "cache"))
+        predict_cohort([model], folder.parent / "cohort" / "manifest.csv", folder / "p.csv", inference=kept)
     elif name == "batch":
         run_batch(cts, folder / "b.csv", model, Device.CPU, on_row=lambda row: note(folder / "told", row.source))
     else:

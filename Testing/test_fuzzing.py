@@ -19,10 +19,10 @@ import pytest
 import torch
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError
 from EmphysemaScannerLib.batch import batch
+from EmphysemaScannerLib.batch import row as batchrow
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import read_manifest, write_manifest
 from EmphysemaScannerLib.cohort.nlst import Wanted, nlst_cohort
-from EmphysemaScannerLib.commands.traincommand import _card_texts
 from EmphysemaScannerLib.evaluation import predict
 from EmphysemaScannerLib.evaluation.predict import PredictionsError, Shard
 from EmphysemaScannerLib.jobs.process import BackgroundProcess
@@ -35,6 +35,7 @@ from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json
 from EmphysemaScannerLib.training import runfolder as trainingwatch
+from EmphysemaScannerLib.training.card import card_texts
 from EmphysemaScannerLib.training.checkpoints import LAST_FILE
 from EmphysemaScannerLib.training.plan import TrainingError
 from EmphysemaScannerLib.training.training import _check_whole, keep_plan
@@ -110,12 +111,12 @@ def training_folder(path: Path) -> None:
 
 
 def rows_of_a_batch(path: Path) -> None:
-    out = batch._row_file(path)
+    out = batchrow.row_file(path)
     with out.growing() as table:
-        for row in map(batch._parsed, table.rows):
+        for row in map(batchrow.parsed, table.rows):
             assert row is None or row.status in ("done", "refused")
         before = [row for row in table.rows if row["source"] != "x"]
-        table.add([["x"] * len(batch.COLUMNS)])
+        table.add([["x"] * len(batchrow.COLUMNS)])
     assert [row for row in out.rows() if row["source"] != "x"] == before
     assert [row["source"] for row in out.rows()].count("x") == 1
 
@@ -197,7 +198,7 @@ def nlst(which: str) -> Callable[[Path], None]:
 def batch_row() -> bytes:
     from EmphysemaScannerLib.base.rowfile import line
 
-    rows = [batch.COLUMNS, ("/a.nrrd", "done", 0.5, 0.4, "positive", 1.0, -900.0, 5.0, "w", "", "abc", 1.5, "0f")]
+    rows = [batchrow.COLUMNS, ("/a.nrrd", "done", 0.5, 0.4, "positive", 1.0, -900.0, 5.0, "w", "", "abc", 1.5, "0f")]
     return "".join(map(line, rows)).encode()
 
 
@@ -221,7 +222,7 @@ PARSERS: dict[str, tuple[Callable[[], bytes], Callable[[Path], None]]] = {
     "log of a process": (lambda: b"Epoch 1 of 2\r50 %\r100 %\nDone \xc3\xa9\n", log_of_a_process),
     "list of our files": (lambda: b"report.html\nsub/a.txt\n", list_of_our_files),
     "cache entry": (entry_bytes, cache_entry),
-    "card's texts": (lambda: TEXTS, lambda path: _card_texts(path) and None),
+    "card's texts": (lambda: TEXTS, lambda path: card_texts(path) and None),
     "NLST, abnormalities": (lambda: CTAB, nlst("ctab")),
     "NLST, participants": (lambda: PRSN, nlst("prsn")),
     "IDC index": (lambda: INDEX, nlst("index")),
@@ -317,7 +318,7 @@ def test_a_parser_answers_or_refuses_in_a_sentence_five_thousand_times(name: str
         ("card's texts", b'{"name": 3}'),
         ("card's texts", b'{"citations": 3}'),
         ("list of our files", b"\xff"),
-        ("batch", f'{",".join(batch.COLUMNS)}\n/a.nrrd,done,"0.5,0.4,positive,1,-900,5,w,,abc,1\n'.encode()),
+        ("batch", f'{",".join(batchrow.COLUMNS)}\n/a.nrrd,done,"0.5,0.4,positive,1,-900,5,w,,abc,1\n'.encode()),
         ("manifest", b"volume,label,patient\na,A\x1dz,p\n"),
         ("manifest", b"volume,label,patient\na," + b"9" * 3000 + b",p\n"),
     ],

@@ -17,12 +17,12 @@ ROOMS = (
     "scan",
     "simulator",
     "cohort",
-    "training",
     "jobs",
     "scene",
     "report",
     "batch",
     "evaluation",
+    "training",
     "commands",
     "window",
 )

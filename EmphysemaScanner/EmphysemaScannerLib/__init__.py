@@ -1,7 +1,6 @@
 """EmphysemaScanner's library: everything but the Slicer window.
 
-Layers, each importing only from those before it: ``core`` (numpy, SimpleITK, torch), ``engine`` (training and the
-command line), ``jobs`` (threads; standard library only), ``scene`` (MRML nodes; slicer and vtk, no qt).
+Each folder says in one sentence what it is for, and imports only from those above it in docs/architecture.md.
 Importing this package loads none of them and needs no torch.
 """
 

@@ -15,9 +15,10 @@ import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.base.errors import ModelFileError, NotAChestCTError, ScanCancelled, UnreadableInputError
 from EmphysemaScannerLib.base.lock import lock_beside
-from EmphysemaScannerLib.batch.batch import COLUMNS, BatchError, BatchRow, find_cts, run_batch
+from EmphysemaScannerLib.batch.batch import find_cts, run_batch
+from EmphysemaScannerLib.batch.row import COLUMNS, BatchError, BatchRow
 from EmphysemaScannerLib.commands import cli
-from EmphysemaScannerLib.commands.batchcommand import batch_scan
+from EmphysemaScannerLib.commands.batch import batch
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.models.modelheader import read_metadata
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST
@@ -78,7 +79,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResu
             progress(k / 4, f"slice {k + 1}")
         return make_result(source=source, warnings=("Slices are thick.", "Noise\nis high."))
 
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.scan_on", scan_on)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", scan_on)
     monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
     return names
 
@@ -189,9 +190,9 @@ def test_a_ct_without_a_call_says_why_and_is_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cut = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.scan_on", lambda *_, **__: cut)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", lambda *_, **__: cut)
     monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
-    batch_scan(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
+    batch(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
     row = table(tmp_path / "out.csv")[0]
     assert (row["call"], row["call_reason"]) == ("none", cut.call_reason)
     said = capsys.readouterr().out
@@ -432,7 +433,7 @@ def test_a_model_that_cannot_scan_ends_the_batch_before_a_row_is_written(
     def refuse(*_: object, **__: object) -> None:
         raise ModelFileError("Scanning needs a conv_lstm model.")
 
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.scan_on", refuse)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", refuse)
     monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
     with pytest.raises(ModelFileError):
         run_batch(cts, tmp_path / "out.csv", model_path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from EmphysemaScannerLib.commands import benchmark
-from EmphysemaScannerLib.commands.benchmark import DifferentAnswerError
 from EmphysemaScannerLib.commands.cli import main
+from EmphysemaScannerLib.evaluation import speed
+from EmphysemaScannerLib.evaluation.speed import DifferentAnswerError
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMNetwork
 
 
@@ -42,7 +42,7 @@ def test_a_device_that_calculates_something_else_is_found_out(monkeypatch: pytes
 
     monkeypatch.setattr(ConvLSTMNetwork, "to", wrong)
     with pytest.raises(DifferentAnswerError, match="another answer than the CPU"):
-        benchmark.run_benchmark(benchmark.Device.CPU, quick=True)
+        speed.run_benchmark(speed.Device.CPU, quick=True)
     monkeypatch.undo()
     assert torch.backends.cudnn.allow_tf32
 
@@ -50,4 +50,4 @@ def test_a_device_that_calculates_something_else_is_found_out(monkeypatch: pytes
 @pytest.mark.parametrize("difference", [float("nan"), 1.0])
 def test_an_answer_that_is_far_off_or_not_a_number_is_different(difference: float) -> None:
     with pytest.raises(DifferentAnswerError):
-        benchmark._check(difference, torch.device("cpu"))
+        speed._check(difference, torch.device("cpu"))

@@ -49,9 +49,7 @@ def chest_file(tiny_chest: sitk.Image, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def quick_scan(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResult]) -> None:
     """A scan without the network's seconds, for tests of what surrounds it."""
-    monkeypatch.setattr(
-        "EmphysemaScannerLib.commands.scancommand.scan_on", lambda *arguments: make_result(source=arguments[-1])
-    )
+    monkeypatch.setattr("EmphysemaScannerLib.scan.device.scan_on", lambda *arguments: make_result(source=arguments[-1]))
 
 
 def assert_one_sentence(error: str) -> None:
@@ -173,7 +171,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
         (folder / "result.json").write_text("half")
         raise OSError(28, "No space left on device", str(folder / "report.html"))
 
-    monkeypatch.setattr("EmphysemaScannerLib.commands.scancommand.write_case", full)
+    monkeypatch.setattr("EmphysemaScannerLib.report.saving.write_case", full)
     assert run("scan", chest_file, "--out", tmp_path / "out", "--model", model_path) == cli.FAILED
     error = capsys.readouterr().err
     assert_one_sentence(error)

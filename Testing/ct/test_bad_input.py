@@ -15,7 +15,8 @@ import pytest
 import SimpleITK as sitk
 from badinput import KINDS, REFUSED, Judge, give
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError, LungsNotFoundError, NotAChestCTError
-from EmphysemaScannerLib.batch.batch import DONE, run_batch
+from EmphysemaScannerLib.batch.batch import run_batch
+from EmphysemaScannerLib.batch.row import DONE
 from EmphysemaScannerLib.commands.cli import main
 from EmphysemaScannerLib.ct.reading import read_ct
 from EmphysemaScannerLib.models import modelfile

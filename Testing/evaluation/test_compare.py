@@ -18,8 +18,16 @@ import torch
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError
 from EmphysemaScannerLib.cohort.manifest import CohortRow
 from EmphysemaScannerLib.commands import cli
+from EmphysemaScannerLib.evaluation import comparisonpage
 from EmphysemaScannerLib.evaluation.compare import Comparison, ModelFigures, compare, find_models, subgroups
-from EmphysemaScannerLib.evaluation.comparisontables import p_value, subgroups_csv, tables
+from EmphysemaScannerLib.evaluation.comparisontables import (
+    markdown,
+    models_csv,
+    p_value,
+    pairs_csv,
+    subgroups_csv,
+    tables,
+)
 from EmphysemaScannerLib.evaluation.published import PUBLISHED
 from EmphysemaScannerLib.evaluation.statistics import Figures, Predictions, measure, paired_delong
 from EmphysemaScannerLib.models import modelfile, networks
@@ -159,7 +167,7 @@ def test_each_model_is_measured_at_its_own_operating_point(comparison: Compariso
 
 
 def test_the_tables_hold_every_figure(comparison: Comparison, models: list[Path]) -> None:
-    rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
+    rows = list(csv.DictReader(io.StringIO(models_csv(comparison))))
     assert [row["file"] for row in rows] == [str(path) for path in models]
     for row, model in zip(rows, comparison.models, strict=True):
         for name, metric in vars(model.figures).items():
@@ -169,9 +177,9 @@ def test_the_tables_hold_every_figure(comparison: Comparison, models: list[Path]
         assert row["data"] == "six volumes of noise"
         paper = PUBLISHED[model.card.architecture]
         assert [float(row[f"published_{name}"]) for name in ("auc", "f1")] == [paper.auc, paper.f1]
-    (pair,) = csv.DictReader(io.StringIO(comparison.pairs_to_csv()))
+    (pair,) = csv.DictReader(io.StringIO(pairs_csv(comparison)))
     assert float(pair["p"]) == comparison.pairs[0].p
-    lines = comparison.to_markdown().splitlines()
+    lines = markdown(comparison).splitlines()
     assert "6 volumes of 6 patients, 3 with and 3 without emphysema (50 %): six volumes of noise." in lines[0]
     assert "Listed in manifest.csv, split 'test'" in lines[0]
     for model in comparison.models:
@@ -181,7 +189,7 @@ def test_the_tables_hold_every_figure(comparison: Comparison, models: list[Path]
 def test_every_row_of_a_table_has_all_its_cells(comparison: Comparison) -> None:
     for table in tables(comparison):
         assert {len(row) for row in table.rows} == {len(table.columns)}
-    blocks = comparison.to_markdown().replace(r"\|", "").split("### ")[1:]
+    blocks = markdown(comparison).replace(r"\|", "").split("### ")[1:]
     assert len(blocks) == len(tables(comparison))
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines() if line.startswith("|")}) == 1
@@ -204,13 +212,13 @@ def test_the_papers_rows_stand_below_their_architectures_and_its_contradictions_
 
 
 def test_a_split_that_is_not_for_testing_is_said_so(comparison: Comparison) -> None:
-    assert "look better" not in comparison.to_markdown()
-    assert "look better" in dataclasses.replace(comparison, split="tune").to_markdown()
+    assert "look better" not in markdown(comparison)
+    assert "look better" in markdown(dataclasses.replace(comparison, split="tune"))
 
 
 def test_the_page_holds_every_cell_and_nothing_from_elsewhere(comparison: Comparison) -> None:
     hostile = dataclasses.replace(comparison, data="<script>alert(1)</script>")
-    page = hostile.to_html()
+    page = comparisonpage.page(hostile)
     assert "<script" not in page
     for table in tables(comparison):
         for row in table.rows:
@@ -250,7 +258,7 @@ def test_subgroups_are_those_of_the_manifests_columns_and_small_ones_are_marked(
         pairs=(),
         subgroups=groups,
     )
-    text = one.to_markdown()
+    text = markdown(one)
     assert "AUC by kernel" in text
     assert "| B50f\N{DEGREE SIGN} | 5 | 5 |" in text
     assert "Fewer than 10 volumes" in text
@@ -263,13 +271,13 @@ def test_subgroups_are_those_of_the_manifests_columns_and_small_ones_are_marked(
 
 
 def test_intervals_of_patients_with_several_volumes_are_said_to_be_so(comparison: Comparison) -> None:
-    assert "Obuchowski" not in comparison.to_markdown()
+    assert "Obuchowski" not in markdown(comparison)
     answer = dataclasses.replace(labelled(12), patients=tuple(str(k // 4) for k in range(12)))
     figures: Figures = measure(answer, 0.5, "")
     first = comparison.models[0]
-    text = dataclasses.replace(
-        comparison, models=(ModelFigures(first.path, first.card, answer, figures),), pairs=()
-    ).to_markdown()
+    text = markdown(
+        dataclasses.replace(comparison, models=(ModelFigures(first.path, first.card, answer, figures),), pairs=())
+    )
     assert "Obuchowski" in text
     assert "of 3 patients" in text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from EmphysemaScannerLib.evaluation.evaluation import Predictions
+from EmphysemaScannerLib.evaluation.statistics import Predictions
 from sklearn.metrics import roc_auc_score
 
 

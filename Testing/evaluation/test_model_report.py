@@ -10,11 +10,11 @@ import everymodel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.commands.modelreportcommand import report_model, spread
 from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.evaluation.modelreport import changes, page, real
 from EmphysemaScannerLib.evaluation.modelreport.page import _csv
 from EmphysemaScannerLib.evaluation.modelreport.places import enlarged, found, most_highlighted
+from EmphysemaScannerLib.evaluation.modelreport.report import Amount, Material, spread, write_report
 from EmphysemaScannerLib.evaluation.modelreport.section import Section, Table, kept, mean_interval
 from EmphysemaScannerLib.lungs.lungs import segment_lungs
 from EmphysemaScannerLib.models import modelfile
@@ -183,9 +183,8 @@ def test_the_whole_report_is_written_on_a_small_network(tmp_path: Path, monkeypa
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "real.csv").write_text("volume,name,what_is_known\nv1.nrrd,one | two,nothing\ngone.nrrd,gone,nothing\n")
 
-    written = report_model(
-        tmp_path / "manifest.csv", tmp_path / "report", model, scans=tmp_path / "real.csv", where_cases=1
-    )
+    material = Material(tmp_path / "manifest.csv", scans=tmp_path / "real.csv")
+    written = write_report([model], material, tmp_path / "report", Amount(where_cases=1))
 
     text = written.read_text()
     for words in (

@@ -15,7 +15,7 @@ from EmphysemaScannerLib.base.lock import lock_beside
 from EmphysemaScannerLib.cohort.manifest import CohortRow, read_manifest
 from EmphysemaScannerLib.commands import cli
 from EmphysemaScannerLib.evaluation.compare import compare
-from EmphysemaScannerLib.evaluation.evaluation import predict_all
+from EmphysemaScannerLib.evaluation.evaluation import Inference, predict_all
 from EmphysemaScannerLib.evaluation.predict import (
     COLUMNS,
     PredictionsError,
@@ -27,7 +27,7 @@ from EmphysemaScannerLib.evaluation.predict import (
 )
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.modelcard import ARCHITECTURE_TITLES, Metric, ModelCard, OperatingPoint
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
 from EmphysemaScannerLib.scan.device import Device
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +49,7 @@ class Volumes:
         if row.volume.name in self.unreadable:
             raise UnreadableInputError("It is not a CT;\nchoose another.")
         rng = np.random.default_rng(int(row.volume.stem))
-        if networks.ARCHITECTURES[architecture].reads_densitometry:
+        if networks.ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY:
             return torch.tensor([5.0 + 3 * row.label + rng.normal(), -910.0 - 10 * row.label + rng.normal()])
         shape = preprocessing.shape
         return torch.from_numpy(rng.random(shape, dtype=np.float32))[:, None]
@@ -85,8 +85,13 @@ def cells(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def on_cpu() -> Inference:
+    return Inference(Device.CPU, cache=Volumes())
+
+
 def predicted(models: list[Path], manifest: Path, out: Path, **options: object) -> list[dict[str, str]]:
-    predict_cohort(models, manifest, out, device=Device.CPU, cache=options.pop("cache", Volumes()), **options)  # type: ignore[arg-type]
+    how = Inference(Device.CPU, options.pop("batch_size", 1), options.pop("cache", Volumes()))  # type: ignore[arg-type]
+    predict_cohort(models, manifest, out, inference=how, **options)  # type: ignore[arg-type]
     return cells(out)
 
 
@@ -125,7 +130,7 @@ def test_shards_merge_to_what_one_process_writes(models: list[Path], manifest: P
     predicted(models[:2], manifest, whole)
     out = tmp_path / "parts.csv"
     for number in (3, 1, 2):
-        predict_cohort(models[:2], manifest, out, shard=Shard(number, 3), device=Device.CPU, cache=Volumes())
+        predict_cohort(models[:2], manifest, out, shard=Shard(number, 3), inference=on_cpu())
         assert not out.exists()
     assert merge(manifest, out) == 2 * COUNT
     assert out.read_text() == whole.read_text()
@@ -205,7 +210,7 @@ def test_what_cannot_be_read_is_said_in_its_row_and_tried_again(
 def test_compare_takes_the_answers_from_the_file(models: list[Path], manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     predicted(models[:3], manifest, out)
-    asked = compare(models[:3], manifest, cache=Volumes(), device=Device.CPU)
+    asked = compare(models[:3], manifest, inference=on_cpu())
     read = compare(models[:3], manifest, predictions=out)
     for a, b in zip(asked.models, read.models, strict=True):
         assert np.array_equal(a.predictions.scores, b.predictions.scores)
@@ -273,7 +278,7 @@ def test_shards_that_do_not_make_a_whole_are_one_sentence(
 def test_a_shard_that_was_stopped_is_not_merged(models: list[Path], manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     for number in (1, 2):
-        predict_cohort(models[:1], manifest, out, shard=Shard(number, 2), device=Device.CPU, cache=Volumes())
+        predict_cohort(models[:1], manifest, out, shard=Shard(number, 2), inference=on_cpu())
     second = Shard(2, 2).path(out)
     second.write_text("".join(second.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(EmphysemaScannerError, match=r"lack 1 of 11 volumes, such as 'volumes/9.nrrd'"):

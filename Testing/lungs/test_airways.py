@@ -45,6 +45,18 @@ def test_a_ct_that_starts_below_the_carina_has_no_trachea_though_bowel_looks_lik
     assert (found.labels[lungs] > 0).mean() > 0.999
 
 
+@pytest.mark.parametrize(("slices", "expected"), [(65, True), (50, False)])
+def test_a_bronchus_is_a_trachea_only_where_the_lungs_upper_third_is_in_the_ct(slices: int, expected: bool) -> None:
+    hu = shapechest.chest(slices)
+    y, x = np.ogrid[:100, :120]
+    hu[slices - 15 :, (y - 45) ** 2 + (x - 64) ** 2 <= 4] = shapechest.AIR  # leads ...
+    side = hu[slices - 15 : slices - 12, 44:47, 64:75]
+    side[side == shapechest.TISSUE] = shapechest.AIR  # ... into the left lung
+    found = find_lungs(shapechest.image(hu))
+    assert not found.labels[slices - 10 :, 44:47, 63:66].any()
+    assert found.trachea_in_view == expected
+
+
 def test_a_trachea_beside_lung_behind_a_wall_thinner_than_a_voxel_does_not_leak_into_it() -> None:
     """Seeds must lie in the middle of the lumen: those in a tongue of lung beside it fill the upper lung first."""
     hu = shapechest.chest(88, bronchi=-900)

@@ -51,6 +51,12 @@ def test_both_ends_may_be_missing(complete: Labels) -> None:
     assert found.missing_bottom_percent == pytest.approx(20, abs=10)
 
 
+def test_less_than_half_of_the_lungs_may_be_left(complete: Labels) -> None:
+    middle = cut(complete, 30, 30)
+    found = lung_coverage(middle, grid(middle, 2.5))
+    assert found.missing_top_percent + found.missing_bottom_percent == pytest.approx(60, abs=12)
+
+
 def test_lungs_that_touch_the_last_slice_with_their_tip_are_complete(complete: Labels) -> None:
     used = np.flatnonzero(complete.any((1, 2)))
     touching = complete[used[0] : used[-1] + 1]

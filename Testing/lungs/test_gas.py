@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapechest
-from EmphysemaScannerLib.lungs.lungs import find_lungs, segment_lungs
+from EmphysemaScannerLib.lungs.lungs import LEFT, find_lungs, segment_lungs
 from shapechest import GAS, LEFT_LUNG, LUNG, Hu, Mask, ellipsoid
 
 
@@ -78,3 +78,86 @@ def test_a_lung_full_of_emphysema_keeps_its_base_beside_bowel_gas(stomach: tuple
     found = segment_lungs(shapechest.image(hu))
     assert (found[gas] > 0).mean() < 0.02
     assert (found[lung] > 0).mean() > 0.99
+
+
+def with_pocket(share_walled: float) -> tuple[Hu, Mask]:
+    """A pocket in a flat left diaphragm, full of gas, under a lung; a wall parts a share of its top from the lung."""
+    hu = shapechest.chest()
+    hu[:20, :, 62:][hu[:20, :, 62:] == LUNG] = shapechest.TISSUE
+    gas = np.zeros(hu.shape, bool)
+    gas[14:20, 43:57, 81:95] = True
+    hu[gas] = GAS
+    hu[20, 43:57, 81 : 81 + round(14 * share_walled)] = shapechest.TISSUE
+    return hu, gas
+
+
+@pytest.mark.parametrize(("share_walled", "is_lung"), [(0.35, True), (0.65, False)])
+def test_gas_in_the_diaphragm_is_lung_unless_a_wall_parts_most_of_its_top_from_the_lung(
+    share_walled: float, is_lung: bool
+) -> None:
+    hu, gas = with_pocket(share_walled)
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[gas] > 0).mean() == pytest.approx(float(is_lung), abs=0.1)
+
+
+def test_gas_that_is_open_at_a_side_is_no_lung_where_a_wall_parts_it_from_the_lung_above() -> None:
+    hu, gas = with_pocket(0.7)
+    hu[14:20, 43:57, 95:100] = LUNG
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[gas] > 0).mean() < 0.1
+    assert (found[15:19, 45:55, 98:100] == LEFT).all()
+
+
+def test_emphysema_in_a_tongue_of_lung_under_the_heart_is_lung() -> None:
+    hu = shapechest.chest()
+    hu[20:45, :, 62:79] = shapechest.TISSUE
+    hu[12:20, 40:60, 78:98] = LUNG
+    tongue = (slice(12, 20), slice(40, 60), slice(70, 78))
+    hu[tongue] = GAS
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[tongue] == LEFT).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "floor",
+    [slice(18, 20), slice(0, 0)],
+    ids=["on the diaphragm, open at the sides", "above lung, walled at the sides"],
+)
+def test_a_bulla_under_a_scar_is_lung(floor: slice) -> None:
+    hu = shapechest.chest()
+    bulla = np.zeros(hu.shape, bool)
+    bulla[20:26, 43:57, 81:95] = True
+    scarred = np.zeros(hu.shape, bool)
+    scarred[26, 42:58, 80:96] = True
+    if floor.stop:
+        hu[: floor.stop, :, 62:][hu[: floor.stop, :, 62:] == LUNG] = shapechest.TISSUE
+    else:
+        scarred[20:26, 42:58, 80:96] = True
+    hu[scarred] = shapechest.TISSUE
+    hu[bulla] = GAS
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[bulla] > 0).mean() > 0.95
+
+
+def sealed(centre: tuple[int, int, int], radius: int) -> tuple[Hu, Mask]:
+    """Gas whose wall, thinner than a voxel, is closed on all sides."""
+    hu = shapechest.chest()
+    hu[ellipsoid(hu.shape, centre, (radius + 1.5,) * 3) & (hu == LUNG)] = -600
+    gas = ellipsoid(hu.shape, centre, (radius,) * 3)
+    hu[gas] = GAS
+    return hu, gas
+
+
+def test_a_hernia_that_bulges_into_a_lung_is_no_lung_and_is_named() -> None:
+    hu, gas = sealed((30, 60, 66), 7)
+    found = find_lungs(shapechest.image(hu))
+    assert (found.labels[gas] > 0).mean() < 0.05
+    assert sum(found.left_out_ml) == pytest.approx(1000 * shapechest.litres(gas), rel=0.3)
+
+
+@pytest.mark.parametrize(("radius", "is_lung"), [(13, False), (15, True)])
+def test_sealed_gas_low_in_a_lung_is_lung_where_it_is_larger_than_a_hernia(radius: int, is_lung: bool) -> None:
+    hu, gas = sealed((30, 50, 88), radius)
+    assert (shapechest.litres(gas) > 0.3) == is_lung
+    found = segment_lungs(shapechest.image(hu))
+    assert (found[gas] > 0).mean() == pytest.approx(float(is_lung), abs=0.05)

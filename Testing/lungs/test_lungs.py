@@ -123,9 +123,26 @@ def test_lungs_that_touch_are_parted_where_they_touch() -> None:
     assert left[0] == pytest.approx(59, abs=2)
 
 
+@pytest.mark.parametrize(("side", "tongue"), [(LEFT, slice(57, 76)), (RIGHT, slice(47, 66))])
+def test_a_tongue_that_crosses_to_where_touching_lungs_are_parted_stays_with_its_lung(side: int, tongue: slice) -> None:
+    image = body([((50, 50, 36), (35, 30, 24), -850), ((50, 50, 86), (35, 30, 24), -850)])
+    image[57:66, 49:52, 49:52] = -850  # where they touch
+    image[tongue, 49:52, 19:22] = -850
+    found = segment_lungs(image)
+    assert (found[19:22, 49:52, tongue] == side).mean() > 0.95
+    assert set(np.unique(found[49:52, 49:52, 57:66])) == {RIGHT, LEFT}
+
+
 def test_a_single_lung_is_labelled_by_its_side() -> None:
     found = segment_lungs(body([((50, 50, 85), (35, 30, 20), -850)]))
     assert set(np.unique(found)) == {0, LEFT}
+
+
+def test_a_collapsed_lung_is_found_beside_the_other() -> None:
+    found = segment_lungs(body([((50, 50, 35), (35, 30, 24), -850), ((50, 50, 85), (25, 18, 14), -850)]))
+    assert set(np.unique(found[:, :, :60])) == {0, RIGHT}
+    assert set(np.unique(found[:, :, 60:])) == {0, LEFT}
+    assert (found == LEFT).sum() / (found == RIGHT).sum() == pytest.approx(0.25, abs=0.02)
 
 
 def test_inflated_bowel_is_not_taken_for_lungs() -> None:

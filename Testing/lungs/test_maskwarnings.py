@@ -83,6 +83,37 @@ def test_a_lung_is_doubted_below_half_of_the_others_volume(percent: int, expecte
     assert (f"The right lung has only {percent} % of the volume of the left" in found) == expected
 
 
+@pytest.mark.parametrize(("percent", "expected"), [(10, False), (20, True)])
+def test_a_lung_that_ends_with_more_than_15_percent_of_its_largest_area_ends_abruptly(
+    percent: int, expected: bool
+) -> None:
+    labels = without(slice(30, None), LEFT)
+    last = np.argwhere(labels[29] == LEFT)
+    labels[(29, *last[round(len(last) * percent / 100) :].T)] = 0
+    assert ("The left lung ends abruptly" in " ".join(warned(ct(), labels))) == expected
+
+
+@pytest.mark.parametrize(
+    ("litres", "says"), [(1.9, "Only 1.9 litres"), (2.1, ""), (8.9, ""), (9.1, "9.1 litres of lung were found")]
+)
+def test_lungs_are_doubted_below_2_and_above_9_litres(litres: float, says: str) -> None:
+    mm = (1e6 * litres / np.count_nonzero(box_labels())) ** (1 / 3)
+    found = " ".join(warned(ct(spacing=(mm, mm, mm))))
+    assert (says in found) if says else ("litres" not in found)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(1, False), (3, True)])
+def test_an_end_is_cut_where_more_than_2_percent_of_the_largest_area_lie_in_the_last_slice(
+    percent: int, expected: bool
+) -> None:
+    labels = np.zeros_like(box_labels())
+    labels[8:39] = box_labels()[20]
+    last = np.argwhere(labels[20] > 0)
+    labels[(39, *last[: round(len(last) * percent / 100)].T)] = RIGHT
+    found = " ".join(warned(ct(), labels))
+    assert ("The lungs reach the CT's top slice" in found) == expected
+
+
 @pytest.mark.parametrize(("percent", "expected"), [(75, False), (85, True)])
 def test_a_lowest_slice_of_gas_is_named(percent: int, expected: bool) -> None:
     hu = boxes()

@@ -63,6 +63,36 @@ def test_a_walled_bulla_inside_a_lung_is_measured_with_it() -> None:
     assert found.free_air_ml == pytest.approx(1000 * shapechest.litres(bulla), rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("where", "size", "is_lung"),
+    [
+        ((30, 60, 54), (7, 7, 7), True),
+        ((30, 60, 57), (7, 7, 7), False),
+        ((32, 62, 54), (4, 3, 4), False),
+        ((8, 46, 66), (7, 7, 7), False),
+    ],
+    ids=["9 ml 9 mm from a lung", "18 mm from it", "1 ml", "below most of the lungs"],
+)
+def test_a_small_piece_of_air_is_lung_only_beside_a_lung_in_the_chest(
+    where: tuple[int, int, int], size: tuple[int, int, int], is_lung: bool
+) -> None:
+    hu = shapechest.chest()
+    piece = tuple(slice(start, start + n) for start, n in zip(where, size, strict=True))
+    around = tuple(slice(part.start - 2, part.stop + 2) for part in piece)
+    assert (hu[around] == shapechest.TISSUE).all()
+    hu[piece] = LUNG
+    found = find_lungs(shapechest.image(hu))
+    assert (found.labels[piece] > 0).mean() == is_lung
+    assert not found.left_out_ml  # below 10 ml
+
+
+def test_a_piece_half_filled_with_tissue_beside_a_lung_is_no_lung() -> None:
+    hu = shapechest.chest()
+    piece = (slice(30, 37), slice(60, 67), slice(54, 61))
+    hu[piece] = -450
+    assert not find_lungs(shapechest.image(hu)).labels[piece].any()
+
+
 def test_bowel_gas_below_the_lungs_is_not_named() -> None:
     hu = np.concatenate([shapechest.body(40), shapechest.chest()])
     hu[shapechest.ellipsoid(hu.shape, (20, 40, 70), (12, 10, 15))] = shapechest.GAS

@@ -13,7 +13,7 @@ import torch
 from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.models import modelfile, modelheader, networks
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
+from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ def network_for(architecture: str = "conv_lstm", width: int = 2) -> nn.Module:
 
 
 def input_for(architecture: str) -> Tensor:
-    densitometry = networks.ARCHITECTURES[architecture].reads_densitometry
+    densitometry = networks.ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY
     return torch.rand(3, 2) if densitometry else torch.rand(3, SHAPE[0], 1, *SHAPE[1:])
 
 

@@ -12,13 +12,14 @@ from EmphysemaScannerLib.models.modelcard import ARCHITECTURE_TITLES
 from EmphysemaScannerLib.models.modelfolder import default_model_path
 from EmphysemaScannerLib.models.modelheader import read_card
 from EmphysemaScannerLib.models.networks import ARCHITECTURES, build, keras_parameter_count, logits
+from EmphysemaScannerLib.models.preprocessing import Needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 NAMES = sorted(ARCHITECTURES)
-IMAGE_NAMES = [name for name in NAMES if not ARCHITECTURES[name].reads_densitometry]
+IMAGE_NAMES = [name for name in NAMES if ARCHITECTURES[name].needs is Needs.VOLUME]
 SLICES = 17
 LOGITS = st.lists(st.floats(-40, 40), min_size=1, max_size=12)
 
@@ -30,7 +31,7 @@ def small(name: str) -> nn.Module:
         if isinstance(module, _BatchNorm):
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.2, 0.8)
-    if ARCHITECTURES[name].reads_densitometry:
+    if ARCHITECTURES[name].needs is Needs.DENSITOMETRY:
         nn.init.constant_(network.weight, 0.1)
         nn.init.constant_(network.bias, -1)
     return network.eval()
@@ -42,7 +43,7 @@ def volumes(count: int = 2) -> torch.Tensor:
 
 def inputs(name: str, count: int) -> torch.Tensor:
     densities = torch.tensor([[2.0, -910.0], [12.0, -940.0], [30.0, -965.0]])
-    return densities[:count] if ARCHITECTURES[name].reads_densitometry else volumes(count)
+    return densities[:count] if ARCHITECTURES[name].needs is Needs.DENSITOMETRY else volumes(count)
 
 
 @pytest.mark.parametrize(

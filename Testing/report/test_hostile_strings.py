@@ -18,10 +18,11 @@ import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError, RecordError, UnreadableInputError, shown
 from EmphysemaScannerLib.base.rowfile import RowFile
-from EmphysemaScannerLib.batch.batch import COLUMNS, BatchError, run_batch
+from EmphysemaScannerLib.batch.batch import run_batch
+from EmphysemaScannerLib.batch.row import COLUMNS, BatchError
 from EmphysemaScannerLib.commands.cli import main
 from EmphysemaScannerLib.ct.reading import read_ct
-from EmphysemaScannerLib.evaluation import comparisonpage
+from EmphysemaScannerLib.evaluation import comparisonpage, comparisontables
 from EmphysemaScannerLib.evaluation.compare import Comparison, ModelFigures, Subgroup
 from EmphysemaScannerLib.evaluation.statistics import Predictions, measure
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
@@ -139,7 +140,7 @@ def test_a_comparison_shows_foreign_words_in_html_markdown_and_csv(hostile: Scan
     page = Markup(comparisonpage.page(comparison))
     assert page.tags == plain.tags
     assert all(link.startswith("data:image/") for link in page.links)
-    text = comparison.to_markdown()
+    text = comparisontables.markdown(comparison)
     assert "<" not in text
     assert "](" not in text.replace(r"\](", "")
     comparisonpage.write(comparison_of(dataclasses.replace(hostile.model, name="=1+1"), "@SUM(A1)"), tmp_path)

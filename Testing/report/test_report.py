@@ -25,7 +25,7 @@ from EmphysemaScannerLib.report.contents import Case
 from EmphysemaScannerLib.report.montage import AXIAL_ROWS, COLUMNS, Volume, axial_choice
 from EmphysemaScannerLib.report.report import render_report
 from EmphysemaScannerLib.report.slicewords import undrawn_share
-from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult, SliceEvidence
 from EmphysemaScannerLib.scan.serialise import result_to_dict, result_to_json
 from PIL import Image
 from rich.console import Console
@@ -153,7 +153,7 @@ def test_evidence_is_drawn_where_it_lies(make_result: MakeResult, tiny_chest: si
 def test_the_strongest_slice_is_among_the_pictures_and_they_stay_in_reading_order(make_result: MakeResult) -> None:
     evidence = np.zeros(35)
     evidence[17] = -3.0
-    chosen = axial_choice(make_result(slice_evidence=evidence), COLUMNS * AXIAL_ROWS)
+    chosen = axial_choice(make_result(slices=SliceEvidence(evidence, np.cumsum(evidence))), COLUMNS * AXIAL_ROWS)
     assert 17 in chosen
     assert chosen == sorted(set(chosen))
     assert len(chosen) == COLUMNS * AXIAL_ROWS

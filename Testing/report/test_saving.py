@@ -205,7 +205,7 @@ def test_the_same_case_gives_the_same_pdf(
 def test_the_tables_hold_the_results_numbers(make_result: MakeResult) -> None:
     result = make_result()
     slices = list(csv.DictReader(io.StringIO(slices_csv(result))))
-    assert [float(row["evidence"]) for row in slices] == result.slice_evidence.tolist()
+    assert [float(row["evidence"]) for row in slices] == result.slices.evidence.tolist()
     assert [float(row["position_mm"]) for row in slices] == result.slice_positions_mm.tolist()
     assert [int(row["read"]) for row in slices] == list(range(1, 36))
     assert float(slices[-1]["running_logit"]) == result.logit

@@ -1,4 +1,4 @@
-"""Report, tables and words of what each architecture tells: each honest about what it is."""
+"""Report, tables and words of what each architecture gives for slices: each honest about what it is."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import csv
 import io
 from html import unescape
 
+import numpy as np
 import pypdf
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.commands.terminal import print_card, print_scan
-from EmphysemaScannerLib.models.modelcard import SliceStory
 from EmphysemaScannerLib.report import richtext as panel
-from EmphysemaScannerLib.report import slicewords
 from EmphysemaScannerLib.report.chart import slice_chart
 from EmphysemaScannerLib.report.contents import Case
 from EmphysemaScannerLib.report.pdfreport import render_pdf
 from EmphysemaScannerLib.report.report import render_report
+from EmphysemaScannerLib.report.slicewords import slice_words
 from EmphysemaScannerLib.report.tablefiles import slices_csv
-from EmphysemaScannerLib.scan.result import ScanResult
+from EmphysemaScannerLib.scan.result import ScanResult, SliceEvidence
 from EmphysemaScannerLib.scan.scan import scan
 from everymodel import model_of
 from rich.console import Console
@@ -43,6 +43,13 @@ COLUMNS = {
     "mil_attention": ["attention_weight", "slice_probability"],
     "cnn3d": [],
     "laa950_logistic": [],
+}
+SENTENCES = {
+    "conv_lstm": "evidence ",
+    "mil_product": "slice probability ",
+    "mil_attention": "attention weight ",
+    "cnn3d": "LAA%-950 ",
+    "laa950_logistic": "LAA%-950 ",
 }
 NAMES = pytest.mark.parametrize("name", sorted(PANELS))
 
@@ -79,42 +86,37 @@ def test_the_chart_has_a_panel_for_what_is_known_and_no_other(
 
 
 @NAMES
-def test_the_table_of_slices_has_the_columns_of_the_story(results: dict[str, ScanResult], name: str) -> None:
+def test_the_table_of_slices_has_the_columns_that_the_model_gives(results: dict[str, ScanResult], name: str) -> None:
     result = results[name]
     rows = list(csv.DictReader(io.StringIO(slices_csv(result))))
     assert list(rows[0]) == ["read", "slice", "position_mm", *COLUMNS[name], "laa_950_percent"]
     assert len(rows) == 35
     assert [row["read"] for row in rows] == [str(n) for n in range(1, 36)]
-    if result.slice_weight is not None:
-        assert [float(row["attention_weight"]) for row in rows] == result.slice_weight.tolist()
-    if result.slice_probability is not None:
-        assert [float(row["slice_probability"]) for row in rows] == result.slice_probability.tolist()
+    for measure, figures in result.by_slice.items():
+        np.testing.assert_array_equal([float(row[measure.column] or "nan") for row in rows], figures)
 
 
 @NAMES
 def test_a_slice_is_put_into_words_as_what_it_is(results: dict[str, ScanResult], name: str) -> None:
     result = results[name]
-    said = slicewords.of_slice(result, 17)
-    expected = {
-        SliceStory.EVIDENCE: "evidence ",
-        SliceStory.PROBABILITY: "slice probability ",
-        SliceStory.WEIGHT: "attention weight ",
-        SliceStory.NONE: "LAA%-950 ",
-    }[result.story]
-    assert said.startswith(expected)
-    assert ("(not evidence)" in said) is (result.story is SliceStory.WEIGHT)
-    assert all(len(texts) == 35 for texts in slicewords.columns(result).values())
+    words = slice_words(result)
+    sentence = words.of_slice(17)
+    assert sentence.startswith(SENTENCES[name])
+    assert ("(not evidence)" in sentence) is (name == "mil_attention")
+    assert all(len(texts) == 35 for texts in words.table().values())
 
 
 @NAMES
-def test_terminal_and_window_say_what_the_model_can_tell(results: dict[str, ScanResult], name: str, tmp_path) -> None:
+def test_terminal_and_window_say_what_the_model_gives_for_slices(
+    results: dict[str, ScanResult], name: str, tmp_path
+) -> None:
     result = results[name]
     console = Console(file=io.StringIO(), width=200)
     print_scan(console, result, tmp_path)
     print_card(console, result.model)
     printed = " ".join(console.file.getvalue().split())
-    story = slicewords.story(result)
-    assert bool(story) is (result.story is not SliceStory.EVIDENCE)
-    assert story in " ".join(printed.replace("│", " ").split())
+    explanation = slice_words(result).explanation
+    assert bool(explanation) is not isinstance(result.slices, SliceEvidence)
+    assert explanation in " ".join(printed.replace("│", " ").split())
     assert ("densitometry of both lungs" in printed) is (name == "laa950_logistic")
-    assert panel.verdict(result).count("<br>") == bool(story)
+    assert panel.verdict(result).count("<br>") == bool(explanation)

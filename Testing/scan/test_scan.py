@@ -14,7 +14,7 @@ from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.networks import FastConvLSTM
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.scan.result import ScanResult
+from EmphysemaScannerLib.scan.result import ScanResult, SliceEvidence
 from EmphysemaScannerLib.scan.scan import scan
 from phantom import phantom, phantom_image
 
@@ -44,15 +44,15 @@ def test_bias_and_slice_evidence_sum_to_the_networks_own_logit(model: Model, res
     with torch.inference_mode():
         logit = float(model.network(torch.from_numpy(x)[None, :, None]).logit)
     assert result.logit == pytest.approx(logit, abs=1e-6)
-    assert result.bias + result.slice_evidence.sum() == pytest.approx(logit, abs=1e-4)
-    assert result.running_logit[-1] == pytest.approx(logit, abs=1e-4)
-    assert np.allclose(result.bias + np.cumsum(result.slice_evidence), result.running_logit)
-    assert np.ptp(result.slice_evidence) > 1e-4  # random weights do add something
+    assert result.bias + result.slices.evidence.sum() == pytest.approx(logit, abs=1e-4)
+    assert result.slices.running_logit[-1] == pytest.approx(logit, abs=1e-4)
+    assert np.allclose(result.bias + np.cumsum(result.slices.evidence), result.slices.running_logit)
+    assert np.ptp(result.slices.evidence) > 1e-4  # random weights do add something
 
 
 def test_the_evidence_map_sums_to_each_slices_evidence(result: ScanResult) -> None:
     by_slice = result.evidence.values.sum((1, 2))
-    assert np.allclose(by_slice[result.slice_indices], result.slice_evidence, atol=1e-5)
+    assert np.allclose(by_slice[result.slice_indices], result.slices.evidence, atol=1e-5)
 
 
 def test_the_running_logit_is_what_the_network_says_when_it_stops_there(model: Model, result: ScanResult) -> None:
@@ -61,7 +61,7 @@ def test_the_running_logit_is_what_the_network_says_when_it_stops_there(model: M
     with torch.inference_mode():
         last = network.read(torch.from_numpy(x)[None, :, None])[-1]
         stopped = network.dense(network.units[-1].state_norm(last[:, 20]).flatten(1))
-    assert float(stopped) == pytest.approx(result.running_logit[list(result.slice_indices).index(20)], abs=1e-4)
+    assert float(stopped) == pytest.approx(result.slices.running_logit[list(result.slice_indices).index(20)], abs=1e-4)
 
 
 def test_slices_are_told_from_the_top_down_at_their_place_in_the_patient(result: ScanResult) -> None:
@@ -143,7 +143,7 @@ def test_half_precision_changes_the_answer_a_little_and_the_evidence_still_sums_
     half = scan(phantom_image(), model, dtype=torch.bfloat16)
     assert half.logit != result.logit
     assert half.logit == pytest.approx(result.logit, abs=0.02)
-    assert half.bias + half.slice_evidence.sum() == pytest.approx(half.logit, abs=1e-4)
+    assert half.bias + half.slices.evidence.sum() == pytest.approx(half.logit, abs=1e-4)
     assert half.activations["desc2"].values.dtype == np.float32
 
 
@@ -167,7 +167,7 @@ def test_a_slice_of_the_ct_counts_where_its_centre_lies_whatever_the_ratio_of_sl
 
 
 def test_the_telling_slices_are_those_that_moved_the_answer_most_either_way(result: ScanResult) -> None:
-    moved = dataclasses.replace(result, slice_evidence=np.array([0.1, -0.4, 0.2, 0.4, -0.1]))
+    moved = dataclasses.replace(result, slices=SliceEvidence(np.array([0.1, -0.4, 0.2, 0.4, -0.1]), np.zeros(5)))
     assert moved.telling_slices(3) == [1, 3, 2]
     assert moved.telling_slices(9) == [1, 3, 2, 0, 4]
     assert moved.telling_slices(0) == []

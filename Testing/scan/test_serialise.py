@@ -86,8 +86,10 @@ def test_a_result_comes_back_from_its_record(result: ScanResult, record: str) ->
         if isinstance(before, np.ndarray):
             np.testing.assert_array_equal(after, before, field.name)
             assert after.dtype == before.dtype
-        elif field.name not in ("activations", "evidence", "lung_mask", "lung_fraction", "densitometry"):
+        elif field.name not in ("slices", "activations", "evidence", "lung_mask", "lung_fraction", "densitometry"):
             assert after == before, field.name
+    assert type(back.slices) is type(result.slices)
+    np.testing.assert_equal(dataclasses.asdict(back.slices), dataclasses.asdict(result.slices))
     np.testing.assert_equal(
         {name: dataclasses.asdict(region) for name, region in back.densitometry.items()},
         {name: dataclasses.asdict(region) for name, region in result.densitometry.items()},
@@ -144,7 +146,7 @@ def test_a_record_of_a_record_is_the_same_record(result: ScanResult, record: str
     assert record_to_json(result_from_json(record, result.lung_mask)) == record
 
 
-def test_a_record_of_an_earlier_version_which_knew_no_stories_is_read(result: ScanResult, record: str) -> None:
+def test_a_record_of_an_earlier_version_which_only_knew_evidence_is_read(result: ScanResult, record: str) -> None:
     def earlier(values: dict[str, Any]) -> None:
         for name in ("story", "slice_probability", "slice_weight"):
             del values[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import SimpleITK as sitk
 from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
@@ -9,7 +11,7 @@ from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.lungs.densitometry import Densitometry
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult, SliceEvidence
 from numpy.typing import NDArray
 
 SLICES, SIDE = 35, 128
@@ -61,8 +63,7 @@ def result_on(image: sitk.Image, labels: NDArray[np.uint8], seed: int = 0, sourc
         probability=float(1 / (1 + np.exp(-running[-1]))),
         logit=float(running[-1]),
         bias=bias,
-        running_logit=running,
-        slice_evidence=slice_evidence,
+        slices=SliceEvidence(slice_evidence, running),
         slice_positions_mm=grid.slice_positions_mm()[order],
         slice_indices=order,
         evidence=OverlayMap(evidence, grid.resized(evidence.shape)),
@@ -77,6 +78,11 @@ def result_on(image: sitk.Image, labels: NDArray[np.uint8], seed: int = 0, sourc
         timings_s={"total": 1.0},
         source=source,
     )
+
+
+def with_evidence(result: ScanResult, evidence: NDArray[np.float64]) -> ScanResult:
+    """A result with other evidence by slice, in reading order; its sums are left as they are."""
+    return dataclasses.replace(result, slices=dataclasses.replace(result.slices, evidence=evidence))
 
 
 def _card() -> ModelCard:

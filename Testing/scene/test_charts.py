@@ -14,7 +14,7 @@ from EmphysemaScannerLib.scene.result import find_result, show_result
 from EmphysemaScannerLib.scene.standalone import standalone_scene
 from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 
-from .factory import chest, result_on
+from .factory import chest, result_on, with_evidence
 
 POSITION = "Position S (mm)"
 
@@ -62,9 +62,9 @@ def marker_of(chart):
 
 def test_the_charts_draw_the_results_numbers(nodes, case):
     _, result = case
-    assert np.array_equal(bars(drawn(nodes.charts[Chart.EVIDENCE])["Evidence (logit)"]), result.slice_evidence)
+    assert np.array_equal(bars(drawn(nodes.charts[Chart.EVIDENCE])["Evidence (logit)"]), result.slices.evidence)
     probability = drawn(nodes.charts[Chart.PROBABILITY])
-    assert np.array_equal(probability["Running probability"], np.repeat(result.running_probability, 3))
+    assert np.array_equal(probability["Running probability"], np.repeat(result.slices.running_probability, 3))
     assert (probability["Operating point"] == 0.4).all()
     laa = drawn(nodes.charts[Chart.LAA])["LAA%-950"]
     assert np.array_equal(bars(laa), np.nan_to_num(result.laa_950_by_slice_percent))
@@ -91,9 +91,7 @@ def test_all_that_is_drawn_lies_within_the_charts_ranges(nodes, case):
 )
 def test_evidence_of_one_sign_still_has_a_range_with_zero(scene, case, values):
     image, result = case
-    nodes = show_result(
-        dataclasses.replace(result, slice_evidence=values), volume_node_from_image(image, "CT", scene), scene
-    )
+    nodes = show_result(with_evidence(result, values), volume_node_from_image(image, "CT", scene), scene)
     low, high = nodes.charts[Chart.EVIDENCE].GetXAxisRange()
     assert low <= min(values.min(), 0.0)
     assert high >= max(values.max(), 0.0)
@@ -136,7 +134,7 @@ def test_the_marker_is_a_horizontal_line_from_end_to_end_of_every_chart(nodes):
 def test_the_marker_starts_at_the_slice_with_the_most_evidence(scene, case):
     _, result = case
     positions, _ = marker_of(add_charts(scene, result, "CT").charts[Chart.PROBABILITY])
-    assert positions[0] == result.slice_positions_mm[np.abs(result.slice_evidence).argmax()]
+    assert positions[0] == result.slice_positions_mm[np.abs(result.slices.evidence).argmax()]
 
 
 def test_moving_the_marker_tells_the_charts_and_makes_no_node(scene, nodes):
@@ -157,13 +155,13 @@ def test_the_running_probability_can_be_shown_up_to_a_slice(nodes, case, count):
     _, result = case
     read_up_to(nodes, count)
     shown = drawn(nodes.charts[Chart.PROBABILITY])["Running probability"][::3]
-    assert np.array_equal(shown[:count], result.running_probability[:count])
+    assert np.array_equal(shown[:count], result.slices.running_probability[:count])
     assert np.isnan(shown[count:]).all()
     assert np.array_equal(
-        slicer.util.arrayFromTableColumn(nodes.slice_table, "Running probability"), result.running_probability
+        slicer.util.arrayFromTableColumn(nodes.slice_table, "Running probability"), result.slices.running_probability
     )
     read_up_to(nodes, None)
-    assert np.array_equal(shown, result.running_probability)
+    assert np.array_equal(shown, result.slices.running_probability)
 
 
 def test_a_series_that_slicers_plot_views_took_out_of_a_chart_is_put_back(nodes):

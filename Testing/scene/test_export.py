@@ -67,7 +67,7 @@ def test_the_saved_scene_opens_with_ct_overlays_tables_and_plot_in_place(folder,
     for overlay in nodes.overlays.values():
         assert ijk_to_world_ras(overlay) == pytest.approx(expected, abs=1e-6)
     evidence = slicer.util.arrayFromTableColumn(nodes.slice_table, "Evidence (logit)")
-    assert evidence == pytest.approx(result.slice_evidence, rel=1e-4, abs=1e-6)
+    assert evidence == pytest.approx(result.slices.evidence, rel=1e-4, abs=1e-6)
     assert nodes.densitometry_table.GetNumberOfRows() == 6
     assert '"probability"' in nodes.record.GetText()
     assert nodes.record.GetAttribute("EmphysemaScanner.Model") == "made up for tests"

@@ -49,7 +49,7 @@ def stored(image: sitk.Image) -> sitk.Image:
 
 
 def attribution_on(result, seed: int = 0):
-    """As ``core.attribution.attribute`` gives it: sparse, of both signs, on the network's input grid."""
+    """As ``scan.attribution.attribute`` gives it: sparse, of both signs, on the network's input grid."""
     rng = np.random.default_rng(seed)
     lung = result.lung_fraction.values > 0.5
     values = np.where(lung & (rng.random(lung.shape) < 0.02), rng.normal(0, 1e-3, lung.shape), 0).astype(np.float32)
@@ -63,7 +63,7 @@ def assert_same(rebuilt, result) -> None:
         assert ours.grid.ijk_to_ras() == pytest.approx(theirs.grid.ijk_to_ras(), abs=1e-6)
     assert np.allclose(rebuilt.lung_fraction.values, result.lung_fraction.values, rtol=0, atol=1e-6)
     assert np.array_equal(rebuilt.evidence.values, result.evidence.values)
-    assert rebuilt.bias + rebuilt.slice_evidence.sum() == pytest.approx(result.logit)
+    assert rebuilt.bias + rebuilt.slices.evidence.sum() == pytest.approx(result.logit)
     assert result_to_dict(rebuilt) == result_to_dict(result)
     assert rebuilt.activations.keys() == result.activations.keys()
     for unit, activation in result.activations.items():

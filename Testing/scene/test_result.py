@@ -39,9 +39,9 @@ def column(node, title) -> np.ndarray:
 def test_tables_hold_the_results_numbers_in_reading_order(scene, case):
     image, result, _ = case
     nodes = show_result(result, volume_node_from_image(image, "CT", scene), scene)
-    assert np.array_equal(column(nodes.slice_table, "Evidence (logit)"), result.slice_evidence)
+    assert np.array_equal(column(nodes.slice_table, "Evidence (logit)"), result.slices.evidence)
     assert np.array_equal(column(nodes.slice_table, "Position S (mm)"), result.slice_positions_mm)
-    assert np.array_equal(column(nodes.slice_table, "Running probability"), result.running_probability)
+    assert np.array_equal(column(nodes.slice_table, "Running probability"), result.slices.running_probability)
     assert np.array_equal(column(nodes.slice_table, "Slice"), result.slice_indices)
     assert np.isnan(column(nodes.slice_table, "LAA%-950")).sum() == 2 + 2
     densitometry = nodes.densitometry_table.GetTable()
@@ -94,7 +94,7 @@ def test_scanning_again_replaces_the_result_and_piles_up_nothing(scene, case):
     assert scene.GetNumberOfNodes() == count
     assert hierarchy_of(scene).GetNumberOfItems() == items
     assert earlier.record.GetScene() is None
-    assert column(nodes.slice_table, "Evidence (logit)") == pytest.approx(second.slice_evidence)
+    assert column(nodes.slice_table, "Evidence (logit)") == pytest.approx(second.slices.evidence)
     assert nodes.slice_table.GetName() == "CT slices"
     assert find_result(ct) == nodes
 

@@ -18,7 +18,7 @@ from EmphysemaScannerLib.scene.result import parts_of, remove_result, show_resul
 from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .factory import chest, result_on
+from .factory import chest, result_on, with_evidence
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +154,10 @@ def test_the_telling_point_lies_where_most_of_the_overlay_is_drawn(scene, case):
 
 def test_the_telling_point_is_in_the_lungs_where_the_highest_bar_is_not(scene, case):
     image, result = case
-    evidence = np.where(result.slice_indices == 0, 5.0, result.slice_evidence)
-    maps = ({}, {"evidence": None, "activations": {}})  # a model with overlays, and one without
-    for none in maps:
-        changed = dataclasses.replace(result, slice_evidence=evidence, **none)
-        nodes = show_result(changed, volume_node_from_image(image, "CT", scene), scene)
+    changed = with_evidence(result, np.where(result.slice_indices == 0, 5.0, result.slices.evidence))
+    without_overlays = dataclasses.replace(changed, evidence=None, activations={})
+    for case_result in (changed, without_overlays):
+        nodes = show_result(case_result, volume_node_from_image(image, "CT", scene), scene)
         low, high = views.lung_bounds(nodes)
         point = views.telling_point(nodes)
         assert (low <= point).all()

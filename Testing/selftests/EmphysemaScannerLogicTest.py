@@ -30,8 +30,8 @@ class EmphysemaScannerLogicTest(unittest.TestCase):
     @needsTorch
     def test_the_evidence_and_the_bias_sum_to_the_logit(self) -> None:
         result = self.scan()
-        self.assertEqual(len(result.slice_evidence), 35)
-        self.assertAlmostEqual(result.bias + float(result.slice_evidence.sum()), result.logit, places=4)
+        self.assertEqual(len(result.slices.evidence), 35)
+        self.assertAlmostEqual(result.bias + float(result.slices.evidence.sum()), result.logit, places=4)
 
     @needsTorch
     def test_a_scan_changes_nothing_in_the_scene(self) -> None:

@@ -248,7 +248,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         position = result.slice_positions_mm[result.telling_slices(last + 1)[last]]
         self.assertAlmostEqual(red.GetSliceOffset(), position, delta=1)
         red.SetSliceOffset(result.slice_positions_mm[3])
-        self.assertIn(f"slice 4 of {len(result.slice_evidence)}", self.ui.positionLabel.text)
+        self.assertIn(f"slice 4 of {len(result.slices.evidence)}", self.ui.positionLabel.text)
 
     @needsTorch
     def test_playing_reads_all_slices_and_ends_with_the_answer(self) -> None:

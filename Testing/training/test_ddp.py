@@ -38,7 +38,7 @@ def without_batch_norm() -> MILNetwork:
 def run(manifest: Path, out: Path, devices: int) -> training.Outcome:
     rows, hardware = read_manifest(manifest), Hardware(Device.CPU, devices)
     network = without_batch_norm()
-    outcome = training.train(network, "mil_mean", GRID, rows, PLAN, out, hardware=hardware, progress_bar=False)
+    outcome = training.train(training.Untrained(network, "mil_mean", GRID), rows, PLAN, out, hardware=hardware)
     if outcome.main:
         torch.save(network.state_dict(), out.with_suffix(".pt"))
     return outcome

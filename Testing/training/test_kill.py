@@ -135,7 +135,7 @@ def test_a_training_that_is_killed_at_any_moment_goes_on_to_the_same_weights(kil
 
 if __name__ == "__main__":
     # A process that has loaded the libraries and used no threads, from which the runs branch off.
-    import EmphysemaScannerLib.commands.traincommand  # noqa: F401
+    import EmphysemaScannerLib.training.trainmodel  # noqa: F401
 
     torch.set_num_threads(1)
     print(json.dumps(kill_often(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), seed=int(sys.argv[3]))))

@@ -16,17 +16,21 @@ import torch
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import CohortRow, ManifestError, read_manifest
-from EmphysemaScannerLib.commands.traincommand import fit_logistic, train_model
 from EmphysemaScannerLib.evaluation.statistics import fit_temperature
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig, ConvLSTMNetwork
 from EmphysemaScannerLib.models.networks import FastConvLSTM, build, keras_parameter_count
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.training.learner import Learner, LesionLearner
-from EmphysemaScannerLib.training.plan import Balance, Hardware, MixedPrecision, Plan, TrainingError
+from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
+from EmphysemaScannerLib.training.aids import AidedVolumes, enlarge, give_long_memory
+from EmphysemaScannerLib.training.checkpoints import Watch
+from EmphysemaScannerLib.training.densities import fit_logistic
+from EmphysemaScannerLib.training.learner import Learner
+from EmphysemaScannerLib.training.lesions import LesionLearner
+from EmphysemaScannerLib.training.plan import Balance, Hardware, MixedPrecision, NetworkChoice, Plan, TrainingError
 from EmphysemaScannerLib.training.runfolder import read_training
-from EmphysemaScannerLib.training.training import LOCK_FILE, alone_in, enlarge, give_long_memory, train
-from EmphysemaScannerLib.training.volumes import TrainingOrder, TuningOrder, Volumes
+from EmphysemaScannerLib.training.training import LOCK_FILE, Untrained, alone_in, train
+from EmphysemaScannerLib.training.trainmodel import train_model
+from EmphysemaScannerLib.training.volumes import TrainingOrder, TuningOrder
 from otherrun import holding
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -46,7 +50,7 @@ def rows(tmp_path: Path) -> tuple[CohortRow, ...]:
 def run(rows: tuple[CohortRow, ...] | list[CohortRow], plan: Plan, out: Path, **options: object) -> ConvLSTMNetwork:
     torch.manual_seed(0)
     network = FastConvLSTM(ConvLSTMConfig(width=2, image_size=SMALL.shape[1]))
-    train(network, "conv_lstm", SMALL, rows, plan, out, progress_bar=False, **options)
+    train(Untrained(network, "conv_lstm", SMALL), rows, plan, out, **options)
     return network
 
 
@@ -70,7 +74,7 @@ def test_a_conv_lstm_learns_to_tell_the_sick_from_the_well(
 ) -> None:
     torch.manual_seed(0)
     network = FastConvLSTM(ConvLSTMConfig(width=4, image_size=32))
-    outcome = train(network, "conv_lstm", SMALL, rows, plan, tmp_path / "run", progress_bar=False)
+    outcome = train(Untrained(network, "conv_lstm", SMALL), rows, plan, tmp_path / "run")
     assert told_apart(network, "conv_lstm", SMALL, rows)
     assert outcome.best_auc == 1
     assert 1 <= outcome.best_epoch <= outcome.epochs == 12
@@ -81,14 +85,14 @@ def test_a_conv_lstm_learns_to_tell_the_sick_from_the_well(
 def test_every_other_architecture_is_trained_by_the_same_command(tmp_path: Path, architecture: str) -> None:
     grid = Preprocessing(shape=(16, 16, 16))  # the least that a 3D CNN can halve four times
     manifest = write_cohort(tmp_path, grid.shape, train=8, tune=4, side=8)
-    reads_densitometry = networks.ARCHITECTURES[architecture].reads_densitometry
+    reads_densitometry = networks.ARCHITECTURES[architecture].needs is Needs.DENSITOMETRY
     if reads_densitometry:
         lines = manifest.read_text().splitlines()
         figures = ["laa_950_percent,perc15_hu", *(f"{k % 2 * 20 + k},{-900 - k % 2 * 60 - k}" for k in range(12))]
         manifest.write_text("\n".join(f"{line},{more}" for line, more in zip(lines, figures, strict=True)))
     plan = Plan(epochs=10, learning_rate=1e-2, batch_size=8, patience=99)
     width = None if reads_densitometry else 4
-    path = train_model([manifest], tmp_path / "run", plan, architecture=architecture, width=width, preprocessing=grid)
+    path = train_model([manifest], tmp_path / "run", plan, NetworkChoice(architecture, width, grid))
     assert path is not None
     model = modelfile.load(path)
     assert model.card.architecture == architecture
@@ -104,12 +108,12 @@ def test_every_other_architecture_is_trained_by_the_same_command(tmp_path: Path,
 def test_the_volumes_that_are_learned_from_are_those_in_the_files(tmp_path: Path) -> None:
     rows = read_manifest(write_cohort(tmp_path, SMALL.shape, train=2, tune=2, step_hu=-100))
     plan = Plan(lesion_weight=1.0)
-    volumes = Volumes(rows, SMALL, plan, augment=False, cache=VolumeCache(), in_memory=True)
+    volumes = AidedVolumes(rows, SMALL, plan, augment=False, cache=VolumeCache(), in_memory=True)
     for k, row in enumerate(rows):
         hu, lesions = volumes.read(k)
         assert np.array_equal(hu, sitk.GetArrayFromImage(sitk.ReadImage(str(row.volume))))
         assert np.array_equal(lesions, sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions))))
-        x, label, shown, number = volumes[0, k]
+        x, label, number, shown = volumes[0, k]
         assert torch.equal(x[:, 0], torch.from_numpy(SMALL.normalise(hu.astype(np.float32))))
         assert (label, number) == (row.label, k)
         assert np.array_equal(shown, lesions)
@@ -120,12 +124,12 @@ def test_the_volumes_that_are_learned_from_are_those_in_the_files(tmp_path: Path
 
 def test_what_is_shown_depends_on_seed_epoch_and_volume_alone(rows: tuple[CohortRow, ...]) -> None:
     plan = Plan(crop=16, lesion_weight=1.0)
-    volumes = Volumes(rows, SMALL, plan, augment=True, cache=VolumeCache())
+    volumes = AidedVolumes(rows, SMALL, plan, augment=True, cache=VolumeCache())
     first = volumes[3, 1]
     torch.manual_seed(5)
-    again = Volumes(rows, SMALL, plan, augment=True, cache=VolumeCache())[3, 1]
-    assert all(torch.equal(a, b) for a, b in zip(first[:3], again[:3], strict=True))
-    others = [volumes[4, 1], Volumes(rows, SMALL, dataclasses.replace(plan, seed=2), True, VolumeCache())[3, 1]]
+    again = AidedVolumes(rows, SMALL, plan, augment=True, cache=VolumeCache())[3, 1]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    others = [volumes[4, 1], AidedVolumes(rows, SMALL, dataclasses.replace(plan, seed=2), True, VolumeCache())[3, 1]]
     assert not any(torch.equal(first[0], other[0]) for other in others)
 
 
@@ -172,9 +176,9 @@ def test_weighted_classes_count_the_same_in_the_loss() -> None:
 
     learner = Learner(Says(), Plan(), 1, (4 / 6, 4 / 2))
     label = torch.tensor([1.0, 0, 0, 0])
-    assert learner.loss((torch.zeros(4), label, label, label)) == pytest.approx(math.log(2))
-    wrong_positive = learner.loss((torch.tensor([-2.0, 0, 0, 0]), label, label, label)) - math.log(2)
-    wrong_negatives = learner.loss((torch.tensor([0, 2.0, 2, 2]), label, label, label)) - math.log(2)
+    assert learner.loss((torch.zeros(4), label, label)) == pytest.approx(math.log(2))
+    wrong_positive = learner.loss((torch.tensor([-2.0, 0, 0, 0]), label, label)) - math.log(2)
+    wrong_negatives = learner.loss((torch.tensor([0, 2.0, 2, 2]), label, label)) - math.log(2)
     assert wrong_positive == pytest.approx(float(wrong_negatives))
 
 
@@ -195,7 +199,7 @@ def test_a_run_that_died_goes_on_after_its_last_whole_epoch_to_the_same_weights(
         run(rows, plan, tmp_path / "run")
     torch.manual_seed(99)
     resumed = FastConvLSTM(ConvLSTMConfig(2, 32))  # its fresh weights don't matter
-    train(resumed, "conv_lstm", SMALL, rows, plan, tmp_path / "run", progress_bar=False)
+    train(Untrained(resumed, "conv_lstm", SMALL), rows, plan, tmp_path / "run")
     assert begun == [0, 1, 1, 2]
     assert all(torch.equal(value, undisturbed[name]) for name, value in resumed.state_dict().items())
     assert read_training(tmp_path / "run") == read_training(tmp_path / "undisturbed")
@@ -242,7 +246,7 @@ def test_a_full_disk_leaves_the_last_whole_epoch_and_no_half_file(rows: tuple[Co
     out = tmp_path / "run"
     try:
         with pytest.raises(TrainingError, match="free space there and repeat"):
-            run(rows, plan, out, on_epoch=fill_disk)
+            run(rows, plan, out, watch=Watch(on_epoch=fill_disk))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
@@ -266,9 +270,7 @@ def test_with_crops_every_place_gets_the_same_vote_and_enlarging_changes_none(tm
     torch.manual_seed(0)
     network = FastConvLSTM(ConvLSTMConfig(width=2, image_size=32))
     before = network.dense.weight.clone()
-    train(
-        network, "conv_lstm", grid, rows, Plan(epochs=1, crop=32, lesion_weight=1), tmp_path / "run", progress_bar=False
-    )
+    train(Untrained(network, "conv_lstm", grid), rows, Plan(epochs=1, crop=32, lesion_weight=1), tmp_path / "run")
     votes = network.dense.weight.view(4, 4)
     assert not torch.equal(network.dense.weight, before)
     assert torch.equal(votes, votes[:, :1].expand(-1, 4))
@@ -281,8 +283,8 @@ def test_a_model_for_whole_slices_goes_on_with_crops(tmp_path: Path) -> None:
     grid = Preprocessing(shape=(4, 32, 32), window_low_hu=-1000)
     manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4)
     plan = Plan(epochs=1, batch_size=2, crop=16, lesion_weight=1.0, learning_rate=1e-12)
-    first = train_model([manifest], tmp_path / "a", plan, width=2, preprocessing=grid)
-    second = train_model([manifest], tmp_path / "b", plan, start=first)
+    first = train_model([manifest], tmp_path / "a", plan, NetworkChoice(width=2, preprocessing=grid))
+    second = train_model([manifest], tmp_path / "b", plan, NetworkChoice(start=first))
     assert first is not None
     assert second is not None
     before, after = (modelfile.load(path).network for path in (first, second))
@@ -365,9 +367,9 @@ def test_a_folder_in_which_another_run_trains_is_refused(tmp_path: Path) -> None
     out.mkdir()
     quick = dataclasses.replace(QUICK, epochs=1)
     with holding(out / LOCK_FILE), pytest.raises(TrainingError, match=r"Another run is training in '.*run'; wait"):
-        train_model([manifest], out, quick, width=2, preprocessing=SMALL)
+        train_model([manifest], out, quick, NetworkChoice(width=2, preprocessing=SMALL))
     assert not list(out.iterdir())
-    train_model([manifest], out, quick, width=2, preprocessing=SMALL)
+    train_model([manifest], out, quick, NetworkChoice(width=2, preprocessing=SMALL))
     assert not (out / LOCK_FILE).exists()
 
 
@@ -401,7 +403,7 @@ def test_patients_in_two_splits_of_several_manifests_are_refused_and_suspected_o
         train_model([first, second], tmp_path / "run", QUICK)
     second.write_text(others.replace("other0,", "patient00,"))
     one = dataclasses.replace(QUICK, epochs=1)
-    train_model([first, second], tmp_path / "run", one, width=2, preprocessing=SMALL)
+    train_model([first, second], tmp_path / "run", one, NetworkChoice(width=2, preprocessing=SMALL))
     said = capsys.readouterr().err
     assert "'patient0' (manifest.csv, line 2) and 'patient00' (manifest.csv, line 2) are suspected" in said
 
@@ -417,7 +419,7 @@ def test_the_command_writes_a_model_that_opens_with_its_own_temperature_and_oper
     texts = tmp_path / "card.json"
     texts.write_text('{"name": "squares", "training_data": "Squares.", "citations": ["none"]}', encoding="utf-8")
     plan = Plan(epochs=3, batch_size=2, crop=16, lesion_weight=1.0)
-    path = train_model([manifest], tmp_path / "run", plan, width=2, texts=texts, preprocessing=grid)
+    path = train_model([manifest], tmp_path / "run", plan, NetworkChoice(width=2, preprocessing=grid), texts=texts)
     assert path is not None
     model = modelfile.load(path)
     assert model.card.name == "squares"
@@ -459,8 +461,7 @@ def test_the_cards_texts_can_name_a_demonstration_and_what_came_before(tmp_path:
     manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4, side=8)
     texts = tmp_path / "card.json"
     texts.write_text('{"demonstration": true, "training_log": ["Chosen among two."]}', encoding="utf-8")
-    options = {"architecture": "mil_mean", "width": 2, "preprocessing": grid}
-    path = train_model([manifest], tmp_path / "run", Plan(epochs=1), texts=texts, **options)
+    path = train_model([manifest], tmp_path / "run", Plan(epochs=1), NetworkChoice("mil_mean", 2, grid), texts=texts)
     assert path is not None
     card = modelfile.load(path).card
     assert card.demonstration
@@ -472,8 +473,8 @@ def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
     grid = Preprocessing(shape=(4, 16, 16))
     manifest = write_cohort(tmp_path, grid.shape, train=4, tune=4, side=8)
     plan = Plan(epochs=1, learning_rate=1e-12)
-    first = train_model([manifest], tmp_path / "a", plan, architecture="mil_mean", width=2, preprocessing=grid)
-    second = train_model([manifest], tmp_path / "b", plan, start=first)
+    first = train_model([manifest], tmp_path / "a", plan, NetworkChoice("mil_mean", 2, grid))
+    second = train_model([manifest], tmp_path / "b", plan, NetworkChoice(start=first))
     assert first is not None
     assert second is not None
     before, after = modelfile.load(first), modelfile.load(second)
@@ -488,7 +489,7 @@ def test_a_model_can_be_gone_on_from_whatever_it_is(tmp_path: Path) -> None:
         assert torch.allclose(old, new, atol=1e-6), name
     for options, why in (({"architecture": "mil_max"}, "is a mil_mean"), ({"width": 3}, "its own width")):
         with pytest.raises(EmphysemaScannerError, match=why):
-            train_model([manifest], tmp_path / "c", plan, start=first, **options)
+            train_model([manifest], tmp_path / "c", plan, NetworkChoice(start=first, **options))
     assert json.loads((tmp_path / "b" / "plan.json").read_text())["architecture"] == "mil_mean"
 
 

@@ -12,16 +12,16 @@ import torch
 from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import read_manifest
-from EmphysemaScannerLib.commands.traincommand import train_model
 from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.models.networks import FastConvLSTM
 from EmphysemaScannerLib.models.preprocessing import Field, Preprocessing
-from EmphysemaScannerLib.training.aids import FINER, present
-from EmphysemaScannerLib.training.learner import LesionLearner
-from EmphysemaScannerLib.training.plan import Aids, Plan
-from EmphysemaScannerLib.training.volumes import Volumes
+from EmphysemaScannerLib.training.aids import AidedVolumes
+from EmphysemaScannerLib.training.lesions import LesionLearner
+from EmphysemaScannerLib.training.plan import Aids, NetworkChoice, Plan
+from EmphysemaScannerLib.training.presentations import FINER, present
+from EmphysemaScannerLib.training.trainmodel import train_model
 from everymodel import model_of
 from phantom import phantom, phantom_image
 from tinycohort import write_cohort
@@ -90,15 +90,17 @@ def test_without_aids_nothing_is_different_and_the_tuning_split_is_shown_as_it_i
     assert Plan().aids is Aids.NONE
     grid, cache = Preprocessing(SHAPE), VolumeCache(tmp_path / "cache")
     for augment, same in ((True, False), (False, True)):
-        aided, usual = (Volumes(rows, grid, plan, augment, cache)[0, 1] for plan in (AIDED, plain))
+        aided, usual = (AidedVolumes(rows, grid, plan, augment, cache)[0, 1] for plan in (AIDED, plain))
         assert aided[0].shape == usual[0].shape == (6, 1, 16, 16)
-        assert aided[2].shape == usual[2].shape == (6, 16, 16)
+        assert aided[3].shape == usual[3].shape == (6, 16, 16)
         assert torch.equal(aided[0], usual[0]) is same
 
 
 def test_what_is_shown_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:
     rows = read_manifest(write_cohort(tmp_path, SHAPE, train=2, tune=2))
-    first, again = (Volumes(rows, Preprocessing(SHAPE), AIDED, True, VolumeCache(tmp_path / "cache")) for _ in range(2))
+    first, again = (
+        AidedVolumes(rows, Preprocessing(SHAPE), AIDED, True, VolumeCache(tmp_path / "cache")) for _ in range(2)
+    )
     assert torch.equal(first[3, 1][0], again[3, 1][0])
     assert not torch.equal(first[4, 1][0], again[3, 1][0])
 
@@ -111,7 +113,7 @@ def test_lesion_maps_of_any_grid_are_seen_in_the_lungs_box(tmp_path: Path) -> No
     sitk.WriteImage(ct.to_image(lesions), str(tmp_path / "lesions.nrrd"))
     (tmp_path / "manifest.csv").write_text("volume,label,patient,split,lesions\nct.nrrd,1,a,train,lesions.nrrd\n")
     lungs = Preprocessing((20, 32, 32), field=Field.LUNGS, margin_mm=5.0, outside_hu=0.0)
-    volumes = Volumes(
+    volumes = AidedVolumes(
         read_manifest(tmp_path / "manifest.csv"), lungs, Plan(lesion_weight=1.0), False, VolumeCache(tmp_path / "cache")
     )
     seen, shares = volumes.read(0)
@@ -165,11 +167,11 @@ def test_a_model_of_the_lungs_box_is_trained_with_aids_goes_on_from_one_of_whole
     whole = dataclasses.replace(first.card, width=2, preprocessing=Preprocessing((6, 32, 32)))
     modelfile.save(tmp_path / "start.safetensors", FastConvLSTM(ConvLSTMConfig(2, 32)), whole)
     again = {"start": tmp_path / "start.safetensors", "preprocessing": lungs}
-    path = train_model([tmp_path / "manifest.csv"], tmp_path / "run", AIDED, **again)
+    path = train_model([tmp_path / "manifest.csv"], tmp_path / "run", AIDED, NetworkChoice(**again))
     assert path is not None
     card = modelfile.load(path).card
     assert card.preprocessing == lungs
     assert "upside down" in card.training_log[-1]
     again["preprocessing"] = dataclasses.replace(lungs, window_low_hu=-1000.0)
     with pytest.raises(ModelFileError, match="its own width, grid and window"):
-        train_model([tmp_path / "manifest.csv"], tmp_path / "other", AIDED, **again)
+        train_model([tmp_path / "manifest.csv"], tmp_path / "other", AIDED, NetworkChoice(**again))

@@ -11,13 +11,13 @@ from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import read_manifest
 from EmphysemaScannerLib.commands.cli import main
-from EmphysemaScannerLib.commands.traincommand import train_model
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.likeness import FEWEST_VOLUMES, measures
 from EmphysemaScannerLib.models.modelheader import read_card
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.training.likenessrange import range_of, write_range
-from EmphysemaScannerLib.training.plan import Plan
+from EmphysemaScannerLib.training.plan import NetworkChoice, Plan
+from EmphysemaScannerLib.training.trainmodel import train_model
 from everymodel import model_of
 from tinycohort import write_cohort
 
@@ -52,7 +52,9 @@ def test_a_trained_model_carries_its_range_and_one_that_reads_no_volumes_none(ma
             ]
             manifest = manifest.with_name("measured.csv")
             manifest.write_text("\n".join(text))
-        path = train_model([manifest], out, plan, architecture=architecture, width=width, preprocessing=GRID)
+        path = train_model(
+            [manifest], out, plan, NetworkChoice(architecture=architecture, width=width, preprocessing=GRID)
+        )
         trained = read_card(path).training_range
         assert (trained is not None) == (width is not None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import math
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.commands import cli, traincommand
+from EmphysemaScannerLib.commands import cli
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.training.runfolder import (
     COLUMNS,
@@ -60,15 +61,16 @@ def train(manifest: Path, out: Path, epochs: int = 3) -> int:
 
 def during_epoch(number: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Do something once, when the command prints that epoch's line."""
-    print_epoch = traincommand._print_epoch
+    command = importlib.import_module("EmphysemaScannerLib.commands.train")
+    print_epoch = command._print_epoch
 
     def print_and_act(curves: TrainingCurves) -> None:
         print_epoch(curves)
         if curves.epoch == number:
-            monkeypatch.setattr(traincommand, "_print_epoch", print_epoch)
+            monkeypatch.setattr(command, "_print_epoch", print_epoch)
             act()
 
-    monkeypatch.setattr(traincommand, "_print_epoch", print_and_act)
+    monkeypatch.setattr(command, "_print_epoch", print_and_act)
 
 
 def test_a_folder_without_a_run_has_empty_curves(tmp_path: Path) -> None:

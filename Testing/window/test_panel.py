@@ -15,7 +15,7 @@ from EmphysemaScannerLib.lungs.densitometry import Densitometry
 from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.report import richtext as panel
-from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
+from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult, SliceEvidence
 
 UI_FILE = Path(panel.__file__).parents[2] / "Resources/UI/EmphysemaScanner.ui"
 GRID = Grid((1, 1, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)))
@@ -40,8 +40,7 @@ def result(probability: float = 0.63, point: float = 0.41, **changes: object) ->
         probability=probability,
         logit=0.5,
         bias=0.0,
-        running_logit=np.array([0.5]),
-        slice_evidence=np.array([0.5]),
+        slices=SliceEvidence(evidence=np.array([0.5]), running_logit=np.array([0.5])),
         slice_positions_mm=np.array([0.0]),
         slice_indices=np.array([0]),
         evidence=EMPTY,

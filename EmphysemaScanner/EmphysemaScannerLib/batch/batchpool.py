@@ -16,7 +16,7 @@ from ..base.parallel import threads
 from ..ct.reading import read_ct
 from ..i18n import tr as _
 from ..scan.device import Device, Precision, choose
-from .batch import BatchError, BatchRow, row_of
+from .row import BatchError, BatchRow, row_of
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,7 @@ from ..ct.reading import IMAGE_SUFFIXES, read_ct
 from ..lungs.densitometry import measure
 from ..lungs.lungs import segment_lungs
 from ..models.networks import known_architecture
-from ..models.preprocessing import Field, Preprocessing
+from ..models.preprocessing import Field, Needs, Preprocessing
 from .manifest import CohortRow, ManifestError
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
@@ -136,7 +136,7 @@ class VolumeCache:
             ModelFileError: the architecture's name is unknown.
             EmphysemaScannerError: (another kind of) the CT cannot be read.
         """
-        if known_architecture(architecture).reads_densitometry:
+        if known_architecture(architecture).needs is Needs.DENSITOMETRY:
             return torch.tensor(self.densities(row), dtype=torch.float32)
         hu = self.grid_hu(row.volume, preprocessing).astype(np.float32)
         return torch.from_numpy(preprocessing.normalise(hu))[:, None]

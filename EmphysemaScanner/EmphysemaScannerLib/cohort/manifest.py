@@ -18,7 +18,7 @@ SPLITS = ("train", "tune", "test")
 REQUIRED = ("volume", "label", "patient")
 OPTIONAL = ("split", "study", "series", "kernel", "lesions")
 _NAMED_AT_MOST = 3
-_MEND_NAMES = "write one patient in one way, and several so that they differ in more than zeros, capitals or blanks"
+_CORRECT_NAMES = "write one patient in one way, and several so that they differ in more than zeros, capitals or blanks"
 
 
 class ManifestError(EmphysemaScannerError):
@@ -86,7 +86,7 @@ def check_volumes(rows: Iterable[CohortRow]) -> None:
         more = f" and {len(missing) - _NAMED_AT_MOST} more" if len(missing) > _NAMED_AT_MOST else ""
         raise ManifestError(
             f"{len(missing)} of the manifest's files do not exist ({'; '.join(missing[:_NAMED_AT_MOST])}{more}); "
-            "download them or mend their paths."
+            "download them or correct their paths."
         )
 
 
@@ -167,7 +167,7 @@ def check_patients(rows: Iterable[CohortRow]) -> None:
             )
         raise ManifestError(
             f"{row.where}: patient '{row.patient}' in the split '{row.split or 'none'}' is suspected to be "
-            f"'{earlier.patient}' in '{earlier.split or 'none'}' ({earlier.where}); {_MEND_NAMES}."
+            f"'{earlier.patient}' in '{earlier.split or 'none'}' ({earlier.where}); {_CORRECT_NAMES}."
         )
 
 
@@ -178,7 +178,7 @@ def suspected_patients(rows: Iterable[CohortRow]) -> list[str]:
         found.setdefault(bare_name(row.patient), {}).setdefault(row.patient, row)
     groups = [names.values() for names in found.values() if len(names) > 1]
     named = [" and ".join(f"'{row.patient}' ({row.where})" for row in group) for group in groups]
-    return [f"The patients {names} are suspected to be one; {_MEND_NAMES}." for names in named]
+    return [f"The patients {names} are suspected to be one; {_CORRECT_NAMES}." for names in named]
 
 
 def bare_name(patient: str) -> str:

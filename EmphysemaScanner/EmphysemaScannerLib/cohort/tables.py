@@ -79,7 +79,9 @@ def open_database() -> Iterator[Database]:
     try:
         import duckdb
     except ImportError as error:
-        raise MissingPackageError("Reading NLST's tables needs DuckDB; bring it with: pip install duckdb.") from error
+        raise MissingPackageError(
+            "Reading NLST's tables requires DuckDB; install it with: pip install duckdb."
+        ) from error
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         yield Database(connection)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..models.modelcard import ModelCard, TrainingRange
 from ..models.networks import ARCHITECTURES
-from ..models.preprocessing import Field
+from ..models.preprocessing import Field, Needs
 from ..report import contents, slicewords, wording
 from ..scan.call import Call
 from ..scan.result import ScanResult
@@ -30,7 +30,8 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
     for box in contents.warnings(result):
         parts += [Text(box.title, style="bold yellow"), *(Text(f"- {line}") for line in box.lines), Text()]
     parts += _headline(result)
-    parts += [Text(slicewords.story(result), style="dim")] if slicewords.story(result) else []
+    explanation = slicewords.slice_words(result).explanation
+    parts += [Text(explanation, style="dim")] if explanation else []
     if result.densitometry:
         parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
     parts.append(Text())
@@ -57,7 +58,7 @@ def print_card(console: Console, card: ModelCard) -> None:
         reads += f"; of the CT, the box around the lungs with a margin of {card.preprocessing.margin_mm:g} mm"
         if card.preprocessing.outside_hu is not None:
             reads += f", what is not lung set to {card.preprocessing.outside_hu:g} HU"
-    if ARCHITECTURES[card.architecture].reads_densitometry:
+    if ARCHITECTURES[card.architecture].needs is Needs.DENSITOMETRY:
         reads = "densitometry of both lungs"
     for title, lines in contents.about_model(card, reads).rows:
         table.add_row(title, Text("\n".join(lines)))
@@ -80,11 +81,11 @@ def print_architectures(console: Console, counted: dict[str, int]) -> None:
         known = ARCHITECTURES[name]
         published = known.published_parameters
         style = "" if published in (count, None) else "bold red"
-        width = "" if known.reads_densitometry else str(known.published_width)
+        width = "" if known.needs is Needs.DENSITOMETRY else str(known.published_width)
         table.add_row(
             name,
             known.title,
-            known.story.value,
+            known.each_slice,
             width,
             Text(f"{count:,}", style),
             "" if published is None else f"{published:,}",

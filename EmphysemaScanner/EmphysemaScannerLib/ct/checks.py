@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ..base.errors import GeometryError, NotAChestCTError
+from ..base.parallel import in_threads, pieces
 
 _AIR_MUST_BE_BELOW_HU = -200
 _LIGHT_HU, _LEAST_LIGHT_PERCENT = (-1200, -300), 2.0
@@ -18,6 +19,7 @@ _AIR_HU, _LEAST_AIR_SHARE = (-1100, -900), 0.1  # around the patient; the bright
 _CUT_OFF_SHARE = 0.2  # of one and the same lowest value
 _OFFSET = 1024
 _SIGN_BITS = (16, 12)
+_SAMPLED = (32, 256, 256)  # about as many slices, rows and columns of an image are looked at
 
 Values = NDArray[np.float32]
 
@@ -35,7 +37,9 @@ def check_values(image: sitk.Image) -> None:
             "or an exported picture."
         )
     values = sitk.GetArrayViewFromImage(image)
-    low, high = float(values.min()), float(values.max())
+    parts = pieces(len(values))
+    low = float(np.min(in_threads(lambda part: values[part.start : part.stop].min(), parts)))
+    high = float(np.max(in_threads(lambda part: values[part.start : part.stop].max(), parts)))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise NotAChestCTError("The image holds NaN or infinite values; replace them by -1024 (air) and try again.")
     if low == high:
@@ -45,7 +49,8 @@ def check_values(image: sitk.Image) -> None:
             f"The values run from {low:g} to {high:g}, the range of a grey-scale picture, not of a CT in Hounsfield "
             "units; choose the original CT."
         )
-    some = np.asarray(values[:: max(1, values.shape[0] // 32)], np.float32)
+    sampled = tuple(slice(None, None, max(1, n // most)) for n, most in zip(values.shape, _SAMPLED, strict=True))
+    some = np.array(values[sampled], np.float32, order="C")
     light = 100 * _share(some, *_LIGHT_HU)
     if low < _AIR_MUST_BE_BELOW_HU and light >= _LEAST_LIGHT_PERCENT and not _is_too_low(some):
         return

@@ -205,23 +205,27 @@ def area_average(
         if array.strides[axis] < 0:  # memory is read forwards, which is faster, and its weights are turned instead
             array = np.flip(array, axis)
             weights.indices = array.shape[axis] - 1 - weights.indices
-    beyond = at_most < np.inf or (at_least > -np.inf and array.min() < at_least)
+    limited = at_most < np.inf or at_least > -np.inf
     out = np.empty(shape, np.float32)
 
     def average(numbers: range) -> None:
-        mean, plane = np.empty((2, *array.shape[1:]), np.float32)
+        mean, plane, part = np.empty((3, *array.shape[1:]), np.float32)
+        last = -1
         for k in numbers:
-            share = slices[[k]]
-            mean.fill(0)
-            for weight, index in zip(share.data, share.indices, strict=True):
-                np.copyto(plane, array[index], casting="unsafe")
-                if beyond:
-                    np.clip(
-                        plane, at_least, at_most, out=plane
-                    )  # three times as fast as numpy's maximum of array and number
-                plane *= weight
-                mean += plane
-            out[k] = (columns @ (rows @ mean).T).T
+            first, stop = slices.indptr[k : k + 2]
+            total = mean[:0]  # nothing yet
+            for weight, index in zip(slices.data[first:stop], slices.indices[first:stop], strict=True):
+                if index != last:  # two boxes share the slice that their edge cuts
+                    last = index
+                    np.copyto(plane, array[index], casting="unsafe")
+                    if limited:
+                        # three times as fast as numpy's maximum of array and number
+                        np.clip(plane, at_least, at_most, out=plane)
+                if total.size:
+                    total += np.multiply(plane, weight, out=part)
+                else:
+                    total = np.multiply(plane, weight, out=mean)
+            out[k] = (columns @ (rows @ total).T).T if total.size else 0
 
     in_threads(average, pieces(shape[0]))
     return out

@@ -1,1 +1,1 @@
-"""Models measured on labelled volumes: figures with intervals, the paper's table, the model report."""
+"""Models measured: figures of labelled volumes with intervals, the paper's table, the model report, and speed."""

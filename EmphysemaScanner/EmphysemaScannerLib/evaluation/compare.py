@@ -14,8 +14,10 @@ from ..base.progress import Progress, silent
 from ..cohort.manifest import CohortRow, ManifestError, read_manifest
 from ..models import modelfile
 from ..models.modelcard import ModelCard
-from ..scan.device import Device, choose
-from .evaluation import InputSource, predict_all
+from ..models.modelheader import read_card
+from ..models.networks import ARCHITECTURES
+from .evaluation import DEFAULT_INFERENCE, Inference, predict_all
+from .predict import read_predictions
 from .published import PUBLISHED
 from .statistics import SMALL_GROUP, Figures, Predictions, measure, paired_delong
 
@@ -128,36 +130,6 @@ class Comparison:
             for name, model in zip(names, self.models, strict=True)
         ]
 
-    def to_markdown(self) -> str:
-        """The paper's Table 1 with the published rows, the further tables, and what was measured on what."""
-        from .comparisontables import markdown
-
-        return markdown(self)
-
-    def to_csv(self) -> str:
-        """A line for each model."""
-        from .comparisontables import models_csv
-
-        return models_csv(self)
-
-    def pairs_to_csv(self) -> str:
-        """A line for every two models."""
-        from .comparisontables import pairs_csv
-
-        return pairs_csv(self)
-
-    def to_html(self) -> str:
-        """One page with tables and plots that needs nothing but itself."""
-        from .comparisonpage import page
-
-        return page(self)
-
-    def write(self, folder: Path) -> None:
-        """Write the page, its tables as Markdown and CSV, and its plots as SVG into an existing folder."""
-        from .comparisonpage import write
-
-        write(self, folder)
-
 
 def compare(
     models: Sequence[Path],
@@ -167,9 +139,7 @@ def compare(
     data: str = "",
     progress: Progress = silent,
     predictions: Path | None = None,
-    cache: InputSource | None = None,
-    device: Device = Device.AUTO,
-    batch_size: int = 1,
+    inference: Inference = DEFAULT_INFERENCE,
 ) -> Comparison:
     """Measure models on a split of a cohort, each at the operating point in its card.
 
@@ -180,9 +150,7 @@ def compare(
         data: what the volumes are, in words; the manifest's name if empty.
         progress: told the share done and the volume before each; what it raises ends the work.
         predictions: a CSV of ``predict`` with these models' answers on all of the volumes; None to ask the models now.
-        cache: gives the volumes as networks read them; None for the user's cache folder.
-        device: where the networks run.
-        batch_size: volumes that go through a network at once.
+        inference: how the models are asked.
 
     Raises:
         ComparisonError: no model was given.
@@ -195,14 +163,10 @@ def compare(
     loaded = [modelfile.load(path) for path in paths]
     data = data or f"{Path(manifest).name}, split '{split}'"
     if predictions is not None:
-        from .predict import read_predictions
-
         answers = read_predictions(predictions, loaded, rows, Path(manifest))
     else:
-        where = choose(device)
-        for model in loaded:
-            model.network.to(where)
-        answers = predict_all(loaded, rows, progress, cache, batch_size)
+        inference.place(loaded)
+        answers = predict_all(loaded, rows, progress, inference.cache, inference.batch_size)
     points = [model.card.operating_point.probability for model in loaded]
     figures = [
         ModelFigures(Path(path), model.card, answer, measure(answer, point, data))
@@ -237,9 +201,6 @@ def find_models(paths: Sequence[Path]) -> list[Path]:
 
 
 def _place(path: Path) -> int:
-    from ..models.modelheader import read_card
-    from ..models.networks import ARCHITECTURES
-
     order = [*PUBLISHED, *(name for name in ARCHITECTURES if name not in PUBLISHED)]
     return order.index(read_card(path).architecture)
 

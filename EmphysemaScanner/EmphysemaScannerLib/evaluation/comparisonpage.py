@@ -35,8 +35,8 @@ def write(comparison: Comparison, folder: Path) -> None:
     files = {
         PAGE: _page(comparison, roc, calibration),
         MARKDOWN_FILE: comparisontables.markdown(comparison, pictures),
-        CSV_FILE: comparison.to_csv(),
-        PAIRS_FILE: comparison.pairs_to_csv(),
+        CSV_FILE: comparisontables.models_csv(comparison),
+        PAIRS_FILE: comparisontables.pairs_csv(comparison),
         ROC_FILE: roc,
         CALIBRATION_FILE: calibration,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,10 +15,9 @@ from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow
 from ..models import networks
 from ..models.modelfile import Model
-from ..models.preprocessing import Preprocessing
-from .statistics import Floats, Predictions, fit_temperature
-
-__all__ = ["InputSource", "Predictions", "column", "fit_temperature", "predict", "predict_all", "predict_logits"]
+from ..models.preprocessing import Needs, Preprocessing
+from ..scan.device import Device, choose
+from .statistics import Floats, Predictions
 
 
 class InputSource(Protocol):
@@ -26,6 +26,34 @@ class InputSource(Protocol):
     def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> torch.Tensor:
         """One volume's input, without a batch axis."""
         ...
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How models are asked.
+
+    Attributes:
+        device: where the networks run.
+        batch_size: volumes that go through a network at once.
+        cache: gives the volumes as networks read them; None for the user's cache folder.
+    """
+
+    device: Device = Device.AUTO
+    batch_size: int = 1
+    cache: InputSource | None = None
+
+    def place(self, models: Sequence[Model]) -> None:
+        """Bring the networks to the device.
+
+        Raises:
+            DeviceError: there is no such device here.
+        """
+        device = choose(self.device)
+        for model in models:
+            model.network.to(device)
+
+
+DEFAULT_INFERENCE = Inference()
 
 
 def predict(
@@ -72,11 +100,11 @@ def read_inputs(models: Sequence[Model], row: CohortRow, source: InputSource) ->
     Raises:
         EmphysemaScannerError: (a kind of) the volume cannot be read.
     """
-    read: dict[tuple[bool, Preprocessing], torch.Tensor] = {}
+    read: dict[tuple[Needs, Preprocessing], torch.Tensor] = {}
     inputs = []
     for model in models:
         architecture, preprocessing = model.card.architecture, model.card.preprocessing
-        kind = (networks.ARCHITECTURES[architecture].reads_densitometry, preprocessing)
+        kind = (networks.ARCHITECTURES[architecture].needs, preprocessing)
         if kind not in read:
             read[kind] = source.network_input(row, architecture, preprocessing)
         inputs.append(read[kind])

@@ -22,8 +22,7 @@ from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow, ManifestError, read_manifest
 from ..models import modelfile
 from ..models.modelfile import Model
-from ..scan.device import Device, choose
-from .evaluation import InputSource, predict_logits, predictions_of, read_inputs
+from .evaluation import DEFAULT_INFERENCE, Inference, predict_logits, predictions_of, read_inputs
 from .statistics import Predictions
 
 Row = TypeVar("Row")
@@ -110,10 +109,8 @@ def predict_cohort(
     split: str = "",
     shard: Shard = Shard(),
     *,
-    device: Device = Device.AUTO,
-    batch_size: int = 1,
+    inference: Inference = DEFAULT_INFERENCE,
     progress: Progress = silent,
-    cache: InputSource | None = None,
 ) -> PredictSummary:
     """Ask models about every volume of a cohort; what cannot be read gets a row that says why, and the work goes on.
 
@@ -124,11 +121,9 @@ def predict_cohort(
             that were refused are.
         split: "train", "tune", "test", or "" for all volumes.
         shard: which part of the volumes.
-        device: where the networks run.
-        batch_size: volumes that go through a network at once.
+        inference: how the models are asked.
         progress: told the share done and the volume before each; what it raises ends the work, and at most a batch is
             lost.
-        cache: gives the volumes as networks read them; None for the user's cache folder.
 
     Raises:
         ManifestError: the cohort cannot be read, or has no volume in the split.
@@ -139,17 +134,16 @@ def predict_cohort(
     """
     rows = shard.of(cohort_rows(manifest, split))
     loaded = [modelfile.load(path) for path in models]
-    where, source = choose(device), cache or VolumeCache()
-    for model in loaded:
-        model.network.to(where)
+    inference.place(loaded)
+    source = inference.cache or VolumeCache()
     marks = [fingerprint(model) for model in loaded]
     out_file = _row_file(shard.path(Path(out).absolute()))
     with out_file.growing() as table:
         done = {(row["volume"], row["model"]) for row in table.rows if row["status"] == DONE}
         remaining = [row for row in rows if any((_name(row, manifest), mark) not in done for mark in marks)]
         kept, refused = len(rows) - len(remaining), 0
-        for start in range(0, len(remaining), batch_size):
-            batch = remaining[start : start + batch_size]
+        for start in range(0, len(remaining), inference.batch_size):
+            batch = remaining[start : start + inference.batch_size]
             inputs, problems = [], {}
             for k, row in enumerate(batch):
                 number = kept + start + k

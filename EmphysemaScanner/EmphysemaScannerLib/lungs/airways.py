@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from .bodyair import WITHIN_SLICE
 from .coarse import AIR_BELOW_HU, LOWEST_HU, Coarse, as_mask
-from .gas import Walls
-from .morphology import Mask, box
+from .gas import MARGIN, Walls
+from .morphology import Mask, box, widened
 
 _ABOVE_LUNGS_MM = 40.0  # the trachea's part in the neck
 _TRACHEA_AREA_MM2 = (40.0, 900.0)
@@ -63,7 +63,8 @@ def find_airways(air: Mask, lung_cores: Mask, coarse: Coarse) -> Airways:
         for stack in _stacks(spaces, lung_cores, coarse, shortest_mm):
             trachea = np.zeros_like(air)
             trachea[stack.where] = stack.mask
-            if Walls.of(trachea, coarse).around < walled_share:
+            where = widened(stack.where, MARGIN)
+            if Walls.of(trachea[where], where, coarse).around < walled_share:
                 continue  # emphysema
             grown, leaked = _grown(trachea, air, coarse)
             if leaked:

@@ -38,7 +38,8 @@ def air_inside_body(coarse: Coarse) -> Mask:
     air = np.zeros_like(tissue)
     air[where] = ~is_open[spaces] & ~tissue[where]
     cut = _cut_by_view(spaces, is_open, air[where], coarse.hu[where])
-    air[where] |= cut[spaces] & ~tissue[where]
+    if cut.any():
+        air[where] |= cut[spaces] & ~tissue[where]
     return air
 
 
@@ -49,8 +50,7 @@ def _cut_by_view(spaces: Numbers, is_open: NDArray[np.bool_], air: Mask, hu: NDA
     wanted = is_open & (free_air < sizes / 2)
     wanted[0] = False
     found = np.zeros(len(is_open), bool)
-    of_slice = [np.flatnonzero(np.bincount(plane.ravel(), minlength=1) > 0) for plane in spaces]
-    open_in = [numbers[wanted[numbers]] for numbers in of_slice]
+    open_in = [np.unique(plane[wanted[plane]]) for plane in spaces]
     air = air.copy()
     pending = True
     while pending:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..ct.grid import area_average
 from .fieldofview import FieldOfView
-from .morphology import Mask, Radius
+from .morphology import Mask, Radius, box, widened
 
 AIR_BELOW_HU = -400  # half-way between lung at about -850 and soft tissue at about +50
 GAS_BELOW_HU = -970  # free air is -1000; more than half of a severely emphysematous lung is above
@@ -70,7 +72,28 @@ def averaged(hu: NDArray[np.generic], spacing: tuple[float, ...], view: FieldOfV
 def numbered(mask: Mask) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """The connected pieces, numbered from 1, and how many voxels each has; 0 is what lies between and counts none."""
     pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(as_image(mask)))
-    return pieces, np.bincount(pieces[mask], minlength=1)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return pieces, sizes
+
+
+def boxed_pieces(mask: Mask, part: Mask, least: float, margin: int = 0) -> Iterator[tuple[tuple[slice, ...], Mask]]:
+    """The connected pieces of a mask that hold at least so many cells of a part of it, each in a box of its own.
+
+    Args:
+        mask: (slices, rows, columns).
+        part: of the mask.
+        least: cells of the part in a piece.
+        margin: of the boxes, in cells.
+    """
+    around = widened(box(mask), margin)
+    numbers, _ = ndimage.label(mask[around])
+    boxes = ndimage.find_objects(numbers)
+    for i in np.flatnonzero(np.bincount(numbers[part[around]]) >= least).tolist():
+        where = widened(boxes[i - 1], margin)
+        piece = numbers[where] == i
+        starts = (a.start + w.start for a, w in zip(around, where, strict=True))
+        yield tuple(slice(start, start + n) for start, n in zip(starts, piece.shape, strict=True)), piece
 
 
 def largest_piece(mask: Mask) -> Mask:

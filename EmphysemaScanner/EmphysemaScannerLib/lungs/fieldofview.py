@@ -17,7 +17,7 @@ from ..base.parallel import in_threads, pieces
 from .morphology import Bounds, Mask, convex
 
 _CORNER = 40  # a corner is this part of a slice's side
-_NOTHING_BELOW_HU = -1100.0  # no tissue, no air; a filling's border, where it was interpolated, included
+_NOTHING_BELOW_HU = -1100  # no tissue, no air; a filling's border, where it was interpolated, included
 _SAMPLED_ROWS = 64
 
 
@@ -46,6 +46,11 @@ class FieldOfView:
         first, stop = (bound[index, where[0], None] for bound in (self.first, self.stop))
         return np.asarray((column >= first) & (column < stop))
 
+    def holds(self, index: int, where: tuple[slice, slice]) -> bool:
+        """Whether the whole of a box of slice ``index`` was measured."""
+        first, stop = (bound[index, where[0]] for bound in (self.first, self.stop))
+        return bool(first.max() <= where[1].start and stop.min() >= where[1].stop)
+
     def coarse_outside(self, shape: tuple[int, ...]) -> Mask:
         """The cells of a coarser grid over the same box that hold a voxel outside the field of view.
 
@@ -72,48 +77,53 @@ def field_of_view(hu: NDArray[np.generic]) -> FieldOfView:
     """
     slices, rows, columns = hu.shape
     first, stop = np.zeros((slices, rows), np.int64), np.full((slices, rows), columns, np.int64)
+    sampled = np.unique(np.linspace(0, rows - 1, min(_SAMPLED_ROWS, rows)).astype(int))
 
     def find(numbers: range) -> None:
-        known: tuple[bytes, Bounds, Bounds] | None = None
+        known: tuple[Bounds, tuple[Bounds, Bounds]] | None = None
         for k in numbers:
-            at, low, high = _extents(hu[k])
-            if at is None:
+            extents = _extents(hu[k], sampled)
+            if extents is None:
                 continue
-            same = b"".join(part.tobytes() for part in (at, low, high))
-            if known is None or known[0] != same:
-                known = same, *convex(at, low, high, rows)
-            first[k], stop[k] = known[1:]
+            if known is None or not np.array_equal(known[0], extents):
+                at, low, high = extents
+                known = extents, convex(at, low, high, rows)
+            first[k], stop[k] = known[1]
 
     in_threads(find, pieces(slices))
     return FieldOfView(first, stop, columns)
 
 
-def _extents(plane: NDArray[np.generic]) -> tuple[Bounds | None, Bounds, Bounds]:
-    """Rows, and the first and the last column in each that is not filling; None for rows where no corner is filled."""
+def _extents(plane: NDArray[Any], sampled: Bounds) -> Bounds | None:
+    """(3, rows): rows, the first and the last column in each that is not filling; None where no corner is filled."""
     fillings = _fillings(plane)
     if not fillings:
-        return None, np.empty(0, np.int64), np.empty(0, np.int64)
-    at = np.unique(np.linspace(0, len(plane) - 1, min(_SAMPLED_ROWS, len(plane))).astype(int))
-    used = np.flatnonzero(_measured(plane[at], fillings).any(1))
-    if used.size:  # the rows at its top and bottom are looked for exactly
-        above, below = at[used[0] - 1] if used[0] else 0, at[min(used[-1] + 1, len(at) - 1)]
-        at = np.concatenate([np.arange(above, at[used[0]]), at[used], np.arange(at[used[-1]] + 1, below + 1)])
-    measured = _measured(plane[at], fillings)
-    some = measured.any(1)
-    low = measured.argmax(1)[some]
-    high = measured.shape[1] - 1 - measured[:, ::-1].argmax(1)[some]
-    return at[some], low, high
+        return None
+    found = _reach(plane, sampled, fillings)
+    if not found.size:
+        return found
+    top, bottom = found[0, [0, -1]]  # what lies between them and the next sampled rows is looked for exactly
+    above, below = sampled[max(np.searchsorted(sampled, top) - 1, 0)], [*sampled[sampled > bottom], bottom][0]
+    between = np.concatenate([np.arange(above, top), np.arange(bottom + 1, below + 1)])
+    if between.size:
+        found = np.concatenate([found, _reach(plane, between, fillings)], axis=1)
+        found = found[:, np.argsort(found[0])]
+    return found
 
 
-def _measured(rows: NDArray[Any], fillings: set[float]) -> Mask:
-    measured = rows > _NOTHING_BELOW_HU
+def _reach(plane: NDArray[Any], rows: Bounds, fillings: set[Any]) -> Bounds:
+    """(3, rows): those of the rows that are not all filling, with their first and last column that is not."""
+    part = plane[rows]
+    measured = part > _NOTHING_BELOW_HU
     for value in fillings:
         if value > _NOTHING_BELOW_HU:
-            measured &= rows != value
-    return np.asarray(measured)
+            measured &= part != value
+    some = measured.any(1)
+    last = measured.shape[1] - 1
+    return np.stack([rows, measured.argmax(1), last - measured[:, ::-1].argmax(1)])[:, some]
 
 
-def _fillings(plane: NDArray[np.generic]) -> set[float]:
+def _fillings(plane: NDArray[Any]) -> set[Any]:
     """The values of those corners that hold one value alone."""
     rows, columns = (max(2, n // _CORNER) for n in plane.shape)
     found = set()
@@ -122,5 +132,5 @@ def _fillings(plane: NDArray[np.generic]) -> set[float]:
             corner = plane[y, x]
             value = corner[0, 0]
             if corner[-1, -1] == value and (corner == value).all():
-                found.add(float(value))
+                found.add(value)
     return found

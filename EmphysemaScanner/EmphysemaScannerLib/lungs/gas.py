@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
-from .coarse import GAS_BELOW_HU, Coarse, numbered
+from .coarse import GAS_BELOW_HU, Coarse, boxed_pieces, numbered
 from .morphology import Mask, box, dilated, eroded
 
 _LUNG_CORE_MM = 6.0  # inside of a lung; a trachea is not so thick
@@ -19,6 +18,7 @@ _ALIKE_HU = 15.0
 _SMALLEST_ML = 0.3
 _WALL_HU = -650  # diaphragm and bowel wall, thinner than a voxel, between lung and gas
 _WALL_CELLS = 2  # beyond the gas, in which its wall lies
+MARGIN = _WALL_CELLS + 2  # around a piece of gas without its border, in which its walls lie
 _BORDER_CELLS = 2  # around gas, which it may fill in part
 _AROUND_CELLS = 4  # in which the border meets that of a lung
 # Shares of the surface. In fourteen chests upwards 0.4 to 1 in bowel and stomach, on all sides 0.6 to 1; upwards up to
@@ -44,12 +44,12 @@ class Walls:
     around: float
 
     @classmethod
-    def of(cls, piece: Mask, coarse: Coarse) -> Walls:
-        where = box(piece, (_WALL_CELLS + 1,) * 3)
-        gas, wall = piece[where], coarse.outside[where] | (coarse.hu[where] > _WALL_HU)
+    def of(cls, gas: Mask, where: tuple[slice, ...], coarse: Coarse) -> Walls:
+        """Measure the walls of a piece of gas in a box of the working grid, which has ``MARGIN`` cells around it."""
+        wall = coarse.outside[where] | (coarse.hu[where] > _WALL_HU)
         faces, walled = np.zeros(6), np.zeros(6)
         for i, (axis, step) in enumerate(itertools.product(range(3), (1, -1))):
-            inner, solid = (np.moveaxis(mask, axis, 0)[::step] for mask in (gas, wall))
+            inner, solid = (mask.swapaxes(0, axis)[::step] for mask in (gas, wall))
             surface = inner[:-1] & ~inner[1:]
             behind = np.zeros_like(surface)
             for cells in range(1, _WALL_CELLS + 1):
@@ -88,30 +88,25 @@ def find_gas(air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     gas = np.zeros_like(air)
     free, light = air & (coarse.hu < GAS_BELOW_HU), air & (coarse.hu < _CORE_HU)
     for seeds, limit in ((free, free), (eroded(light, one), light)):
-        inside = box(seeds)
-        pieces, count = ndimage.label(seeds[inside])
-        volumes = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * coarse.voxel_ml
-        for i in np.flatnonzero(volumes >= _SMALLEST_ML).tolist():
-            piece = np.zeros_like(air)
-            piece[inside] = pieces == i + 1
-            where = box(piece, one)
-            piece[where] = dilated(piece[where], one) & limit[where]
-            if _is_behind_walls(piece, cores, coarse):
-                gas |= piece
+        for where, core in boxed_pieces(seeds, seeds, _SMALLEST_ML / coarse.voxel_ml, MARGIN):
+            piece = dilated(core, one) & limit[where]
+            if _is_behind_walls(piece, where, cores, coarse):
+                gas[where] |= piece
     return _with_border(_with_alike(gas, air, cores, coarse), air, cores, coarse) if gas.any() else gas
 
 
-def _is_behind_walls(piece: Mask, cores: Mask, coarse: Coarse) -> bool:
-    walls, levels = Walls.of(piece, coarse), box(cores)[0]
-    is_low = box(piece)[0].start < (levels.start + levels.stop) / 2
-    if is_low and walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
-        return True
+def _is_behind_walls(piece: Mask, where: tuple[slice, ...], cores: Mask, coarse: Coarse) -> bool:
+    walls = Walls.of(piece, where, coarse)
+    if walls.around >= _SEALED_SHARE and coarse.volume_ml(piece) <= _LARGEST_SEALED_ML:
+        levels = box(cores)[0]
+        if where[0].start + box(piece)[0].start < (levels.start + levels.stop) / 2:
+            return True
     if walls.above < _WALLED_ABOVE_SHARE or walls.around < _WALLED_SHARE:
         return False
     rows, columns = np.nonzero(piece.any(0))
-    lines, lung = piece[:, rows, columns], cores[:, rows, columns]
-    top, bottom = len(lines) - 1 - lines[::-1].argmax(0), lines.argmax(0)
-    level = np.arange(len(lines))[:, None]
+    lines, lung = piece[:, rows, columns], cores[:, where[1], where[2]][:, rows, columns]
+    bottom, top = (where[0].start + level for level in (lines.argmax(0), len(lines) - 1 - lines[::-1].argmax(0)))
+    level = np.arange(len(lung))[:, None]
     near = top + coarse.radius(_LUNG_ABOVE_MM)[0]
     above = (lung & (level > top) & (level <= near)).any(0)
     below = (lung & (level < bottom)).any(0)
@@ -120,12 +115,11 @@ def _is_behind_walls(piece: Mask, cores: Mask, coarse: Coarse) -> bool:
 
 def _with_alike(gas: Mask, air: Mask, cores: Mask, coarse: Coarse) -> Mask:
     """The gas with what is connected with it and as light, where that is behind walls, too."""
-    pieces, _ = numbered(gas | (air & (coarse.hu < np.median(coarse.hu[gas]) + _ALIKE_HU)))
+    alike = gas | (air & (coarse.hu < np.median(coarse.hu[gas]) + _ALIKE_HU))
     grown: Mask = gas.copy()
-    for i in np.unique(pieces[gas]).tolist():
-        piece = pieces == i
-        if _is_behind_walls(piece, cores, coarse):
-            grown |= piece
+    for where, piece in boxed_pieces(alike, gas, 1, MARGIN):
+        if _is_behind_walls(piece, where, cores, coarse):
+            grown[where] |= piece
     return grown
 
 

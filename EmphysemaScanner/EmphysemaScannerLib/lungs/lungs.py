@@ -95,7 +95,8 @@ def find_lungs(image: sitk.Image) -> Lungs:
     for side in (RIGHT, LEFT):
         filled[_filled(lungs == side, coarse.radius(_CLOSING_MM)) & ~closed & (filled == 0)] = side
     labels = _on_voxels(hu, filled, ~dilated(airways, (1, 1, 1)) & ~gas, view)
-    left_out = np.bincount(stray.left_out[filled == 0])[1:] * coarse.voxel_ml  # what the lungs enclose is in them
+    beside = (stray.left_out > 0) & (filled == 0)  # what the lungs enclose is in them
+    left_out = np.bincount(stray.left_out[beside])[1:] * coarse.voxel_ml
     left_out_ml = tuple(sorted(left_out[left_out >= 1].tolist(), reverse=True))
     missing = lung_coverage(filled, grid.resized(filled.shape)).missing_top_percent
     trachea_in_view = found.found and missing < _CARINA_PERCENT
@@ -109,22 +110,24 @@ def _two_lungs(air: Mask, coarse: Coarse) -> Labels:
     where = box(air, (dz + 1, dy + 1, dx + 1))
     inside, hu = air[where], coarse.hu[where]
     out = np.zeros(air.shape, np.uint8)
+    whole = numbered(inside)
     radii = dict.fromkeys(map(coarse.radius, _PARTING_MM))  # each once, where voxels are larger than the steps
     for radius, threshold in itertools.product(radii, _PARTING_HU):
         seed = inside & (hu < threshold)
-        if any(radius):
-            seed = eroded(seed, radius)
-        pair = _pair(seed)
+        untouched = not any(radius) and threshold == AIR_BELOW_HU
+        pair = _pair(*(whole if untouched else numbered(eroded(seed, radius) if any(radius) else seed)))
         if pair is not None:
-            untouched = not any(radius) and threshold == AIR_BELOW_HU
-            out[where] = pair if untouched else _flooded(pair, inside, hu, dx)
+            out[where] = pair if untouched else _flooded(pair, whole[0], hu, dx)
             return out
     return _by_midline(largest_piece(air), coarse)
 
 
-def _pair(air: Mask) -> Labels | None:
-    """The largest piece of air and the largest one beside it that may be the other lung; None without a second."""
-    pieces, sizes = numbered(air)
+def _pair(pieces: NDArray[np.uint32], sizes: NDArray[np.int64]) -> Labels | None:
+    """The largest piece of air and the largest one beside it that may be the other lung; None without a second.
+
+    Args:
+        pieces, sizes: as from ``numbered``.
+    """
     if len(sizes) < 3:
         return None
     first, *others = np.argsort(sizes)[::-1][:6]
@@ -141,23 +144,27 @@ def _pair(air: Mask) -> Labels | None:
     return None
 
 
-def _flooded(markers: Labels, air: Mask, hu: Hu, margin: int) -> Labels:
-    """Grow the two markers over the air that is connected with them, lowest density first, until they meet.
+def _flooded(markers: Labels, pieces: NDArray[np.uint32], hu: Hu, margin: int) -> Labels:
+    """Grow the two markers over the pieces of air in which they lie, lowest density first, until they meet.
 
     They are let meet where both have columns, and ``margin`` columns beyond: what lies farther out is the one lung's.
     """
-    pieces, sizes = numbered(air)
-    reached = np.zeros(len(sizes), bool)
+    reached = np.zeros(pieces.max() + 1, bool)
     reached[pieces[markers > 0]] = True
     lungs = reached[pieces]
     meeting = np.flatnonzero((markers == LEFT).any((0, 1)))[0], np.flatnonzero((markers == RIGHT).any((0, 1)))[-1]
-    start = max(min(meeting) - margin, 0)
-    between = (slice(None), slice(None), slice(start, max(meeting) + margin + 1))
+    start, stop = max(min(meeting) - margin, 0), max(meeting) + margin + 1
+    between = (slice(None), slice(None), slice(start, stop))
     grown = lungs * np.where(np.arange(lungs.shape[2]) < start, RIGHT, LEFT).astype(np.uint8)
-    part = lungs[between]
+    part, known = lungs[between], markers[between].copy()
+    # Lung that is connected with its marker only beyond these columns is taken up from there.
+    if start > 0:
+        known[:, :, 0] = RIGHT
+    if stop < lungs.shape[2]:
+        known[:, :, -1] = LEFT
     density = sitk.GetImageFromArray(np.where(part, hu[between], 1000).astype(np.int16))
     # A marker of its own keeps the flood out of what is no lung anyhow.
-    seeds = sitk.GetImageFromArray(np.where(part, markers[between], np.uint8(_NO_LUNG)))
+    seeds = sitk.GetImageFromArray(np.where(part, known, np.uint8(_NO_LUNG)))
     flooded = sitk.MorphologicalWatershedFromMarkers(density, seeds, markWatershedLine=False)
     grown[between] = sitk.GetArrayViewFromImage(flooded) * part
     return grown
@@ -256,7 +263,7 @@ def _on_voxels(hu: NDArray[np.generic], lungs: Labels, free: Mask, view: FieldOf
                 surely, perhaps = (part[last].take(c, 1).take(r, 0) for part in (core, shell))
             np.multiply(perhaps, planes[i] < _BORDER_HU, out=inside[i])
             inside[i] |= surely
-            if not view_is_whole:
+            if not view_is_whole and not view.holds(i + used[0].start, (used[1], used[2])):
                 inside[i] *= view.inside(i + used[0].start, (used[1], used[2]))
 
     in_threads(draw, pieces(len(inside)))

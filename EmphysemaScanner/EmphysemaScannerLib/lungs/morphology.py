@@ -53,6 +53,11 @@ def box(mask: Mask | NDArray[np.uint8], margin: Radius = (0, 0, 0)) -> tuple[sli
     return tuple(found)
 
 
+def widened(where: tuple[slice, ...], margin: int) -> tuple[slice, ...]:
+    """A box with a margin in voxels on all sides, which may reach beyond the array's end."""
+    return tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in where)
+
+
 def convex(at: Bounds, low: Bounds, high: Bounds, rows: int) -> tuple[Bounds, Bounds]:
     """The convex hull of a mask in a slice.
 
@@ -77,7 +82,9 @@ def convex(at: Bounds, low: Bounds, high: Bounds, rows: int) -> tuple[Bounds, Bo
 def _packed(mask: Mask) -> _Words:
     """(slices, rows, words): bit i of word j is column 64 j + i."""
     bits = np.packbits(mask, axis=2, bitorder="little")
-    return np.pad(bits, ((0, 0), (0, 0), (0, -bits.shape[2] % 8))).view("<u8")
+    words = np.zeros((*bits.shape[:2], -(-bits.shape[2] // 8)), "<u8")
+    words.view(np.uint8)[..., : bits.shape[2]] = bits
+    return words
 
 
 def _widened(words: _Words, most: int) -> list[_Words]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from .coarse import GAS_BELOW_HU, Coarse, Labels, numbered
+from .coarse import GAS_BELOW_HU, Coarse, Labels, boxed_pieces
 from .morphology import Mask, convex, dilated
 
 _DENSE_LUNG_HU = -500
@@ -45,28 +44,21 @@ def sort_stray_air(air: Mask, lungs: Labels, coarse: Coarse) -> StrayAir:
         coarse: the CT.
     """
     rest = air & (lungs == 0)
-    pieces, sizes = numbered(rest)
-    volumes = sizes * coarse.voxel_ml
-    light, dense = (
-        np.bincount(pieces[rest & cells], minlength=len(sizes)) / np.maximum(sizes, 1)
-        for cells in (coarse.hu < GAS_BELOW_HU, coarse.hu >= _DENSE_LUNG_HU)
-    )
     kept, left_out = np.zeros_like(lungs), np.zeros(lungs.shape, np.int32)
     areas = np.count_nonzero(lungs, (1, 2))
-    parts = ndimage.find_objects(pieces.view(np.int32))
-    for i in np.flatnonzero(volumes >= _SMALLEST_PIECE_ML).tolist():
-        where = parts[i - 1]
-        piece = pieces[where] == i
+    for where, piece in boxed_pieces(rest, rest, _SMALLEST_PIECE_ML / coarse.voxel_ml):
+        hu, volume = coarse.hu[where][piece], coarse.volume_ml(piece)
+        light, dense = np.mean(hu < GAS_BELOW_HU), np.mean(hu >= _DENSE_LUNG_HU)
         in_chest = np.median(areas[where[0]]) >= _CHEST_LEVEL_SHARE * areas.max()
-        large = volumes[i] >= _LARGE_PIECE_ML
-        alike = light[i] <= _LIGHT_SHARE and dense[i] <= _DENSE_SHARE
-        surely = large and light[i] <= _SURELY_LIGHT_SHARE and dense[i] <= _SURELY_DENSE_SHARE
+        large = volume >= _LARGE_PIECE_ML
+        alike = light <= _LIGHT_SHARE and dense <= _DENSE_SHARE
+        surely = large and light <= _SURELY_LIGHT_SHARE and dense <= _SURELY_DENSE_SHARE
         side = 0
         if alike and (in_chest or surely or _over_lung(piece, where, lungs)):
             side = _side(piece, where, lungs, coarse, _FAR_MM if large else _NEAR_MM)
         if side:
             kept[where][piece] = side
-        elif in_chest and volumes[i] >= _NAMED_ML and _between_lungs(piece, where, lungs):
+        elif in_chest and volume >= _NAMED_ML and _between_lungs(piece, where, lungs):
             left_out[where][piece] = left_out.max() + 1
     return StrayAir(kept, left_out)
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .conv_lstm import BATCH_NORM_EPS
+from .conv_lstm import BATCH_NORM_EPS, dense_terms
+from .preprocessing import Needs
 
 
 class Pooling(Enum):
@@ -137,6 +138,8 @@ class MILNetwork(nn.Module):
         image_size: rows and columns of a slice, a multiple of 16. The published network has 128.
     """
 
+    needs = Needs.VOLUME
+
     def __init__(self, pooling: Pooling, width: int = 64, image_size: int = 128) -> None:
         super().__init__()
         _check_size(width, image_size)
@@ -156,7 +159,7 @@ class MILNetwork(nn.Module):
 
     def evidence(self, features: Tensor) -> Tensor:
         """The terms of the dense layer by place, (B, T, 8, 8): with its bias, a slice's sum to that slice's logit."""
-        return _terms(self.dense, features)
+        return dense_terms(self.dense, features)
 
 
 class AttentionNetwork(nn.Module):
@@ -171,6 +174,8 @@ class AttentionNetwork(nn.Module):
         width: filters of the first two units, as in ``MILNetwork``; half as many attention neurons.
         image_size: rows and columns of a slice, a multiple of 16.
     """
+
+    needs = Needs.VOLUME
 
     def __init__(self, width: int = 64, image_size: int = 128) -> None:
         super().__init__()
@@ -215,6 +220,8 @@ class CNN3DNetwork(nn.Module):
         slices: of the volume, 16 or more. The published network has 35.
     """
 
+    needs = Needs.VOLUME
+
     def __init__(self, width: int = 36, image_size: int = 128, slices: int = 35) -> None:
         super().__init__()
         _check_size(width, image_size)
@@ -234,12 +241,7 @@ class CNN3DNetwork(nn.Module):
 
     def evidence(self, features: Tensor) -> Tensor:
         """The terms of the dense layer by place, (B, 2, 8, 8): with its bias, they sum to the logit."""
-        return _terms(self.dense, features[:, None]).squeeze(1)
-
-
-def _terms(dense: nn.Linear, features: Tensor) -> Tensor:
-    """A dense layer's products, summed over channels: (B, N, C, ...) -> (B, N, ...)."""
-    return (features * dense.weight.view(features.shape[2:])).sum(2)
+        return dense_terms(self.dense, features[:, None]).squeeze(1)
 
 
 def _check_size(width: int, image_size: int) -> None:

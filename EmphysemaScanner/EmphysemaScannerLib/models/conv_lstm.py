@@ -160,6 +160,11 @@ class Unit(nn.Module):
         return normalised
 
 
+def dense_terms(dense: nn.Linear, features: Tensor) -> Tensor:
+    """The products of a dense layer on flattened features, summed over channels: (B, N, C, ...) -> (B, N, ...)."""
+    return (features * dense.weight.view(features.shape[2:])).sum(2)
+
+
 class ConvLSTMNetwork(nn.Module):
     """The whole network: four units, and one dense layer on the last hidden state of the fourth.
 
@@ -220,4 +225,4 @@ class ConvLSTMNetwork(nn.Module):
         normalised = functional.batch_norm(
             states, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
         )
-        return (normalised * self.dense.weight.view(1, *states.shape[1:])).sum(1)
+        return dense_terms(self.dense, normalised[None])[0]

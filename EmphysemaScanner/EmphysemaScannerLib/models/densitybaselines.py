@@ -8,6 +8,8 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
+from .preprocessing import Needs
+
 
 class Measure(Enum):
     """A figure of the whole lungs; the value is its column in what a ``DensityLogistic`` reads."""
@@ -33,6 +35,8 @@ class DensityLogistic(nn.Module):
     Args:
         measure: the figure that it reads.
     """
+
+    needs = Needs.DENSITOMETRY
 
     def __init__(self, measure: Measure) -> None:
         super().__init__()

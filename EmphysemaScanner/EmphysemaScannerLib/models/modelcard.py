@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 from unicodedata import category
 
@@ -29,21 +28,6 @@ _FIELD = ("field", "margin_mm", "outside_hu")  # of the preprocessing
 _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
 _MOST_MEASURES = 50
-
-
-class SliceStory(Enum):
-    """What a model gives for a single slice.
-
-    EVIDENCE: what reading it added to the logit, given the slices read before; all sum to the logit (Conv-LSTM).
-    PROBABILITY: the probability of this slice by itself; all are pooled (MIL).
-    WEIGHT: how much its features count in the mean from which the logit is calculated; not evidence (attention).
-    NONE: nothing (3D CNN, densitometry).
-    """
-
-    EVIDENCE = "evidence"
-    PROBABILITY = "probability"
-    WEIGHT = "weight"
-    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ from . import fast_learning, fast_reading
 from .baselines import AttentionNetwork, CNN3DNetwork, MILNetwork, Pooling
 from .conv_lstm import ConvLSTMConfig, ConvLSTMNetwork, OnSlice, ignore_slice
 from .densitybaselines import DensityLogistic, Measure
-from .modelcard import ARCHITECTURE_TITLES, ModelCard, SliceStory
+from .modelcard import ARCHITECTURE_TITLES, ModelCard
+from .preprocessing import Needs
 
 
 class FastConvLSTM(ConvLSTMNetwork):
     """The same parameters and, but for rounding, the same answers and gradients as ``ConvLSTMNetwork``."""
+
+    needs = Needs.VOLUME
 
     def read(self, x: Tensor, on_slice: OnSlice = ignore_slice) -> tuple[Tensor, ...]:
         """As ``ConvLSTMNetwork.read``; under ``torch.autocast`` cells have at least 32 bits."""
@@ -30,45 +33,48 @@ class FastConvLSTM(ConvLSTMNetwork):
 class Architecture:
     """One kind of model.
 
-    Every network answers with an object that has ``logit``, shape (B,). It reads volumes (B, T, 1, H, W), or, where
-    ``reads_densitometry``, (B, 2): LAA%-950 in % and Perc15 in HU of the whole lungs.
+    Every network answers with an object that has ``logit``, shape (B,); ``scan.answers`` makes a result of it.
 
     Attributes:
         name: in model cards and on the command line.
+        network: its class, which has ``needs``.
         builder: (width, image_size, slices) -> network with fresh weights; raises ValueError for sizes it can't have.
         published_width: filters of the first two units in the paper, or as many as are built where it has none.
         published_parameters: in Keras' counting, as the paper gives them; None if the paper has no such model.
-        story: what it can tell of each slice.
-        reads_densitometry: whether it reads two figures and no volume.
+        each_slice: what its result has for each slice, in the list of architectures.
     """
 
     name: str
+    network: type[FastConvLSTM | MILNetwork | AttentionNetwork | CNN3DNetwork | DensityLogistic]
     builder: Callable[[int, int, int], nn.Module]
     published_width: int
     published_parameters: int | None
-    story: SliceStory
-    reads_densitometry: bool = False
+    each_slice: str = "none"
 
     @property
     def title(self) -> str:
         """Its name for people."""
         return ARCHITECTURE_TITLES[self.name]
 
+    @property
+    def needs(self) -> Needs:
+        """What its network reads."""
+        return self.network.needs
+
 
 def _mil(pooling: Pooling) -> Architecture:
     return Architecture(
         f"mil_{pooling.value}",
+        MILNetwork,
         lambda width, image_size, slices: MILNetwork(pooling, width, image_size),
         64,
         1_011_393,
-        SliceStory.PROBABILITY,
+        "probability",
     )
 
 
 def _density(name: str, measure: Measure) -> Architecture:
-    return Architecture(
-        name, lambda width, image_size, slices: DensityLogistic(measure), 1, None, SliceStory.NONE, True
-    )
+    return Architecture(name, DensityLogistic, lambda width, image_size, slices: DensityLogistic(measure), 1, None)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -76,20 +82,22 @@ ARCHITECTURES: dict[str, Architecture] = {
     for architecture in (
         Architecture(
             "conv_lstm",
+            FastConvLSTM,
             lambda width, image_size, slices: FastConvLSTM(ConvLSTMConfig(width, image_size)),
             32,
             901_793,
-            SliceStory.EVIDENCE,
+            "evidence",
         ),
         *(_mil(pooling) for pooling in Pooling),
         Architecture(
             "mil_attention",
+            AttentionNetwork,
             lambda width, image_size, slices: AttentionNetwork(width, image_size),
             64,
             None,
-            SliceStory.WEIGHT,
+            "weight",
         ),
-        Architecture("cnn3d", CNN3DNetwork, 36, 958_213, SliceStory.NONE),
+        Architecture("cnn3d", CNN3DNetwork, CNN3DNetwork, 36, 958_213),
         _density("laa950_logistic", Measure.LAA_950),
         _density("perc15_logistic", Measure.PERC15),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,18 +11,8 @@ from numpy.typing import NDArray
 
 from ..ct.grid import Box, Grid, area_average, canonical_view
 from ..lungs.morphology import box
-
-
-class Field(str, Enum):
-    """Which part of a CT a network reads.
-
-    WHOLE: all of it, as in the paper. LUNGS: the box of the lung mask with a margin, inside the CT; how much neck,
-    abdomen, arms or table was scanned does not change it.
-    """
-
-    WHOLE = "whole"
-    LUNGS = "lungs"
-
+from .field import Field as Field
+from .field import Needs as Needs
 
 MOST_VOXELS = 2**25  # 58 times the paper's grid: a model file must not be able to ask for any amount of memory
 _MOST_MARGIN_MM = 500.0

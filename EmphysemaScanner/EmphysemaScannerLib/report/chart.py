@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..scan.result import ScanResult
+from ..scan.result import ScanResult, SliceMeasure
 from .contents import Case
 from .montage import AGAINST, LUNG_WINDOW_HU, TOWARDS, WIDTH_INCHES, Volume
 from .wording import reading_order
@@ -30,7 +28,7 @@ def slice_chart(case: Case) -> Figure:
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="white", layout="constrained")
     width_mm = (volume.box[2].stop - volume.box[2].start) * grid.spacing_mm[2]
     picture_width = width_mm / (top - bottom) * HEIGHT_INCHES / WIDTH_INCHES * 3.2
-    drawings = _from_model(result, step)
+    drawings = [_DRAWINGS[measure] for measure in result.by_slice if measure in _DRAWINGS]
     ratios = [picture_width, *([1.0] * len(drawings)), 0.8 if drawings else 2.0]
     panels = figure.subplots(1, len(ratios), sharey=True, gridspec_kw={"width_ratios": ratios})
     picture, density = panels[0], panels[-1]
@@ -47,7 +45,7 @@ def slice_chart(case: Case) -> Figure:
     picture.set_ylabel("position S (mm)", fontsize=7)
 
     for axes, draw in zip(panels[1:-1], drawings, strict=True):
-        draw(axes)
+        draw(axes, result, step)
 
     laa = np.nan_to_num(result.laa_950_by_slice_percent)
     density.barh(positions, laa, height=0.85 * step, color=DENSITY)
@@ -62,65 +60,61 @@ def slice_chart(case: Case) -> Figure:
         if axes is not picture:
             axes.grid(axis="both", color="#e4e7eb", linewidth=0.5)
             axes.set_axisbelow(True)
-    if result.slice_evidence is not None:
-        _arrow(panels[1], down=reading_order(result) == "superior to inferior")
     return figure
 
 
-def _from_model(result: ScanResult, step: float) -> list[Callable[[Axes], None]]:
-    """Functions that draw the panels of what the model gives for each slice."""
-    positions = result.slice_positions_mm
+def _evidence(axes: Axes, result: ScanResult, step: float) -> None:
+    evidence = result.by_slice[SliceMeasure.EVIDENCE]
+    colours = np.where(evidence >= 0, TOWARDS, AGAINST)
+    axes.barh(result.slice_positions_mm, evidence, height=0.85 * step, color=colours)
+    axes.axvline(0, color=INK, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    _title(axes, "Evidence of each slice", "against  ←  logit  →  towards")
+    _arrow(axes, down=reading_order(result) == "superior to inferior")
 
-    def evidence(axes: Axes) -> None:
-        assert result.slice_evidence is not None
-        colours = np.where(result.slice_evidence >= 0, TOWARDS, AGAINST)
-        axes.barh(positions, result.slice_evidence, height=0.85 * step, color=colours)
-        axes.axvline(0, color=INK, linewidth=0.6)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        _title(axes, "Evidence of each slice", "against  ←  logit  →  towards")
 
-    def running(axes: Axes) -> None:
-        assert result.running_probability is not None
-        point = result.model.operating_point.probability
-        # A running value holds from the slice's far edge on, in reading order; drawn at the slice's centre.
-        axes.plot(100 * result.running_probability, positions, color=INK, linewidth=1.2, marker="o", markersize=2)
-        axes.axvline(100 * point, color="#c92a2a", linewidth=0.9, linestyle="--")
-        axes.text(
-            100 * point,
-            1.0,
-            " operating point",
-            color="#c92a2a",
-            fontsize=6,
-            va="bottom",
-            ha="center",
-            transform=axes.get_xaxis_transform(),
-        )
-        axes.set_xlim(0, 100)
-        _title(axes, "Running probability", "%")
+def _running(axes: Axes, result: ScanResult, step: float) -> None:
+    running = 100 * result.by_slice[SliceMeasure.RUNNING_PROBABILITY]
+    point = result.model.operating_point.probability
+    # A running value holds from the slice's far edge on, in reading order; drawn at the slice's centre.
+    axes.plot(running, result.slice_positions_mm, color=INK, linewidth=1.2, marker="o", markersize=2)
+    axes.axvline(100 * point, color="#c92a2a", linewidth=0.9, linestyle="--")
+    axes.text(
+        100 * point,
+        1.0,
+        " operating point",
+        color="#c92a2a",
+        fontsize=6,
+        va="bottom",
+        ha="center",
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.set_xlim(0, 100)
+    _title(axes, "Running probability", "%")
 
-    def weight(axes: Axes) -> None:
-        assert result.slice_weight is not None
-        axes.barh(positions, result.slice_weight, height=0.85 * step, color=WEIGHT)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        _title(axes, "Attention weight", "not evidence; sum 1")
 
-    def slice_probability(axes: Axes) -> None:
-        assert result.slice_probability is not None
-        axes.barh(positions, 100 * result.slice_probability, height=0.85 * step, color=INK)
-        axes.set_xlim(0, 100)
-        _title(axes, "Slice probability", "%")
+def _weight(axes: Axes, result: ScanResult, step: float) -> None:
+    weight = result.by_slice[SliceMeasure.WEIGHT]
+    axes.barh(result.slice_positions_mm, weight, height=0.85 * step, color=WEIGHT)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    _title(axes, "Attention weight", "not evidence; sum 1")
 
-    return [
-        draw
-        for draw, values in (
-            (evidence, result.slice_evidence),
-            (running, result.running_logit),
-            (weight, result.slice_weight),
-            (slice_probability, result.slice_probability),
-        )
-        if values is not None
-    ]
+
+def _probability(axes: Axes, result: ScanResult, step: float) -> None:
+    probability = 100 * result.by_slice[SliceMeasure.PROBABILITY]
+    axes.barh(result.slice_positions_mm, probability, height=0.85 * step, color=INK)
+    axes.set_xlim(0, 100)
+    _title(axes, "Slice probability", "%")
+
+
+_DRAWINGS = {
+    SliceMeasure.EVIDENCE: _evidence,
+    SliceMeasure.RUNNING_PROBABILITY: _running,
+    SliceMeasure.WEIGHT: _weight,
+    SliceMeasure.PROBABILITY: _probability,
+}
+"""What draws the panel of a figure; LAA%-950 has one in every chart."""
 
 
 def _arrow(axes: Axes, down: bool) -> None:

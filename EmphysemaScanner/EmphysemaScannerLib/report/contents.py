@@ -308,9 +308,9 @@ def _map(case: Case) -> Section:
 
 
 def _slices(result: ScanResult) -> Section:
-    title = _("Density by slice") if result.slice_story is None else _("Evidence by slice")
+    words = slicewords.slice_words(result)
     description = _("What is known of each slice, by its position")
-    return Section(title, (_picture(result, Drawing.CHART, description, slicewords.chart_caption(result)),))
+    return Section(words.chart_title, (_picture(result, Drawing.CHART, description, words.chart_caption),))
 
 
 def _picture(result: ScanResult, drawing: Drawing, description: str, caption: str, highlight: str = "") -> Picture:
@@ -322,7 +322,7 @@ def _picture(result: ScanResult, drawing: Drawing, description: str, caption: st
 
 def _how_to_read(result: ScanResult) -> Section:
     title = _("How to read the evidence") if result.evidence is not None else _("How to read the result")
-    return Section(title, (Numbered(tuple(slicewords.how_to_read(result))),))
+    return Section(title, (Numbered(tuple(slicewords.slice_words(result).how_to_read())),))
 
 
 def _densitometry(result: ScanResult) -> tuple[Section, ...]:

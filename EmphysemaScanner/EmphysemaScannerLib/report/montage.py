@@ -16,8 +16,8 @@ from scipy import ndimage
 
 from ..ct.grid import canonical
 from ..scan.result import ScanResult
-from . import slicewords
 from .contents import Case
+from .slicewords import slice_words
 
 LUNG_WINDOW_HU = (-1350.0, 150.0)
 TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"
@@ -117,7 +117,7 @@ def overlay_montage(case: Case) -> Figure:
     bar_height = 0.5 if case.result.evidence is not None else 0.0
     total = AXIAL_ROWS * axial_height + coronal_height + bar_height
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
-    strongest = case.result.telling_slices(1)[0]
+    strongest, words = case.result.telling_slices(1)[0], slice_words(case.result)
     top = total
     for number, plane in enumerate([*axial, *coronal]):
         row, column = divmod(number, COLUMNS)
@@ -128,9 +128,9 @@ def overlay_montage(case: Case) -> Figure:
         draw_plane(axes, plane, scale)
         if row < AXIAL_ROWS:
             step = steps[number]
-            mark = f"  {slicewords.most(case.result)}" if step == strongest else ""
+            mark = f"  {words.highest}" if step == strongest else ""
             _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
-            _label(axes, slicewords.short(case.result, step), "right", "top")
+            _label(axes, words.short(step), "right", "top")
         elif column == 0:
             _label(axes, "coronal, anterior", "left", "top")
         elif column == COLUMNS - 1:

@@ -49,7 +49,9 @@ def probability(result: ScanResult, now: float | None = None) -> str:
 
 def verdict(result: ScanResult) -> str:
     """The call, on which side of the operating point the probability lies, and what is known of single slices."""
-    return "<br>".join(escape(line) for line in (wording.verdict(result), slicewords.story(result)) if line)
+    return "<br>".join(
+        escape(line) for line in (wording.verdict(result), slicewords.slice_words(result).explanation) if line
+    )
 
 
 def warnings(result: ScanResult) -> str:

@@ -1,83 +1,249 @@
-"""What is known of single slices, in words: one wording for the terminal, the report and the window."""
+"""What a model gives for single slices, in words: one class for each type of ``ScanResult.slices``.
+
+Terminal, report and window take their words from here.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
 from ..ct.grid import area_average
 from ..i18n import tr as _
-from ..models.modelcard import SliceStory
 from ..models.preprocessing import Field
+from ..scan.result import ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, SliceWeights
 from . import wording
 
-if TYPE_CHECKING:
-    from ..scan.result import ScanResult
+_COLUMNS = {
+    SliceMeasure.EVIDENCE: _("Evidence (logit)"),
+    SliceMeasure.RUNNING_PROBABILITY: _("Running probability"),
+    SliceMeasure.WEIGHT: _("Attention weight"),
+    SliceMeasure.PROBABILITY: _("Slice probability"),
+    SliceMeasure.LAA_950: _("LAA%-950 (%)"),
+}
+_IN_SENTENCES = {
+    SliceMeasure.EVIDENCE: _("evidence {value}"),
+    SliceMeasure.WEIGHT: _("attention weight {value} (not evidence)"),
+    SliceMeasure.PROBABILITY: _("slice probability {value}"),
+    SliceMeasure.LAA_950: _("LAA%-950 {value} %"),
+}
+_IN_PICTURES = {
+    SliceMeasure.EVIDENCE: "{value}",
+    SliceMeasure.WEIGHT: _("weight {value}"),
+    SliceMeasure.PROBABILITY: "{value}",
+    SliceMeasure.LAA_950: _("LAA%-950 {value} %"),
+}
+_LEVEL = _("Bars are placed at the level of their slice.")
+_INDEPENDENT = _("LAA%-950 is measured independently of the model.")
 
 
-def columns(result: ScanResult) -> dict[str, list[str]]:
-    """What is known of each slice as columns of a table, by title, in reading order."""
-    known: dict[str, list[str]] = {}
-    if result.slice_evidence is not None:
-        known[_("Evidence (logit)")] = [f"{value:+.2f}" for value in result.slice_evidence]
-    if result.running_probability is not None:
-        known[_("Running probability")] = [wording.percent(float(p)) for p in result.running_probability]
-        return known
-    if result.slice_weight is not None:
-        known[_("Attention weight")] = [_weight(value) for value in result.slice_weight]
-    if result.slice_probability is not None:
-        known[_("Slice probability")] = [wording.percent(float(p)) for p in result.slice_probability]
-    known[_("LAA%-950 (%)")] = [wording.number(float(share), 1) for share in result.laa_950_by_slice_percent]
-    return known
+class SliceWords:
+    """The words for a result; what is here holds where the model has no output by slice.
+
+    Args:
+        result: the result.
+
+    Attributes:
+        columns: figures in the window's table of slices.
+        figures: figures in sentences about a slice; the first is also in the pictures.
+        explanation: what the model gives for each slice, in a sentence; empty for evidence.
+        highest: the mark of the most influential slice in a picture.
+        corner: the figure in the corner of a picture.
+        chart_title: over the chart by slice.
+        chart_caption: below it.
+        ranking: a sentence with the most influential slices; empty where the model ranks none.
+        separator: of the slices in that sentence.
+        cells: what the coloured cells are.
+        position: the window's sentence about the slice that is shown.
+    """
+
+    columns: ClassVar[tuple[SliceMeasure, ...]] = (SliceMeasure.LAA_950,)
+    figures: ClassVar[tuple[SliceMeasure, ...]] = (SliceMeasure.LAA_950,)
+    explanation = _("This model has no output by slice; LAA%-950 is measured independently of it.")
+    highest = _("highest LAA%-950")
+    corner = _("LAA%-950 of the slice, measured independently of the model")
+    chart_title = _("Density by slice")
+    chart_caption = f"{_LEVEL} {explanation}"
+    ranking = ""
+    separator = "; "
+    cells = _(
+        "They are the terms of the network's last layer, whose receptive field is much wider than a cell; they do not"
+        " outline disease."
+    )
+    position = _("S {position} mm: {what}; slice {number} of {slices} from the top")
+
+    def __init__(self, result: ScanResult) -> None:
+        self.result = result
+
+    def table(self) -> dict[str, list[str]]:
+        """The figures of all slices, in reading order, by the title of their column."""
+        by_slice = self.result.by_slice
+        return {_COLUMNS[measure]: [_value(measure, v) for v in by_slice[measure]] for measure in self.columns}
+
+    def of_slice(self, k: int) -> str:
+        """The figures of the slice at place ``k`` of the sequences, as part of a sentence."""
+        by_slice = self.result.by_slice
+        return ", ".join(_IN_SENTENCES[m].format(value=_value(m, by_slice[m][k])) for m in self.figures)
+
+    def short(self, k: int) -> str:
+        """The same, in a corner of a small picture."""
+        measure = self.figures[0]
+        return _IN_PICTURES[measure].format(value=_value(measure, self.result.by_slice[measure][k]))
+
+    def where(self, position_mm: float, k: int) -> str:
+        """The slice that is shown.
+
+        Args:
+            position_mm: RAS S of the view.
+            k: place of the nearest slice in the sequences.
+        """
+        count = len(self.result.slice_indices)
+        return self.position.format(position=f"{position_mm:.0f}", what=self.of_slice(k), number=k + 1, slices=count)
+
+    def how_to_read(self) -> list[str]:
+        """How the map and the figures by slice are to be read, a sentence or two each."""
+        result, sentences = self.result, self.sums()
+        if self.ranking:
+            ranked = [f"S {result.slice_positions_mm[k]:.0f} mm ({self.short(k)})" for k in result.telling_slices(3)]
+            sentences.append(self.ranking.format(slices=self.separator.join(ranked)))
+        if result.evidence is not None:
+            cell = result.evidence.grid.spacing_mm
+            coarse = _("The coloured cells are coarse ({across} x {down} mm, smoothed for display).").format(
+                across=wording.number(cell[2], 0), down=wording.number(cell[1], 0)
+            )
+            sentences.append(f"{coarse} {self.cells}")
+        return sentences
+
+    def sums(self) -> list[str]:
+        """What adds up to the answer, and how."""
+        if self.result.evidence is None:
+            return [
+                _(
+                    "This model reads no image, only densitometry of both lungs ({architecture}), and has no output by"
+                    " slice. Its logit is {logit}, whose sigmoid is the probability, {percent}."
+                ).format(architecture=wording.architecture(self.result.model), **self._numbers())
+            ]
+        return [
+            _("This model reads the volume as a whole and has no output by slice."),
+            _(
+                "The bias ({bias}) and all coloured cells sum to the logit ({logit}), whose sigmoid is the probability,"
+                " {percent}. A cell stands for a slab of many slices."
+            ).format(**self._numbers()),
+        ]
+
+    def _numbers(self) -> dict[str, str]:
+        """The numbers of the answer, as they stand in sentences."""
+        result = self.result
+        temperature = result.model.temperature
+        divided = _(" and divided by the card's temperature, {temperature}").format(temperature=f"{temperature:.2f}")
+        return {
+            "slices": str(len(result.slice_indices)),
+            "bias": f"{result.bias:+.2f}",
+            "logit": f"{result.logit:+.2f}",
+            "percent": wording.percent(result.probability),
+            "divided": "" if temperature == 1 else divided,
+        }
 
 
-def of_slice(result: ScanResult, k: int) -> str:
-    """What is known of the slice at place ``k`` of the sequences, as part of a sentence."""
-    if result.slice_evidence is not None:
-        return _("evidence {evidence}").format(evidence=f"{result.slice_evidence[k]:+.2f}")
-    parts = []
-    if result.slice_weight is not None:
-        parts.append(_("attention weight {weight} (not evidence)").format(weight=_weight(result.slice_weight[k])))
-    if result.slice_probability is not None:
-        percent = wording.percent(float(result.slice_probability[k]))
-        parts.append(_("slice probability {percent}").format(percent=percent))
-    laa = wording.number(float(result.laa_950_by_slice_percent[k]), 1)
-    return ", ".join(parts) or _("LAA%-950 {percent} %").format(percent=laa)
+class EvidenceWords(SliceWords):
+    """Words for ``SliceEvidence``."""
+
+    columns = (SliceMeasure.EVIDENCE, SliceMeasure.RUNNING_PROBABILITY)
+    figures = (SliceMeasure.EVIDENCE,)
+    explanation = ""
+    highest = _("strongest")
+    corner = _("what the slice added to the logit")
+    chart_title = _("Evidence by slice")
+    chart_caption = _(
+        "Bars are placed at the level of their slice; the arrow shows the order in which the slices are read."
+        " LAA%-950 is measured independently of the model."
+    )
+    ranking = _("Most influential slices: {slices}.")
+    separator = ", "
+    cells = _("They show when and roughly where the estimate changed; they do not outline disease.")
+    position = _("S {position} mm: {what}, read as slice {number} of {slices}")
+
+    def sums(self) -> list[str]:
+        """Bias and evidence."""
+        return [
+            _(
+                "The model reads {slices} slices, {order} in its last unit. Each bar is the change of the model's logit"
+                " at that slice, given the slices read before it."
+            ).format(order=wording.reading_order(self.result), **self._numbers()),
+            _(
+                "Bias ({bias}) and bars sum exactly to the logit ({logit}), whose sigmoid is the probability,"
+                " {percent}. The running probability is the estimate had reading stopped at that slice."
+            ).format(**self._numbers()),
+        ]
 
 
-def short(result: ScanResult, k: int) -> str:
-    """The same, in a corner of a small picture."""
-    if result.slice_evidence is not None:
-        return f"{result.slice_evidence[k]:+.2f}"
-    if result.slice_weight is not None:
-        return _("weight {weight}").format(weight=_weight(result.slice_weight[k]))
-    if result.slice_probability is not None:
-        return wording.percent(float(result.slice_probability[k]))
-    return _("LAA%-950 {percent} %").format(percent=wording.number(float(result.laa_950_by_slice_percent[k]), 1))
+class ProbabilityWords(SliceWords):
+    """Words for ``SliceProbabilities``."""
+
+    columns = (SliceMeasure.PROBABILITY, SliceMeasure.LAA_950)
+    figures = (SliceMeasure.PROBABILITY,)
+    explanation = _("This model estimates a probability for each slice separately and pools them.")
+    highest = _("highest")
+    corner = _("the slice probability")
+    chart_title = _("Evidence by slice")
+    chart_caption = f"{_LEVEL} {explanation} {_INDEPENDENT}"
+    ranking = _("Slices with the highest values: {slices}.")
+
+    def sums(self) -> list[str]:
+        """Pooled probabilities."""
+        return [
+            _(
+                "The model reads {slices} slices separately and in no order. Each bar is the probability of a slice; in"
+                " training, only the whole CT was labelled, not its slices."
+            ).format(**self._numbers()),
+            _(
+                "The slice probabilities are pooled ({pooling}){divided}: the probability of the CT is {percent}. In"
+                " each slice the bias ({bias}) and the coloured cells sum to the logit of the slice probability."
+            ).format(pooling=wording.architecture(self.result.model), **self._numbers()),
+        ]
 
 
-def most(result: ScanResult) -> str:
-    """What marks the most influential slice in a picture."""
-    return {
-        SliceStory.EVIDENCE: _("strongest"),
-        SliceStory.PROBABILITY: _("highest"),
-        SliceStory.WEIGHT: _("largest weight"),
-        SliceStory.NONE: _("highest LAA%-950"),
-    }[result.story]
+class WeightWords(SliceWords):
+    """Words for ``SliceWeights``."""
+
+    columns = (SliceMeasure.WEIGHT, SliceMeasure.PROBABILITY, SliceMeasure.LAA_950)
+    figures = (SliceMeasure.WEIGHT, SliceMeasure.PROBABILITY)
+    explanation = _(
+        "This model gives each slice an attention weight: how strongly the slice is weighted, not whether it shows"
+        " emphysema (see the slice probability)."
+    )
+    highest = _("largest weight")
+    corner = _("the attention weight of the slice (not evidence)")
+    chart_title = _("Evidence by slice")
+    chart_caption = f"{_LEVEL} {explanation} {_INDEPENDENT}"
+    ranking = _("Slices with the highest values: {slices}.")
+
+    def sums(self) -> list[str]:
+        """The weighted mean."""
+        return [
+            _(
+                "The model reads {slices} slices separately and in no order. The attention weights sum to 1. A weight"
+                " is not evidence: a slice with a large weight may show no emphysema."
+            ).format(**self._numbers()),
+            _(
+                "The weighted mean of the slice logits{divided} is the logit ({logit}), whose sigmoid is the"
+                " probability, {percent}. The bias ({bias}) and all coloured cells sum to the same logit."
+            ).format(**self._numbers()),
+        ]
 
 
-def story(result: ScanResult) -> str:
-    """What a model without evidence by slice gives for each slice, in a sentence; empty for one with it."""
-    return {
-        SliceStory.EVIDENCE: "",
-        SliceStory.PROBABILITY: _("This model estimates a probability for each slice separately and pools them."),
-        SliceStory.WEIGHT: _(
-            "This model gives each slice an attention weight: how strongly the slice is weighted, not whether it shows"
-            " emphysema (see the slice probability)."
-        ),
-        SliceStory.NONE: _("This model has no output by slice; LAA%-950 is measured independently of it."),
-    }[result.story]
+_WORDS: dict[type, type[SliceWords]] = {
+    SliceEvidence: EvidenceWords,
+    SliceProbabilities: ProbabilityWords,
+    SliceWeights: WeightWords,
+    type(None): SliceWords,
+}
+
+
+def slice_words(result: ScanResult) -> SliceWords:
+    """The words for what a result has by slice."""
+    return _WORDS[type(result.slices)](result)
 
 
 def reads(result: ScanResult) -> str:
@@ -105,13 +271,7 @@ def densitometry_title(result: ScanResult) -> str:
 def map_caption(result: ScanResult) -> str:
     """What the pictures of the CT show."""
     ct = _("CT in a lung window, patient's right on the left; thin yellow line: the lung mask.")
-    corner = {
-        SliceStory.EVIDENCE: _("what the slice added to the logit"),
-        SliceStory.PROBABILITY: _("the slice probability"),
-        SliceStory.WEIGHT: _("the attention weight of the slice (not evidence)"),
-        SliceStory.NONE: _("LAA%-950 of the slice, measured independently of the model"),
-    }[result.story]
-    corner = _("Upper right of each axial picture: {what}.").format(what=corner)
+    corner = _("Upper right of each axial picture: {what}.").format(what=slice_words(result).corner)
     if result.evidence is None:
         return f"{ct} {corner}"
     colours = _(
@@ -130,103 +290,12 @@ def undrawn_share(result: ScanResult) -> float:
     return float(size[lung == 0].sum() / size.sum()) if size.sum() > 0 else 0.0
 
 
-def chart_caption(result: ScanResult) -> str:
-    """What the chart by slice shows."""
-    level = _("Bars are placed at the level of their slice.")
-    laa = "" if result.slice_story is None else _("LAA%-950 is measured independently of the model.")
-    if result.story is SliceStory.EVIDENCE:
-        return _(
-            "Bars are placed at the level of their slice; the arrow shows the order in which the slices are read."
-            " LAA%-950 is measured independently of the model."
-        )
-    return " ".join(part for part in (level, story(result), laa) if part)
-
-
-def how_to_read(result: ScanResult) -> list[str]:
-    """How the map and the figures by slice are to be read, a sentence or two each."""
-    sentences = _sums(result)
-    if result.slice_story is not None:
-        slices = "; ".join(
-            f"S {result.slice_positions_mm[k]:.0f} mm ({short(result, k)})" for k in result.telling_slices(3)
-        )
-        if result.slice_evidence is not None:
-            sentences.append(_("Most influential slices: {slices}.").format(slices=slices.replace(";", ",")))
-        else:
-            sentences.append(_("Slices with the highest values: {slices}.").format(slices=slices))
-    if result.evidence is not None:
-        cell = result.evidence.grid.spacing_mm
-        across, down = wording.number(cell[2], 0), wording.number(cell[1], 0)
-        coarse = _("The coloured cells are coarse ({across} x {down} mm, smoothed for display).")
-        meaning = (
-            _("They show when and roughly where the estimate changed; they do not outline disease.")
-            if result.slice_evidence is not None
-            else _(
-                "They are the terms of the network's last layer, whose receptive field is much wider than a cell; they"
-                " do not outline disease."
-            )
-        )
-        sentences.append(f"{coarse.format(across=across, down=down)} {meaning}")
-    return sentences
-
-
-def _sums(result: ScanResult) -> list[str]:
-    """What adds up to the answer, and how."""
-    slices, bias, logit = len(result.slice_indices), f"{result.bias:+.2f}", f"{result.logit:+.2f}"
-    percent = wording.percent(result.probability)
-    temperature = result.model.temperature
-    divided = (
-        ""
-        if temperature == 1
-        else _(" and divided by the card's temperature, {temperature}").format(temperature=f"{temperature:.2f}")
-    )
-    if result.story is SliceStory.EVIDENCE:
-        return [
-            _(
-                "The model reads {slices} slices, {order} in its last unit. Each bar is the change of the model's logit"
-                " at that slice, given the slices read before it."
-            ).format(slices=slices, order=wording.reading_order(result)),
-            _(
-                "Bias ({bias}) and bars sum exactly to the logit ({logit}), whose sigmoid is the probability,"
-                " {percent}. The running probability is the estimate had reading stopped at that slice."
-            ).format(bias=bias, logit=logit, percent=percent),
-        ]
-    if result.story is SliceStory.PROBABILITY:
-        return [
-            _(
-                "The model reads {slices} slices separately and in no order. Each bar is the probability of a slice; in"
-                " training, only the whole CT was labelled, not its slices."
-            ).format(slices=slices),
-            _(
-                "The slice probabilities are pooled ({pooling}){divided}: the probability of the CT is {percent}. In"
-                " each slice the bias ({bias}) and the coloured cells sum to the logit of the slice probability."
-            ).format(pooling=wording.architecture(result.model), divided=divided, percent=percent, bias=bias),
-        ]
-    if result.story is SliceStory.WEIGHT:
-        return [
-            _(
-                "The model reads {slices} slices separately and in no order. The attention weights sum to 1. A weight"
-                " is not evidence: a slice with a large weight may show no emphysema."
-            ).format(slices=slices),
-            _(
-                "The weighted mean of the slice logits{divided} is the logit ({logit}), whose sigmoid is the"
-                " probability, {percent}. The bias ({bias}) and all coloured cells sum to the same logit."
-            ).format(divided=divided, logit=logit, percent=percent, bias=bias),
-        ]
-    if result.evidence is not None:
-        return [
-            _("This model reads the volume as a whole and has no output by slice."),
-            _(
-                "The bias ({bias}) and all coloured cells sum to the logit ({logit}), whose sigmoid is the probability,"
-                " {percent}. A cell stands for a slab of many slices."
-            ).format(bias=bias, logit=logit, percent=percent),
-        ]
-    return [
-        _(
-            "This model reads no image, only densitometry of both lungs ({architecture}), and has no output by slice."
-            " Its logit is {logit}, whose sigmoid is the probability, {percent}."
-        ).format(architecture=wording.architecture(result.model), logit=logit, percent=percent)
-    ]
-
-
-def _weight(value: float) -> str:
-    return f"{value:.3f}"
+def _value(measure: SliceMeasure, figure: float) -> str:
+    """A figure with its digits."""
+    if measure is SliceMeasure.EVIDENCE:
+        return f"{figure:+.2f}"
+    if measure is SliceMeasure.WEIGHT:
+        return f"{figure:.3f}"
+    if measure is SliceMeasure.LAA_950:
+        return wording.number(figure, 1)
+    return wording.percent(figure)

@@ -19,18 +19,10 @@ def slices_csv(result: ScanResult) -> str:
     model gives them: evidence and running_logit (logit), running_probability (0 to 1), attention_weight (of sum 1),
     slice_probability (0 to 1); laa_950_percent (empty where the slice holds no lung).
     """
-    given = {
-        "evidence": result.slice_evidence,
-        "running_logit": result.running_logit,
-        "running_probability": result.running_probability,
-        "attention_weight": result.slice_weight,
-        "slice_probability": result.slice_probability,
-    }
     columns = {
         "slice": result.slice_indices,
         "position_mm": result.slice_positions_mm,
-        **{title: values for title, values in given.items() if values is not None},
-        "laa_950_percent": result.laa_950_by_slice_percent,
+        **{measure.column: values for measure, values in result.by_slice.items()},
     }
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     return _csv(("read", *columns), ((number, *row) for number, row in enumerate(rows, start=1)))

@@ -16,7 +16,7 @@ RESEARCH_USE = _("Research use only. Not for clinical decisions.")
 WARNINGS = _("Image quality warnings")
 
 CALL_NAMES = {"positive": _("positive"), "negative": _("negative"), "none": _("no call")}
-"""By the values of ``core.call.Call``."""
+"""By the values of ``scan.call.Call``."""
 
 REGION_NAMES = {
     "whole": _("Both lungs"),

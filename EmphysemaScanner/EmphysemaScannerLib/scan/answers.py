@@ -1,83 +1,113 @@
-"""What each kind of network says of one volume, and what can be told of its slices and places without approximation."""
+"""What each kind of network gives for one CT, by slice and by place, without approximation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import singledispatch
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from ..base.progress import Progress
-from ..models.baselines import AttentionNetwork, AttentionOutput, CNN3DNetwork, MILNetwork
-from ..models.conv_lstm import ConvLSTMNetwork
+from ..models.baselines import AttentionNetwork, CNN3DNetwork, MILNetwork
+from ..models.conv_lstm import ConvLSTMNetwork, Direction
+from ..models.densitybaselines import DensityLogistic
+from .result import SliceEvidence, SliceProbabilities, Slices, SliceWeights
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One network on one volume. Arrays over slices are inferior to superior; everything is before temperature.
+    """One network on one CT.
 
     Attributes:
-        logit: the network's.
-        bias: what it starts from: with the terms it sums to the logit, or, where slices are pooled, to each slice's.
-        terms: (slices, h, w) by place, on slices of the network's input; None for a network that reads no volume.
-        order: (slices,) the slices in the order in which they are told.
-        accumulates: whether the terms of a slice are what reading it added, in this order.
-        slice_logits: (slices,) of each slice by itself; None if there is no such thing.
-        slice_weights: (slices,) attention weights; None if there are none.
-        activations: (slices, h, w) by unit.
+        logit: the network's, divided by the temperature.
+        bias: what the terms are added to, as in ``ScanResult``.
+        terms: (slices, h, w) by place, inferior to superior, as ``ScanResult.evidence``; None for a network that reads
+            no volume.
+        slices: what it gives for each slice, in the order of ``direction``; None for a network without output by slice.
+        direction: the order of slices in the result.
+        activations: (slices, h, w) by unit, inferior to superior.
     """
 
     logit: float
     bias: float
-    terms: NDArray[np.float64] | None
-    order: NDArray[np.int64]
-    accumulates: bool = False
-    slice_logits: NDArray[np.float64] | None = None
-    slice_weights: NDArray[np.float64] | None = None
+    terms: NDArray[np.float64] | None = None
+    slices: Slices | None = None
+    direction: Direction = Direction.DESCENDING
     activations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
-def answer(network: nn.Module, x: Tensor, progress: Progress, dtype: torch.dtype) -> Answer:
-    """Ask a network about a volume.
+@dataclass(frozen=True)
+class Reading:
+    """How a network is asked.
+
+    Attributes:
+        temperature: of the model's card.
+        dtype: what the convolutions are calculated in; answer and terms are always float32 at least.
+        progress: called with the share done and each slice or unit; whatever it raises ends the reading.
+    """
+
+    temperature: float
+    dtype: torch.dtype
+    progress: Progress
+
+    def autocast(self, x: Tensor) -> torch.autocast:
+        """What the convolutions on a volume run in."""
+        return torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+
+
+def answer(network: nn.Module, x: Tensor, reading: Reading) -> Answer:
+    """Ask a network about a CT.
 
     Args:
-        network: of any architecture that reads volumes, in evaluation mode.
-        x: (1, T, 1, H, W) on the network's device.
-        progress: told the share done and each slice or unit; whatever it raises ends the reading.
-        dtype: what the convolutions are calculated in; answer and terms are always float32 at least.
+        network: of any architecture, in evaluation mode.
+        x: what it ``needs``, of one CT, on the network's device.
+        reading: how it is asked.
     """
     with torch.inference_mode():
-        reading = torch.autocast(x.device.type, dtype, enabled=dtype is not torch.float32)
-        if isinstance(network, ConvLSTMNetwork):
-            return _conv_lstm(network, x, progress, reading)
-        if isinstance(network, CNN3DNetwork):
-            return _cnn3d(network, x, progress, reading)
-        assert isinstance(network, (MILNetwork, AttentionNetwork))
-        return _slice_by_slice(network, x, progress, reading)
+        return _answer(network, x, reading)
 
 
-def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, progress: Progress, reading: torch.autocast) -> Answer:
+@singledispatch
+def _answer(network: nn.Module, x: Tensor, reading: Reading) -> Answer:
+    """A function for each class of networks is registered here."""
+    raise NotImplementedError(f"scan.answers has no function for a {type(network).__name__}")
+
+
+@_answer.register
+def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, reading: Reading) -> Answer:
     slices, units, done = x.shape[1], len(network.units), 0
 
     def next_slice() -> None:
         nonlocal done
         unit, number = divmod(done, slices)
         stage = f"Reading: unit {unit + 1} of {units}, slice {number + 1} of {slices}"
-        progress(done / (units * slices), stage)
+        reading.progress(done / (units * slices), stage)
         done += 1
 
-    with reading:
+    with reading.autocast(x):
         hidden = network.read(x, next_slice)
     activations = {
         name: states[0].float().square().mean(1).sqrt().cpu().numpy()
         for name, states in zip(network.unit_names, hidden, strict=True)
     }
     last = hidden[-1].float()
-    order = np.array(network.units[-1].recurrence.direction.order(slices))
+    direction = network.units[-1].recurrence.direction
+    order = np.array(direction.order(slices))
     terms, bias = _running_terms(network, last[0], order)
-    return Answer(float(network.answer(last)[0]), bias, terms, order, accumulates=True, activations=activations)
+    terms, bias = terms / reading.temperature, bias / reading.temperature
+    evidence = terms.sum((1, 2))[order]
+    return Answer(
+        logit=float(network.answer(last)[0]) / reading.temperature,
+        bias=bias,
+        terms=terms,
+        slices=SliceEvidence(evidence, running_logit=bias + np.cumsum(evidence)),
+        direction=direction,
+        activations=activations,
+    )
 
 
 def _running_terms(
@@ -103,32 +133,56 @@ def _running_terms(
     return in_space, float(network.dense.bias.item() + maps[0].sum())
 
 
-def _slice_by_slice(
-    network: MILNetwork | AttentionNetwork, x: Tensor, progress: Progress, reading: torch.autocast
-) -> Answer:
-    slices, features = x.shape[1], []
-    for k in range(slices - 1, -1, -1):  # from the top, as everywhere; the answer doesn't depend on it
-        progress((slices - 1 - k) / slices, f"Reading: slice {slices - k} of {slices}")
-        with reading:
-            features.append(network.units(x[:, k]).float())
-    read = torch.stack(features[::-1], 1)  # (1, T, C, 8, 8)
-    output = network.answer(read)
-    weights = _array(output.slice_weights[0]) if isinstance(output, AttentionOutput) else None
+@_answer.register
+def _mil(network: MILNetwork, x: Tensor, reading: Reading) -> Answer:
+    features = _features_by_slice(network, x, reading)
+    output = network.answer(features)
+    # The slices' own probabilities are pooled before the temperature divides; their terms are left as they are, too.
     return Answer(
-        logit=float(output.logit[0]),
+        logit=float(output.logit[0]) / reading.temperature,
         bias=float(network.dense.bias.item()),
-        terms=_array(network.evidence(read)[0]),
-        order=np.arange(slices)[::-1].copy(),
-        slice_logits=_array(output.slice_logits[0]),
-        slice_weights=weights,
+        terms=_array(network.evidence(features)[0]),
+        slices=SliceProbabilities(_descending(expit(_array(output.slice_logits[0])))),
     )
 
 
-def _cnn3d(network: CNN3DNetwork, x: Tensor, progress: Progress, reading: torch.autocast) -> Answer:
+@_answer.register
+def _attention(network: AttentionNetwork, x: Tensor, reading: Reading) -> Answer:
+    features = _features_by_slice(network, x, reading)
+    output = network.answer(features)
+    return Answer(
+        logit=float(output.logit[0]) / reading.temperature,
+        bias=float(network.dense.bias.item()) / reading.temperature,
+        terms=_array(network.evidence(features)[0]) / reading.temperature,
+        slices=SliceWeights(
+            weight=_descending(_array(output.slice_weights[0])),
+            probability=_descending(expit(_array(output.slice_logits[0]))),
+        ),
+    )
+
+
+def _features_by_slice(network: MILNetwork | AttentionNetwork, x: Tensor, reading: Reading) -> Tensor:
+    """The last unit's features of all slices, (1, T, C, 8, 8)."""
+    slices, features = x.shape[1], []
+    for k in range(slices - 1, -1, -1):  # from the top, as everywhere; the answer doesn't depend on it
+        reading.progress((slices - 1 - k) / slices, f"Reading: slice {slices - k} of {slices}")
+        with reading.autocast(x):
+            features.append(network.units(x[:, k]).float())
+    return torch.stack(features[::-1], 1)
+
+
+def _descending(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From inferior to superior into superior to inferior."""
+    descending: NDArray[np.float64] = values[::-1].copy()
+    return descending
+
+
+@_answer.register
+def _cnn3d(network: CNN3DNetwork, x: Tensor, reading: Reading) -> Answer:
     slices, features = x.shape[1], x.transpose(1, 2)
     for k, unit in enumerate(network.units):
-        progress(k / len(network.units), f"Reading: unit {k + 1} of {len(network.units)}")
-        with reading:
+        reading.progress(k / len(network.units), f"Reading: unit {k + 1} of {len(network.units)}")
+        with reading.autocast(x):
             features = unit(features)
     features = features.float()
     slabs = _array(network.evidence(features)[0])  # (2, 8, 8)
@@ -137,11 +191,16 @@ def _cnn3d(network: CNN3DNetwork, x: Tensor, progress: Progress, reading: torch.
     terms = np.zeros((slices, *slabs.shape[1:]))
     terms[: height * len(slabs)] = np.repeat(slabs / height, height, axis=0)
     return Answer(
-        logit=float(network.answer(features).logit[0]),
-        bias=float(network.dense.bias.item()),
-        terms=terms,
-        order=np.arange(slices)[::-1].copy(),
+        logit=float(network.answer(features).logit[0]) / reading.temperature,
+        bias=float(network.dense.bias.item()) / reading.temperature,
+        terms=terms / reading.temperature,
     )
+
+
+@_answer.register
+def _density(network: DensityLogistic, x: Tensor, reading: Reading) -> Answer:
+    logit = float(network(x).logit[0]) / reading.temperature
+    return Answer(logit=logit, bias=logit)
 
 
 def _array(values: Tensor) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from ..lungs.lungs import segment_lungs
 from ..models.conv_lstm import ConvLSTMNetwork
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
+from ..models.preprocessing import Needs
 from .result import OverlayMap
 
 HEALTHY_HU = -850.0  # about the density of healthy lung in full inspiration
@@ -61,7 +62,7 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
         MissingPackageError: Captum is not installed.
         ModelFileError: the model reads densitometry and no volume.
     """
-    if ARCHITECTURES[model.card.architecture].reads_densitometry:
+    if ARCHITECTURES[model.card.architecture].needs is Needs.DENSITOMETRY:
         raise ModelFileError(
             "This model reads one figure of densitometry and no voxels; there is nothing to attribute."
         )

@@ -85,7 +85,7 @@ def scan_on(
     source: str,
     precision: Precision = Precision.AUTO,
 ) -> ScanResult:
-    """``core.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
+    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
     import torch
 
     from .scan import scan
@@ -102,7 +102,7 @@ def scan_on(
 
 
 def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress) -> Attribution:
-    """``core.attribution.attribute`` on a device; where its memory is too small, on the CPU."""
+    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU."""
     import torch
 
     from .attribution import attribute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from ..ct.grid import Grid
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import Coverage
 from ..lungs.densitometry import Densitometry
-from ..models.modelcard import ModelCard, SliceStory
+from ..models.modelcard import ModelCard
 from .call import Call, decide, withheld_because
 
 
@@ -69,35 +70,122 @@ LUNG_MEASURES = (LAA_950, LAA_910, LAA_856, PERC15, MEAN, SD, VOLUME, MASS)
 """All figures of ``Densitometry``, in the order of its attributes."""
 
 
+class SliceMeasure(Enum):
+    """A figure of each slice, by the names that files and scenes hold.
+
+    Attributes:
+        key: in ``result.json``.
+        column: in ``slices.csv``.
+        title: in the tables of a scene.
+    """
+
+    EVIDENCE = ("slice_evidence", "evidence", "Evidence (logit)")
+    RUNNING_LOGIT = ("running_logit", "running_logit", "Running logit")
+    RUNNING_PROBABILITY = ("running_probability", "running_probability", "Running probability")
+    WEIGHT = ("slice_weight", "attention_weight", "Attention weight (not evidence)")
+    PROBABILITY = ("slice_probability", "slice_probability", "Probability of this slice by itself")
+    LAA_950 = ("laa_950_by_slice_percent", "laa_950_percent", "LAA%-950")
+
+    def __init__(self, key: str, column: str, title: str) -> None:
+        self.key, self.column, self.title = key, column, title
+
+
+SliceFigures = dict[SliceMeasure, NDArray[np.float64]]
+"""(slices,) each, in reading order; slices are ranked by the first."""
+
+
+@dataclass(frozen=True)
+class SliceEvidence:
+    """What each slice added to the logit.
+
+    ``bias + cumsum(evidence) == running_logit`` and ``running_logit[-1] == logit``.
+
+    Attributes:
+        evidence: (slices,) what this slice added to the logit, given the slices read before it.
+        running_logit: (slices,) the logit if the scan had stopped after this slice.
+    """
+
+    evidence: NDArray[np.float64]
+    running_logit: NDArray[np.float64]
+
+    @property
+    def running_probability(self) -> NDArray[np.float64]:
+        """(slices,) sigmoid of the running logit."""
+        # Not scipy's expit: Slicer reads this file at its start.
+        probability: NDArray[np.float64] = np.exp(-np.logaddexp(0, -self.running_logit))
+        return probability
+
+    @property
+    def figures(self) -> SliceFigures:
+        """Evidence, running logit and running probability."""
+        return {
+            SliceMeasure.EVIDENCE: self.evidence,
+            SliceMeasure.RUNNING_LOGIT: self.running_logit,
+            SliceMeasure.RUNNING_PROBABILITY: self.running_probability,
+        }
+
+
+@dataclass(frozen=True)
+class SliceProbabilities:
+    """The probability of each slice by itself; pooled, and its logit divided by the temperature, it gives the logit.
+
+    The temperature was learned from whole volumes, for which there are labels. A slice's own probability is therefore
+    the network's, without temperature.
+
+    Attributes:
+        probability: (slices,) 0 to 1, of this slice by itself.
+    """
+
+    probability: NDArray[np.float64]
+
+    @property
+    def figures(self) -> SliceFigures:
+        """The probabilities."""
+        return {SliceMeasure.PROBABILITY: self.probability}
+
+
+@dataclass(frozen=True)
+class SliceWeights:
+    """How much each slice counts; not evidence.
+
+    The mean of the logits of ``probability``, so weighted and divided by the temperature, is the logit.
+
+    Attributes:
+        weight: (slices,) attention weights, positive, of sum 1.
+        probability: (slices,) 0 to 1, of this slice by itself, without temperature as in ``SliceProbabilities``.
+    """
+
+    weight: NDArray[np.float64]
+    probability: NDArray[np.float64]
+
+    @property
+    def figures(self) -> SliceFigures:
+        """Weights and probabilities."""
+        return {SliceMeasure.WEIGHT: self.weight, SliceMeasure.PROBABILITY: self.probability}
+
+
+Slices = SliceEvidence | SliceProbabilities | SliceWeights
+"""What a model gives for each slice. A further type has ``figures``, too, and its words in ``report.slicewords``."""
+
+
 @dataclass(frozen=True)
 class ScanResult:
     """The answer of one model on one CT.
 
     Sequences over slices are in **reading order**, superior to inferior. Maps are in space (inferior to superior).
-    ``slice_positions_mm`` and ``slice_indices`` say where each element of a sequence lies. What there is of slices
-    depends on the ``story``; what there isn't is None:
-
-    - EVIDENCE: ``bias + cumsum(slice_evidence) == running_logit`` and ``running_logit[-1] == logit``.
-    - PROBABILITY: ``slice_probability``; pooled, and its logit divided by the temperature, it gives the logit.
-    - WEIGHT: ``slice_weight`` and ``slice_probability``: the weighted mean of the logits of the latter, divided by the
-      temperature, is the logit.
-    - NONE: neither.
-
-    The temperature was learned from whole volumes, for which there are labels. A slice's own probability is therefore
-    what the network says of it, without temperature.
+    ``slice_positions_mm`` and ``slice_indices`` are the place of each element of a sequence.
 
     Attributes:
         probability: of emphysema, 0 to 1, sigmoid of the logit.
         logit: the network's output before the sigmoid, divided by the card's temperature.
         bias: what the network's sum starts from: the running logit before the first slice is read.
-        running_logit: (slices,) the logit if the scan had stopped after this slice.
-        slice_evidence: (slices,) what this slice added to the logit, given the slices read before it.
+        slices: what the model gives for each slice; None for a model without output by slice.
         slice_positions_mm: (slices,) RAS S coordinate of the slice's centre, mm.
         slice_indices: (slices,) index of the slice along the maps' first axis.
         evidence: the terms of the network's last layer by place, on slices of its input, (slices, 8, 8): map and
-            ``bias`` sum to the logit, with ``evidence.values[k].sum()`` that slice's ``slice_evidence`` where there is
-            one. Where the story is PROBABILITY, the terms of a slice and ``bias`` sum to the logit of its own
-            probability. None for a model that reads no volume.
+            ``bias`` sum to the logit, with ``evidence.values[k].sum()`` that slice's evidence under ``SliceEvidence``.
+            Under ``SliceProbabilities``, the terms of a slice and ``bias`` sum to the logit of its own probability.
+            None for a model that reads no volume.
         activations: root mean square of the hidden state over channels, by unit: "asc1", "desc1", "asc2", "desc2".
         lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
@@ -109,16 +197,12 @@ class ScanResult:
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
         provenance: the series that was read and what was left out.
-        story: what the model gives for a slice.
-        slice_probability: (slices,) 0 to 1, of this slice by itself.
-        slice_weight: (slices,) attention weights, positive, of sum 1.
     """
 
     probability: float
     logit: float
     bias: float
-    running_logit: NDArray[np.float64] | None
-    slice_evidence: NDArray[np.float64] | None
+    slices: Slices | None
     slice_positions_mm: NDArray[np.float64]
     slice_indices: NDArray[np.int64]
     evidence: OverlayMap | None
@@ -133,25 +217,12 @@ class ScanResult:
     timings_s: dict[str, float] = field(default_factory=dict)
     source: str = ""
     provenance: Provenance = UNKNOWN
-    story: SliceStory = SliceStory.EVIDENCE
-    slice_probability: NDArray[np.float64] | None = None
-    slice_weight: NDArray[np.float64] | None = None
 
     @property
-    def running_probability(self) -> NDArray[np.float64] | None:
-        """(slices,) sigmoid of the running logit, in reading order."""
-        # Not scipy's expit: Slicer reads this file at its start.
-        return None if self.running_logit is None else np.exp(-np.logaddexp(0, -self.running_logit))
-
-    @property
-    def slice_story(self) -> NDArray[np.float64] | None:
-        """(slices,) evidence, probability or weight of each slice; None where the model gives none."""
-        return {
-            SliceStory.EVIDENCE: self.slice_evidence,
-            SliceStory.PROBABILITY: self.slice_probability,
-            SliceStory.WEIGHT: self.slice_weight,
-            SliceStory.NONE: None,
-        }[self.story]
+    def by_slice(self) -> SliceFigures:
+        """All figures of slices: the model's, then LAA%-950, which is measured independently of it."""
+        given = {} if self.slices is None else self.slices.figures
+        return {**given, SliceMeasure.LAA_950: self.laa_950_by_slice_percent}
 
     @property
     def call(self) -> Call:
@@ -171,6 +242,6 @@ class ScanResult:
         Args:
             count: how many; fewer are given where the scan has fewer.
         """
-        values = np.nan_to_num(self.laa_950_by_slice_percent) if self.slice_story is None else self.slice_story
+        values = np.nan_to_num(next(iter(self.by_slice.values())))
         order = np.argsort(-np.abs(values), kind="stable")  # of equals, the one read first
         return [int(k) for k in order[: max(count, 0)]]

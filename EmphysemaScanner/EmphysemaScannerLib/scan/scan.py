@@ -24,10 +24,10 @@ from ..lungs.lungs import find_lungs
 from ..lungs.maskwarnings import mask_warnings
 from ..lungs.morphology import box
 from ..models.likeness import unlike_training
-from ..models.modelcard import SliceStory
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
-from .answers import Answer, answer
+from ..models.preprocessing import Needs
+from .answers import Reading, answer
 from .call import contradiction
 from .result import OverlayMap, ScanResult
 
@@ -46,7 +46,7 @@ def scan(
     Args:
         image: a CT in HU, any orientation.
         model: as ``modelfile.load`` gives it; the scan runs on the device where its weights are.
-        progress: told of each stage and slice; whatever it raises ends the scan.
+        progress: called with each stage and slice; whatever it raises ends the scan.
         source: what the user calls this CT, kept in the result.
         provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
@@ -82,52 +82,43 @@ def scan(
 
     progress(0.5, "Averaging onto the network's grid")
     card, network = model.card, model.network
-    preprocessing, known = card.preprocessing, ARCHITECTURES[card.architecture]
+    preprocessing, needs = card.preprocessing, ARCHITECTURES[card.architecture].needs
     device = next(network.parameters()).device
     with _timed(timings, "resampling"):
         view = preprocessing.view(ct_grid, labels)
         grid = view.grid
         lung_fraction = view.share(labels, within=where)
         laa_by_slice = _laa_by_slice(lungs, view.over[0], preprocessing.shape[0])
-        if not known.reads_densitometry:
+        if needs is Needs.DENSITOMETRY:
+            whole = densitometry["whole"]
+            x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32)
+        else:
             averaged = preprocessing.average(hu, view)
-            network_input = preprocessing.normalise(averaged)
+            x = torch.from_numpy(preprocessing.normalise(averaged))[None, :, None]  # (1, T, 1, H, W)
             warnings += unlike_training(averaged, card.training_range)
 
     with _timed(timings, "network"):
-        if known.reads_densitometry:
-            whole = densitometry["whole"]
-            with torch.inference_mode():
-                x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32, device=device)
-                logit = float(network(x).logit[0])
-            said = Answer(logit, logit, None, np.arange(preprocessing.shape[0])[::-1].copy())
-        else:
-            x = torch.from_numpy(network_input).to(device)[None, :, None]  # (1, T, 1, H, W)
-            said = answer(network, x, lambda share, stage: progress(0.6 + 0.4 * share, stage), dtype)
+        reading = Reading(card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage))
+        answered = answer(network, x.to(device), reading)
     timings["total"] = sum(timings.values())
-    if not np.isfinite(said.logit / card.temperature):
+    if not np.isfinite(answered.logit):
         raise ModelFileError("The model's answer is not a number; choose another model.")
 
-    order, logit, bias = said.order, said.logit / card.temperature, said.bias / card.temperature
-    # What slices say by themselves is pooled before the temperature divides; their terms are left as they are, too.
-    pooled = known.story is SliceStory.PROBABILITY
-    terms = None if said.terms is None else said.terms / (1.0 if pooled else card.temperature)
-    slice_evidence = terms.sum((1, 2))[order] if terms is not None and said.accumulates else None
-    probability = float(expit(logit))
-    if not known.reads_densitometry:
+    order = np.array(answered.direction.order(grid.shape[0]))
+    probability = float(expit(answered.logit))
+    if needs is Needs.VOLUME:
         noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
         opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
         warnings = (*opposed, *warnings)
     return ScanResult(
         probability=probability,
-        logit=logit,
-        bias=said.bias if pooled else bias,
-        running_logit=None if slice_evidence is None else bias + np.cumsum(slice_evidence),
-        slice_evidence=slice_evidence,
+        logit=answered.logit,
+        bias=answered.bias,
+        slices=answered.slices,
         slice_positions_mm=grid.slice_positions_mm()[order],
         slice_indices=order,
-        evidence=None if terms is None else _overlay(terms, grid),
-        activations={name: _overlay(values, grid) for name, values in said.activations.items()},
+        evidence=None if answered.terms is None else _overlay(answered.terms, grid),
+        activations={name: _overlay(values, grid) for name, values in answered.activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
         lung_fraction=OverlayMap(lung_fraction, grid),
         densitometry=densitometry,
@@ -138,9 +129,6 @@ def scan(
         timings_s=timings,
         source=shown(source),
         provenance=provenance,
-        story=known.story,
-        slice_probability=None if said.slice_logits is None else expit(said.slice_logits[order]),
-        slice_weight=None if said.slice_weights is None else said.slice_weights[order],
     )
 
 

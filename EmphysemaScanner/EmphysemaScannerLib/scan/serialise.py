@@ -8,6 +8,7 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from ..ct.grid import Grid, area_average
 from ..ct.provenance import LeftOut, Provenance, Series
 from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
-from ..models.modelcard import ModelCard, SliceStory
+from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
-from .result import OverlayMap, ScanResult
+from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
@@ -48,6 +49,7 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
 
 
 SCHEMA = 1
+_KINDS = {SliceEvidence: "evidence", SliceProbabilities: "probability", SliceWeights: "weight", type(None): "none"}
 ENCODING = "shuffle+zlib+base64"
 _MAP_TYPES = ("float32", "float16")
 _MOST_MAPS = 16
@@ -62,9 +64,11 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; warnings; model (its card); timings_s (seconds); source; input (the series that was
-    read, what was left out, slice thickness in mm); schema; story; slice_probability (0 to 1, of each slice by
-    itself) and slice_weight. What the model doesn't tell is None.
+    read, what was left out, slice thickness in mm); schema; story (what the model gives for each slice: "evidence",
+    "probability", "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the
+    model does not give is None.
     """
+    by_slice = result.by_slice
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
     positions = result.slice_positions_mm
     values = {
@@ -76,18 +80,13 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
-        "story": result.story.value,
-        "running_logit": _list(result.running_logit),
-        "running_probability": _list(result.running_probability),
-        "slice_evidence": _list(result.slice_evidence),
-        "slice_probability": _list(result.slice_probability),
-        "slice_weight": _list(result.slice_weight),
+        "story": _KINDS[type(result.slices)],
+        **{measure.key: _list(by_slice.get(measure)) for measure in SliceMeasure},
         "slice_positions_mm": _list(positions),
         "slice_indices": _list(result.slice_indices),
         "reading_order": "superior to inferior" if positions[0] > positions[-1] else "inferior to superior",
         "operating_point": dataclasses.asdict(result.model.operating_point),
         "densitometry": {**regions.get("whole", {}), "regions": regions},
-        "laa_950_by_slice_percent": _list(result.laa_950_by_slice_percent),
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
@@ -175,18 +174,11 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         raise ValueError("the maps don't fit one another")
     if len(maps["activations"]) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
         raise ValueError("its answer is not one of a model")
-    story = SliceStory(values.get("story", SliceStory.EVIDENCE.value))
-
-    def told(name: str, *stories: SliceStory) -> NDArray[np.float64] | None:
-        """What a story has of each slice must be there."""
-        return _numbers(values[name], slices) if story in stories else None
-
     result = ScanResult(
         probability=_number(values["probability"]),
         logit=_number(values["logit"]),
         bias=_number(values["bias"]),
-        running_logit=told("running_logit", SliceStory.EVIDENCE),
-        slice_evidence=told("slice_evidence", SliceStory.EVIDENCE),
+        slices=_slices(values, slices),
         slice_positions_mm=_numbers(values["slice_positions_mm"], slices),
         slice_indices=_numbers(values["slice_indices"], slices).astype(np.int64),
         evidence=evidence,
@@ -204,13 +196,25 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
         provenance=_provenance(values.get("input") or {}),
-        story=story,
-        slice_probability=told("slice_probability", SliceStory.PROBABILITY, SliceStory.WEIGHT),
-        slice_weight=told("slice_weight", SliceStory.WEIGHT),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
     return result
+
+
+def _slices(values: dict[str, Any], count: int) -> Slices | None:
+    """What the model gave for each of so many slices, all of it; an earlier version only knew evidence."""
+
+    def numbers(measure: SliceMeasure) -> NDArray[np.float64]:
+        return _numbers(values[measure.key], count)
+
+    read: dict[str, Callable[[], Slices | None]] = {
+        "evidence": lambda: SliceEvidence(numbers(SliceMeasure.EVIDENCE), numbers(SliceMeasure.RUNNING_LOGIT)),
+        "probability": lambda: SliceProbabilities(numbers(SliceMeasure.PROBABILITY)),
+        "weight": lambda: SliceWeights(numbers(SliceMeasure.WEIGHT), numbers(SliceMeasure.PROBABILITY)),
+        "none": lambda: None,
+    }
+    return read[values.get("story", "evidence")]()
 
 
 def _shape(array: NDArray[np.generic]) -> tuple[int, int, int]:

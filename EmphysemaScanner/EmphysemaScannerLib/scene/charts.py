@@ -1,4 +1,4 @@
-"""The charts of a scan by slice: what the model tells, density, and how active the network's units were.
+"""The charts of a scan by slice: what the model gives, density, and how active the network's units were.
 
 All share one axis, the slices' positions, which runs upwards as the body does beside them in a coronal view. Each has
 fixed ranges, so that nothing jumps while the marker of the slice that is shown moves through them.
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ..ct.grid import area_average
 from ..i18n import tr as _
-from ..scan.result import ScanResult
+from ..scan.result import ScanResult, SliceMeasure
 from . import tables
-from .tables import EVIDENCE, LAA, OPERATING_POINT, POSITION, PROBABILITY, SLICE_PROBABILITY, WEIGHT
+from .tables import OPERATING_POINT, POSITION
 
 ORANGE, BLUE, GREY, GREEN = (0.90, 0.42, 0.05), (0.10, 0.35, 0.70), (0.45, 0.45, 0.45), (0.20, 0.55, 0.35)
 PURPLE = (0.51, 0.31, 0.66)
@@ -40,7 +40,7 @@ LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs
 
 
 class Chart(Enum):
-    """What is drawn by slice, as far as a result has it; of those that it has, the first is what the model tells."""
+    """What is drawn by slice, as far as a result has it; slices are ranked by the first that it has."""
 
     EVIDENCE = "evidence"
     WEIGHT = "weight"
@@ -63,13 +63,17 @@ class Chart(Enum):
     @property
     def column(self) -> str | None:
         """The column of the slice table that it draws; None for activation, which isn't in it."""
-        return {
-            Chart.EVIDENCE: EVIDENCE,
-            Chart.WEIGHT: WEIGHT,
-            Chart.SLICE_PROBABILITY: SLICE_PROBABILITY,
-            Chart.PROBABILITY: PROBABILITY,
-            Chart.LAA: LAA,
-        }.get(self)
+        return MEASURES[self].title if self in MEASURES else None
+
+
+MEASURES = {
+    Chart.EVIDENCE: SliceMeasure.EVIDENCE,
+    Chart.WEIGHT: SliceMeasure.WEIGHT,
+    Chart.SLICE_PROBABILITY: SliceMeasure.PROBABILITY,
+    Chart.PROBABILITY: SliceMeasure.RUNNING_PROBABILITY,
+    Chart.LAA: SliceMeasure.LAA_950,
+}
+"""The figures that charts draw; activation is not one of them."""
 
 
 @dataclass(frozen=True)
@@ -98,28 +102,18 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
     activation = activation_by_slice(result)
     ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
-    if result.slice_evidence is not None:
-        ranges[Chart.EVIDENCE] = _range_of(result.slice_evidence)
-    if result.slice_weight is not None:
-        ranges[Chart.WEIGHT] = _range_of(result.slice_weight)
-    if result.slice_probability is not None:
-        ranges[Chart.SLICE_PROBABILITY] = (0.0, 1.0)
-    if result.running_logit is not None:
-        ranges[Chart.PROBABILITY] = (0.0, 1.0)
+    for chart in (Chart.EVIDENCE, Chart.WEIGHT):
+        if MEASURES[chart] in result.by_slice:
+            ranges[chart] = _range_of(result.by_slice[MEASURES[chart]])
+    for chart in (Chart.SLICE_PROBABILITY, Chart.PROBABILITY):
+        if MEASURES[chart] in result.by_slice:
+            ranges[chart] = (0.0, 1.0)
     if activation:
         ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
-    table = tables.add_table(
-        scene,
-        f"{name} chart",
-        _rows_of_slices(
-            {
-                POSITION: result.slice_positions_mm,
-                **tables.told(result, {EVIDENCE: result.slice_evidence}),
-                LAA: laa,
-                **activation,
-            }
-        ),
-    )
+    columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
+    columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
+    rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation})
+    table = tables.add_table(scene, f"{name} chart", rows)
     marked = result.slice_positions_mm[result.telling_slices(1)[0]]
     marker_table = tables.add_table(
         scene,
@@ -127,13 +121,15 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
     )
     bars = {
-        chart.value: _add_bars(scene, table, column, _bar_name(chart), colour)
-        for chart, (column, colour) in _BARS.items()
+        chart.value: _add_bars(scene, table, MEASURES[chart].title, _bar_name(chart), colour)
+        for chart, colour in _BARS.items()
         if chart in ranges
     }
     lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
     if Chart.PROBABILITY in ranges:
-        running = _add_line(scene, table, PROBABILITY, _("Running probability"), BLUE, width=2)
+        running = _add_line(
+            scene, table, SliceMeasure.RUNNING_PROBABILITY.title, _("Running probability"), BLUE, width=2
+        )
         running.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
         running.SetMarkerSize(5)
         point = _add_line(scene, table, OPERATING_POINT, _("Operating point"), GREY)
@@ -176,10 +172,10 @@ def runs_upwards(chart: slicer.vtkMRMLPlotChartNode) -> bool:
     return any(one is not None and one.GetYColumnName() == POSITION for one in series)
 
 
-def _rows_of_slices(columns: Mapping[str, NDArray[np.generic] | Sequence[str]]) -> dict[str, NDArray[np.generic]]:
+def _rows_of_slices(columns: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """The rows of the table: of a bar zero, its value and a break, of anything else its value three times."""
-    rows = {title: np.repeat(np.asarray(values), ROWS_OF_A_SLICE) for title, values in columns.items()}
-    for column, _colour in _BARS.values():
+    rows = {title: np.repeat(values, ROWS_OF_A_SLICE) for title, values in columns.items()}
+    for column in (MEASURES[chart].title for chart in _BARS):
         if column in rows:
             rows[column][0::ROWS_OF_A_SLICE], rows[column][2::ROWS_OF_A_SLICE] = 0.0, np.nan
     return rows
@@ -202,16 +198,11 @@ def activation_by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
     return shares
 
 
-_BARS = {
-    Chart.EVIDENCE: (EVIDENCE, ORANGE),
-    Chart.WEIGHT: (WEIGHT, PURPLE),
-    Chart.SLICE_PROBABILITY: (SLICE_PROBABILITY, BLUE),
-    Chart.LAA: (LAA, GREEN),
-}
+_BARS = {Chart.EVIDENCE: ORANGE, Chart.WEIGHT: PURPLE, Chart.SLICE_PROBABILITY: BLUE, Chart.LAA: GREEN}
 
 
 def _bar_name(chart: Chart) -> str:
-    return LAA if chart is Chart.LAA else chart.label()
+    return SliceMeasure.LAA_950.title if chart is Chart.LAA else chart.label()
 
 
 def _range_of(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
+from ..scan.result import SliceMeasure
 from .charts import Chart
 from .result import ResultNodes
-from .tables import POSITION, PROBABILITY
+from .tables import POSITION
 
 
 def set_marker(nodes: ResultNodes, position_mm: float) -> None:
@@ -32,10 +33,11 @@ def read_up_to(nodes: ResultNodes, count: int | None) -> None:
     """
     if Chart.PROBABILITY not in nodes.charts:
         return
-    whole = slicer.util.arrayFromTableColumn(nodes.slice_table, PROBABILITY)
-    shown = slicer.util.arrayFromTableColumn(nodes.chart_table, PROBABILITY)
+    running = SliceMeasure.RUNNING_PROBABILITY.title
+    whole = slicer.util.arrayFromTableColumn(nodes.slice_table, running)
+    shown = slicer.util.arrayFromTableColumn(nodes.chart_table, running)
     read = np.arange(len(whole)) < (len(whole) if count is None else count)
     wanted = np.repeat(np.where(read, whole, np.nan), len(shown) // len(whole))  # what is not a number is not drawn
     if not np.array_equal(shown, wanted, equal_nan=True):
         shown[:] = wanted
-        slicer.util.arrayFromTableColumnModified(nodes.chart_table, PROBABILITY)
+        slicer.util.arrayFromTableColumnModified(nodes.chart_table, running)

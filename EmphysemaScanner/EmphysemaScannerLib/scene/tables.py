@@ -10,12 +10,9 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..scan.result import LUNG_MEASURES, ScanResult
+from ..scan.result import LUNG_MEASURES, ScanResult, SliceMeasure
 
-POSITION, EVIDENCE, PROBABILITY = "Position S (mm)", "Evidence (logit)", "Running probability"
-OPERATING_POINT, LAA = "Operating point", "LAA%-950"
-# Saved scenes hold these names.
-WEIGHT, SLICE_PROBABILITY = "Attention weight (not evidence)", "Probability of this slice by itself"
+POSITION, OPERATING_POINT = "Position S (mm)", "Operating point"
 
 
 def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
@@ -26,30 +23,19 @@ def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -
         {
             "Slice": result.slice_indices.astype(np.int32),  # 64 bit integers don't survive Slicer's table files
             POSITION: result.slice_positions_mm,
-            **told(result, {EVIDENCE: result.slice_evidence, "Running logit": result.running_logit}),
-            LAA: result.laa_950_by_slice_percent,
+            **by_slice(result),
         },
     )
 
 
-def told(
-    result: ScanResult, first: Mapping[str, NDArray[np.float64] | None]
-) -> dict[str, NDArray[np.generic] | Sequence[str]]:
-    """Columns of what the model gives for each slice; those that it does not give are left out.
-
-    Args:
-        first: columns that come before.
-    """
-    running = result.running_probability
-    point = None if running is None else np.full(len(running), result.model.operating_point.probability)
-    columns = {
-        **first,
-        PROBABILITY: running,
-        OPERATING_POINT: point,
-        WEIGHT: result.slice_weight,
-        SLICE_PROBABILITY: result.slice_probability,
-    }
-    return {title: values for title, values in columns.items() if values is not None}
+def by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
+    """All figures of slices by the titles of their columns; the running probability with the operating point."""
+    columns = {}
+    for measure, values in result.by_slice.items():
+        columns[measure.title] = values
+        if measure is SliceMeasure.RUNNING_PROBABILITY:
+            columns[OPERATING_POINT] = np.full(len(values), result.model.operating_point.probability)
+    return columns
 
 
 def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:

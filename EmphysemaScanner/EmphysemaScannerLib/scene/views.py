@@ -10,6 +10,7 @@ import slicer
 from numpy.typing import NDArray
 
 from ..i18n import tr as _
+from ..scan.result import SliceMeasure
 from . import outlines, overlays
 from .charts import Chart
 from .colours import ColourMap
@@ -17,7 +18,7 @@ from .layout import AXIAL_VIEW, BARE_VIEW, CHOSEN_PLOT, EVIDENCE_PLOT
 from .overlays import Drawing, Overlay
 from .rendering import hide_all_in_3d
 from .result import ResultNodes, is_part_of_a_result
-from .tables import LAA, POSITION
+from .tables import POSITION
 from .volumes import ijk_to_world_ras
 
 OPACITY = 0.5
@@ -158,7 +159,7 @@ def use_window_at_first(ct: slicer.vtkMRMLScalarVolumeNode, window: CTWindow) ->
 def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
     """Put the charts into the plot views of the reading layout, as far as there are such views.
 
-    What the model tells of each slice is at the left; LAA%-950, where it tells nothing.
+    What the model gives for each slice is at the left; LAA%-950, where it gives nothing.
 
     Args:
         right: the chart at the right; another, where the result has no such chart.
@@ -283,7 +284,7 @@ def _by_slice(nodes: ResultNodes) -> tuple[list[float], NDArray[np.float64]]:
     """S positions, mm, and heights of the bars of the main chart, in reading order; below 0 where there is no lung."""
     table = nodes.slice_table
     heights = np.nan_to_num(np.abs(slicer.util.arrayFromTableColumn(table, _main_chart(nodes).column)))
-    with_lung = np.isfinite(slicer.util.arrayFromTableColumn(table, LAA))
+    with_lung = np.isfinite(slicer.util.arrayFromTableColumn(table, SliceMeasure.LAA_950.title))
     positions = [float(position) for position in slicer.util.arrayFromTableColumn(table, POSITION)]
     return positions, np.where(with_lung, heights, -1.0)
 

@@ -1,7 +1,7 @@
 """The sample cases that come with EmphysemaScanner: unpacked or made on this computer, never downloaded.
 
 The real one is LIDC-IDRI-0001 at lower resolution (Armato et al. 2011, The Cancer Imaging Archive, CC BY 3.0;
-``Resources/SampleData/README.txt``), the other the same chest with emphysema put in by ``core.simulator``.
+``Resources/SampleData/README.txt``), the other the same chest with emphysema put in by ``simulator``.
 """
 
 from __future__ import annotations

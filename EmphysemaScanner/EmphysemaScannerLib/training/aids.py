@@ -1,107 +1,199 @@
-"""What the training of the demonstration model does beyond the published way, so that it learns to read the whole lung.
+"""What the training of the demonstration model does beyond the published way, and the one place that chooses it.
 
-A network that has only seen chests from apex to base learns to look where lungs begin. With these aids, of both classes
-alike, parts of the lungs are missing at the top or at the bottom, volumes are upside down, fields of view are larger or
-smaller than they should be, voxels are coarse, lungs are lighter or denser.
+From lesion maps, which simulated cohorts have, a Conv-LSTM is also taught where the disease is (``lesion_weight``), on
+small fields of view (``crop``): many cheap presentations, whose network is then enlarged to whole slices. Volumes may
+be shown in parts and upside down (``Aids.WHOLE_LUNG``), and the last unit may begin with a long memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from ..ct.grid import area_average
-
-FINER = 2  # slices are read so many times as finely as the network's, so that a part of the lungs still has its own
-_MOST_CUT = 0.6  # of the slices
-_MOST_EMPTY = 0.25  # of the slices, beyond either end
-_MOST_MARGIN = 0.1  # of rows and columns, beyond either side or less than the whole
-_CROP_OF_SIDE = (0.45, 0.75)  # what a crop shows of rows and columns
-_COARSEST = 2.5  # voxels of the network's grid
-_LIGHTNESS, _OFFSET_HU, _NOISE_HU = 0.08, 5.0, 14.0
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One presentation of a volume.
-
-    Attributes:
-        hu: (slices, rows, columns) as the network's input before the window.
-        lesions: lesion shares on the same grid, 0 to 255; None if there is no map.
-    """
-
-    hu: Floats
-    lesions: NDArray[np.uint8] | None
+from ..cohort.cache import VolumeCache
+from ..cohort.manifest import CohortRow
+from ..ct.grid import Grid, area_average, canonical
+from ..evaluation.statistics import Floats, balancing_shift
+from ..models.conv_lstm import ConvLSTMNetwork
+from ..models.networks import FastConvLSTM
+from ..models.preprocessing import Field, Preprocessing
+from . import presentations
+from .learner import Learner
+from .lesions import LesionLearner
+from .plan import Aids, Plan, TrainingError
+from .volumes import HU, Item, Shares, Volumes, mirrored
+from .way import PublishedWay
 
 
-def present(
-    rng: np.random.Generator,
-    hu: NDArray[np.generic],
-    lesions: NDArray[np.uint8] | None,
-    shape: tuple[int, int, int],
-    cropped: bool,
-    outside_hu: float | None,
-) -> Shown:
-    """Draw a presentation; nothing that is drawn depends on the label.
-
-    Args:
-        rng: chance.
-        hu: the volume, ``FINER`` times as many slices as the network's.
-        lesions: its lesion shares, same shape, 0 to 255.
-        shape: of what is shown (slices, rows, columns).
-        cropped: whether a part of rows and columns is shown, as ``Plan.crop`` wants it, or all of them.
-        outside_hu: what lies beyond the volume; None: nothing may, and views end at its edges.
-    """
-    slices = _slices(rng, hu.shape[0], outside_hu is not None)
-    rows, columns = (_side(rng, n, cropped, outside_hu is not None) for n in hu.shape[1:])
-    over = (slices, rows, columns)
-    beyond = np.float32(0 if outside_hu is None else outside_hu)
-    relative = hu.astype(np.float32) - beyond  # averaging takes what lies beyond the array for 0
-    if rng.random() < 0.2:
-        coarse = rng.uniform(1.5, _COARSEST)
-        few = (max(4, round(shape[0] / coarse)), max(4, round(shape[1] / coarse)), max(4, round(shape[2] / coarse)))
-        seen = area_average(area_average(relative, few, over=over), shape)
-    else:
-        seen = area_average(relative, shape, over=over)
-    share = None if lesions is None else area_average(lesions, shape, over=over)
-    turned = slice(None, None, -1 if rng.random() < 0.45 else 1), slice(None), slice(None, None, rng.choice((-1, 1)))
-    seen = _other_density(rng, seen[turned] + beyond)
-    return Shown(seen, None if share is None else np.ascontiguousarray(np.rint(share[turned])).astype(np.uint8))
+def way_of(plan: Plan) -> PublishedWay:
+    """The published way, or with the aids that a plan asks for."""
+    return PublishedWay(plan) if plan.is_published else AidedWay(plan)
 
 
-def _slices(rng: np.random.Generator, count: int, may_lie_beyond: bool) -> tuple[float, float]:
-    """Which slices are shown: a part may be missing at either end, or there may be more than there is lung."""
-    low, high, kind = 0.0, float(count), rng.random()
-    if kind < 0.3:
-        high -= rng.uniform(0, _MOST_CUT) * count
-    elif kind < 0.5:
-        low += rng.uniform(0, _MOST_CUT) * count
-    elif kind < 0.62:
-        low, high = low + rng.uniform(0, _MOST_CUT / 2) * count, high - rng.uniform(0, _MOST_CUT / 2) * count
-    if may_lie_beyond:
-        before, after = (rng.uniform(0, _MOST_EMPTY) * (rng.random() < 0.2) * (high - low) for _ in range(2))
-        low, high = low - before, high + after
-    return low, high
+class AidedWay(PublishedWay):
+    """With lesion maps, crops, long memory, or parts of lungs, each as the plan asks for it."""
+
+    def shown_size(self, image_size: int) -> int:
+        return self.plan.crop or image_size
+
+    def fitted(self, network: nn.Module) -> nn.Module:
+        if self.plan.crop is not None and isinstance(network, ConvLSTMNetwork):
+            return enlarge(network, self.plan.crop)
+        return network
+
+    def prepare(self, network: nn.Module, slices: int) -> None:
+        if self.plan.long_memory:
+            assert isinstance(network, ConvLSTMNetwork)
+            give_long_memory(network, slices)
+
+    def volumes(
+        self,
+        rows: Sequence[CohortRow],
+        preprocessing: Preprocessing,
+        cache: VolumeCache,
+        augment: bool,
+        in_memory: bool,
+    ) -> Volumes:
+        return AidedVolumes(rows, preprocessing, self.plan, augment, cache, in_memory)
+
+    def learner(self, network: nn.Module, total_steps: int, labels: Sequence[int]) -> Learner:
+        if not self.plan.lesion_weight:
+            return super().learner(network, total_steps, labels)
+        assert isinstance(network, ConvLSTMNetwork)
+        return LesionLearner(network, self.plan, total_steps)
+
+    def finished(self, network: nn.Module, image_size: int) -> nn.Module:
+        if self.plan.crop is None:
+            return network
+        assert isinstance(network, ConvLSTMNetwork)
+        return enlarge(network, image_size)
+
+    def balanced(self, network: nn.Module, logits: Floats, labels: Sequence[int]) -> Floats:
+        """Whole slices have more places than a crop, and each adds what it adds to healthy lung."""
+        if self.plan.crop is None:
+            return logits
+        assert isinstance(network, ConvLSTMNetwork)
+        shift = balancing_shift(logits, labels)
+        with torch.no_grad():
+            network.dense.bias.add_(shift)
+        return logits + shift
+
+    def teaching(self) -> str:
+        lesions = " and lesion maps" if self.plan.lesion_weight else ""
+        in_parts = ", shown in parts, upside down and in other fields of view,"
+        return super().teaching() + lesions + (in_parts if self.plan.aids is Aids.WHOLE_LUNG else "")
+
+    def balance(self) -> str:
+        return "unweighted classes" if self.plan.lesion_weight else super().balance()
 
 
-def _side(rng: np.random.Generator, count: int, cropped: bool, may_lie_beyond: bool) -> tuple[float, float]:
-    """Which rows or columns are shown."""
-    if cropped:
-        size = rng.uniform(*_CROP_OF_SIDE) * count
-        low = rng.uniform(0, count - size)
-        return low, low + size
-    most = _MOST_MARGIN * count
-    first, last = (rng.uniform(-most if may_lie_beyond else 0, most / 2) for _ in range(2))
-    return first, count - last
+class AidedVolumes(Volumes):
+    """Volumes with their lesion shares (T, H, W), 0 to 255, as the item's last where the plan uses them."""
+
+    def __init__(
+        self,
+        rows: Sequence[CohortRow],
+        preprocessing: Preprocessing,
+        plan: Plan,
+        augment: bool,
+        cache: VolumeCache,
+        in_memory: bool = False,
+    ) -> None:
+        super().__init__(rows, preprocessing, plan, augment, cache, in_memory)
+        self.in_parts = augment and plan.aids is Aids.WHOLE_LUNG
+        self.stored = preprocessing  # as volumes are read
+        if self.in_parts:
+            slices, high, wide = preprocessing.shape
+            self.stored = dataclasses.replace(preprocessing, shape=(presentations.FINER * slices, high, wide))
+        for row in rows:
+            if plan.lesion_weight and row.label and row.lesions is None:
+                raise TrainingError(
+                    f"{row.where}: '{row.volume.name}' has no lesion map in the manifest; set the lesion weight to 0."
+                )
+
+    def read_files(self, row: CohortRow) -> tuple[HU, Shares | None]:
+        """Where parts of the lungs are shown, on a grid of finer slices."""
+        return self.cache.grid_hu(row.volume, self.stored), self._lesions(row)
+
+    def _lesions(self, row: CohortRow) -> Shares | None:
+        if not self.plan.lesion_weight:
+            return None
+        if row.lesions is None:
+            return np.zeros(self.stored.shape, np.uint8)
+        if self.stored.field is Field.LUNGS or self.stored is not self.preprocessing:
+            return self._lesions_in_view(row, row.lesions)
+        lesions: Shares = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
+        if lesions.shape != self.preprocessing.shape or lesions.dtype != np.uint8:
+            raise TrainingError(
+                f"'{row.lesions.name}' is not a lesion map of {' x '.join(map(str, self.preprocessing.shape))} bytes; "
+                "train on the grid that the cohort was made for."
+            )
+        return lesions
+
+    def _lesions_in_view(self, row: CohortRow, path: Path) -> Shares:
+        """A lesion map of the same patient on any grid, as much of it as the network sees."""
+        stored = canonical(sitk.ReadImage(str(path)))
+        shares: NDArray[np.generic] = sitk.GetArrayFromImage(stored)
+        if shares.dtype != np.uint8:
+            raise TrainingError(f"'{path.name}' is not a lesion map of bytes.")
+        grid = self.cache.grid(row.volume, self.stored)
+        seen = np.rint(area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))))
+        return seen.astype(np.uint8)
+
+    def present(self, rng: np.random.Generator, k: int) -> Item:
+        hu, lesions = self.read(k)
+        if self.in_parts:
+            slices, rows, columns = self.preprocessing.shape
+            crop = self.plan.crop
+            shape = (slices, crop or rows, crop or columns)
+            outside = self.preprocessing.outside_hu
+            shown = presentations.present(rng, hu, lesions, shape, crop is not None, outside)
+            return self._with_lesions(shown.hu, shown.lesions, k)
+        if self.plan.crop is not None and lesions is not None:
+            field = _field_of_view(rng, hu.shape, self.plan.crop)
+            hu, lesions = hu[field], lesions[field]
+        grid_hu = hu.astype(np.float32)
+        if self.augment:
+            columns_shown = mirrored(rng)
+            grid_hu = self.in_other_density(rng, grid_hu[..., columns_shown])
+            lesions = None if lesions is None else lesions[..., columns_shown]
+        return self._with_lesions(grid_hu, lesions, k)
+
+    def _with_lesions(self, grid_hu: NDArray[np.float32], lesions: Shares | None, k: int) -> Item:
+        item = self.item(grid_hu, k)
+        return item if lesions is None else (*item, torch.from_numpy(np.ascontiguousarray(lesions)))
 
 
-def _other_density(rng: np.random.Generator, hu: Floats) -> Floats:
-    """Another breath, another calibration, another dose."""
-    lighter = np.float32(np.exp(rng.normal(0, _LIGHTNESS)))
-    noise = np.float32(rng.uniform(0, _NOISE_HU)) * rng.standard_normal(hu.shape, dtype=np.float32)
-    changed: Floats = np.float32(-1024) + (hu + 1024) * lighter + np.float32(rng.normal(0, _OFFSET_HU)) + noise
-    return changed
+def _field_of_view(rng: np.random.Generator, shape: tuple[int, ...], crop: int) -> tuple[slice, slice, slice]:
+    margin = [(n - crop) // 8 for n in shape[1:]]  # the body rarely reaches the corners
+    y, x = (int(rng.integers(m, n - crop - m + 1)) for m, n in zip(margin, shape[1:], strict=True))
+    return slice(None), slice(y, y + crop), slice(x, x + crop)
+
+
+def give_long_memory(network: ConvLSTMNetwork, slices: int) -> None:
+    """Chrono initialisation of the last unit: forget bias log U(1, T - 1), input bias its negative."""
+    filters = network.units[-1].recurrence.filters
+    with torch.no_grad():
+        bias = network.units[-1].recurrence.input_conv.bias
+        assert bias is not None
+        forget = torch.log(torch.empty(filters).uniform_(1, slices - 1))
+        bias[filters : 2 * filters] = forget
+        bias[:filters] = -forget
+
+
+def enlarge(network: ConvLSTMNetwork, image_size: int) -> ConvLSTMNetwork:
+    """The same network for larger slices: every place of the last unit votes with the crop network's mean weight."""
+    large = FastConvLSTM(dataclasses.replace(network.config, image_size=image_size))
+    state = network.state_dict()
+    channels = network.dense.in_features // network.config.final_size**2
+    mean = state.pop("dense.weight").view(channels, network.config.final_size**2).mean(1)
+    state["dense.weight"] = mean[:, None].expand(-1, large.config.final_size**2).reshape(1, -1).clone()
+    large.load_state_dict(state)
+    return large

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,12 +25,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
 from ..base.wholefile import PART_SUFFIX, write_whole
-from . import runfolder as trainingwatch
+from . import runfolder
 from .plan import TrainingError, TrainingStopped
 
 LAST_FILE = "last.ckpt"
 
-OnEpoch = Callable[[trainingwatch.TrainingCurves], None]
+OnEpoch = Callable[[runfolder.TrainingCurves], None]
 
 
 class Stop:
@@ -73,6 +74,25 @@ def stop_on_signals() -> Iterator[Stop]:
             signal.signal(number, before)
 
 
+def ignore_epoch(curves: runfolder.TrainingCurves) -> None:
+    """The ``OnEpoch`` that does nothing."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who sees a training's progress and may stop it.
+
+    Attributes:
+        progress_bar: whether one is drawn on the terminal.
+        on_epoch: told of each whole epoch, in the first process.
+        stop: asked at every step.
+    """
+
+    progress_bar: bool = False
+    on_epoch: OnEpoch = ignore_epoch
+    stop: Stop = field(default_factory=Stop)
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are there whole or not at all. Lightning's own go through the folder for temporary files, and
     are copied from there byte by byte where it is on another disk.
@@ -95,12 +115,13 @@ class Keeper(Checkpoint):
         network: whose weights are kept.
         out: the run's folder.
         patience: epochs without a better AUC before the end.
-        stop: asked at every step; if any process is to stop, all do.
-        on_epoch: told of each whole epoch, once it is kept.
+        watch: its stop is asked at every step, and if any process is to stop, all do; it hears of each whole epoch,
+            once that is kept.
     """
 
-    def __init__(self, network: nn.Module, out: Path, patience: int, stop: Stop, on_epoch: OnEpoch) -> None:
-        self.network, self.out, self.patience, self.stop, self.on_epoch = network, out, patience, stop, on_epoch
+    def __init__(self, network: nn.Module, out: Path, patience: int, watch: Watch) -> None:
+        self.network, self.out, self.patience = network, out, patience
+        self.stop, self.on_epoch = watch.stop, watch.on_epoch
         self.epochs = self.best_epoch = 0
         self.best_auc = -math.inf
 
@@ -119,7 +140,7 @@ class Keeper(Checkpoint):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.stop.listen()
         if trainer.is_global_zero:
-            trainingwatch.keep_epochs(self.out, self.epochs)
+            runfolder.keep_epochs(self.out, self.epochs)
         self._end_if_worn_out(trainer)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
@@ -129,7 +150,7 @@ class Keeper(Checkpoint):
         self._stop_together(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        train_loss, val_loss, val_auc = (float(trainer.callback_metrics[name]) for name in trainingwatch.COLUMNS[1:])
+        train_loss, val_loss, val_auc = (float(trainer.callback_metrics[name]) for name in runfolder.COLUMNS[1:])
         if not math.isfinite(train_loss + val_loss):
             raise TrainingError(
                 f"In epoch {self.epochs + 1} the loss is no longer a number; train in another folder with a smaller "
@@ -142,13 +163,13 @@ class Keeper(Checkpoint):
         if trainer.is_global_zero:
             if better:
                 _save(self.network.state_dict(), self.best)
-            trainingwatch.add_epoch(self.out, self.epochs, train_loss, val_loss, val_auc)
+            runfolder.add_epoch(self.out, self.epochs, train_loss, val_loss, val_auc)
         trainer.save_checkpoint(self.out / LAST_FILE)
         if trainer.is_global_zero:
             for old in (*self.out.glob("best-*.pt"), *self.out.glob(f".*{PART_SUFFIX}")):
                 if old != self.best:
                     old.unlink(missing_ok=True)
-            self.on_epoch(trainingwatch.read_training(self.out))
+            self.on_epoch(runfolder.read_training(self.out))
         self._end_if_worn_out(trainer)
 
     def _end_if_worn_out(self, trainer: lightning.Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Where a cohort's training volumes lie, for the model card: see ``core.likeness``."""
+"""Where a cohort's training volumes lie, for the model card: see ``models.likeness``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..models import modelfile
 from ..models.likeness import FEWEST_VOLUMES, measures, training_range
 from ..models.modelcard import TrainingRange
 from ..models.networks import ARCHITECTURES
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import Needs, Preprocessing
 
 _MOST_VOLUMES = 1000  # mean and covariance of eight figures need no more
 
@@ -50,7 +50,7 @@ def write_range(model_file: Path, manifests: Sequence[Path]) -> None:
         ManifestError: the cohort cannot be read.
     """
     model = modelfile.load(model_file)
-    if ARCHITECTURES[model.card.architecture].reads_densitometry:
+    if ARCHITECTURES[model.card.architecture].needs is Needs.DENSITOMETRY:
         raise ModelFileError(f"A {model.card.architecture} reads no volumes; there is nothing to compare a CT with.")
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     found = range_of(rows, model.card.preprocessing, VolumeCache())

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..base.errors import EmphysemaScannerError
 from ..scan.device import Device
+
+if TYPE_CHECKING:
+    from ..models.preprocessing import Preprocessing
 
 
 class TrainingError(EmphysemaScannerError):
@@ -42,7 +47,7 @@ class Aids(str, Enum):
     """What a training does beyond the published way.
 
     NONE: nothing. WHOLE_LUNG: both classes are shown in parts, upside down, in other fields of view and densities
-    (``trainingaids``), and with lesion maps a slice's evidence counts as much however much was read before it.
+    (``presentations``), and with lesion maps a slice's evidence counts as much however much was read before it.
     """
 
     NONE = "none"
@@ -86,6 +91,11 @@ class Plan:
         if self.crop is not None and not self.lesion_weight:
             raise TrainingError("Crops need lesion maps to be labelled by; set a lesion weight.")
 
+    @property
+    def is_published(self) -> bool:
+        """Whether a network learns from volume labels alone, as in the paper."""
+        return not (self.crop or self.lesion_weight or self.long_memory or self.aids is not Aids.NONE)
+
     def check_architecture(self, architecture: str) -> None:
         """Refuse options that this architecture has not.
 
@@ -96,6 +106,23 @@ class Plan:
         options = [name for name, value in wanted.items() if value]
         if options and architecture != "conv_lstm":
             raise TrainingError(f"Only a conv_lstm can be trained with {' and '.join(options)}, not a {architecture}.")
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network is trained; what is None is as published, or as in ``start``.
+
+    Attributes:
+        architecture: a name in ``ARCHITECTURES``; the published one is conv_lstm.
+        width: filters of the first unit.
+        preprocessing: grid, window and field; with a ``start``, only the field may be another.
+        start: a model file to go on from; None for fresh weights.
+    """
+
+    architecture: str | None = None
+    width: int | None = None
+    preprocessing: Preprocessing | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,4 +146,5 @@ class Hardware:
     compile: bool = False
 
 
+PUBLISHED = NetworkChoice()
 ONE_PROCESS = Hardware()

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..models.conv_lstm import ConvLSTMNetwork
 from ..scan.device import choose
-from .checkpoints import Keeper, OnEpoch, Stop, WholeCheckpoints
+from .checkpoints import Keeper, Watch, WholeCheckpoints
 from .plan import Hardware, MixedPrecision, Plan, TrainingError
 
 CLIP = 1.0  # largest norm of a step's gradient
@@ -30,7 +30,7 @@ _PRECISIONS: dict[MixedPrecision, Literal["32-true", "bf16-mixed", "16-mixed"]] 
 
 
 def make_trainer(
-    network: nn.Module, plan: Plan, out: Path, hardware: Hardware, progress_bar: bool, on_epoch: OnEpoch, stop: Stop
+    network: nn.Module, plan: Plan, out: Path, hardware: Hardware, watch: Watch
 ) -> tuple[lightning.Trainer, Keeper]:
     """A trainer, and its callback that keeps the run in ``out``.
 
@@ -52,7 +52,7 @@ def make_trainer(
     plugins: list[Any] = [WholeCheckpoints()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # its checkpoints in mid-epoch would go before ours
-    keeper = Keeper(network, out, plan.patience, stop, on_epoch)
+    keeper = Keeper(network, out, plan.patience, watch)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
@@ -70,7 +70,7 @@ def make_trainer(
             plugins=plugins,
             logger=_tensorboard(out),
             log_every_n_steps=1,
-            enable_progress_bar=progress_bar,
+            enable_progress_bar=watch.progress_bar,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )

@@ -1,9 +1,4 @@
-"""Training on a cohort, on Lightning: one process or many, resumed where it stopped.
-
-The published way is one label per volume and nothing else (the defaults of ``Plan``). Simulated cohorts come with
-lesion maps; from them a Conv-LSTM can also be taught where the disease is (``lesion_weight``), on small fields of view
-(``crop``): many cheap presentations, whose network is then enlarged to whole slices.
-"""
+"""Training on a cohort, on Lightning: one process or many, resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -28,19 +23,36 @@ from ..base.errors import EmphysemaScannerError
 from ..base.lock import held
 from ..cohort.cache import ENVIRONMENT, VolumeCache
 from ..cohort.manifest import CohortRow, check_volumes
-from ..models.conv_lstm import ConvLSTMNetwork
-from ..models.networks import FastConvLSTM
 from ..models.preprocessing import Field, Preprocessing
-from . import runfolder as trainingwatch
-from .checkpoints import LAST_FILE, OnEpoch, Stop
-from .learner import Learner, LesionLearner
-from .plan import ONE_PROCESS, Balance, Hardware, Plan, TrainingError
+from . import runfolder
+from .aids import way_of
+from .checkpoints import LAST_FILE, Stop, Watch
+from .learner import Learner
+from .plan import ONE_PROCESS, Hardware, Plan, TrainingError
 from .trainer import make_trainer, optimise
-from .volumes import TrainingOrder, TuningOrder, Volumes
+from .volumes import Item, TrainingOrder, TuningOrder, Volumes
 
 MODEL_FILE = "model.safetensors"
 LOCK_FILE = ".lock"
 GPU_WORKERS = 4
+
+
+Loader = DataLoader[Item]
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A network that is to be trained.
+
+    Attributes:
+        network: with fresh weights or others to begin with.
+        architecture: its name in the registry; one that reads volumes.
+        preprocessing: how volumes become its input.
+    """
+
+    network: nn.Module
+    architecture: str
+    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,6 @@ class Outcome:
     best_auc: float
     precision: str
     main: bool
-
-
-def _silent(curves: trainingwatch.TrainingCurves) -> None:
-    pass
 
 
 def split_rows(rows: Sequence[CohortRow]) -> tuple[list[CohortRow], list[CohortRow]]:
@@ -128,54 +136,68 @@ def _unwritable(out: Path, error: OSError) -> TrainingError:
 
 
 def train(
-    network: nn.Module,
-    architecture: str,
-    preprocessing: Preprocessing,
+    untrained: Untrained,
     rows: Sequence[CohortRow],
     plan: Plan,
     out: Path,
     *,
     hardware: Hardware = ONE_PROCESS,
     cache: VolumeCache | None = None,
-    progress_bar: bool = True,
-    on_epoch: OnEpoch = _silent,
-    stop: Stop | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Train a network in place and keep the weights with the best AUC on the tuning split.
 
     Args:
-        network: of the architecture, with fresh weights or others to begin with; for slices of the grid, or of the
-            crop.
-        architecture: its name in the registry; one that reads volumes.
-        preprocessing: how volumes become its input.
+        untrained: the network, for slices of the grid, or of the crop.
         rows: the cohort; splits "train" and "tune" are used.
         plan: how to train.
         out: folder for ``last.ckpt``, the best weights, ``plan.json`` and ``metrics.csv``, as
-            ``trainingwatch.read_training`` reads them; a run that was stopped or killed there goes on after its last
+            ``runfolder.read_training`` reads them; a run that was stopped or killed there goes on after its last
             whole epoch, with the same weights as if it had not been.
         hardware: where to train.
         cache: of volumes; None for the user's.
-        progress_bar: whether one is drawn on the terminal.
-        on_epoch: told of each whole epoch, in the first process.
-        stop: asked at every step.
+        watch: who sees its progress and may stop it.
 
     Returns:
-        How it went; the best weights are in ``network``.
+        How it went; the best weights are in the network.
 
     Raises:
         TrainingError: a split is empty or holds one class only, a volume cannot be read, the plan or the hardware
             doesn't fit, ``out`` holds a run that was planned otherwise, or nothing can be written there any more.
         ManifestError: a file of the cohort is missing.
-        TrainingStopped: ``stop`` was wanted.
+        TrainingStopped: the stop of ``watch`` was wanted.
     """
-    stop, out = stop or Stop(), Path(out).absolute()
-    plan.check_architecture(architecture)
-    train_rows, tune_rows = split_rows(rows)
-    trainer, keeper = make_trainer(network, plan, out, hardware, progress_bar, on_epoch, stop)
-    ranks = trainer.world_size
-    if len(train_rows) < plan.batch_size:
+    watch, out, network = watch or Watch(), Path(out).absolute(), untrained.network
+    plan.check_architecture(untrained.architecture)
+    way = way_of(plan)
+    parts = split_rows(rows)
+    trainer, keeper = make_trainer(network, plan, out, hardware, watch)
+    _check_batch_size(plan, len(parts[0]), trainer.world_size)
+    keep_plan(out, model_plan(untrained, rows, plan), trainer.is_global_zero)
+    last = out / LAST_FILE
+    _check_whole(last)
+    lightning.seed_everything(plan.seed, verbose=False)
+    if not last.exists():
+        way.prepare(network, untrained.preprocessing.shape[0])
+    cache = _writable(cache or VolumeCache())
+    sets = [
+        way.volumes(part, untrained.preprocessing, cache, augment, hardware.in_memory)
+        for part, augment in zip(parts, (True, False), strict=True)
+    ]
+    loaders = _loaders(sets, plan, hardware, trainer)
+    labels = [row.label for row in parts[0]]
+    learner = way.learner(network, plan.epochs * (len(labels) // plan.batch_size), labels)
+    optimise(network, hardware, trainer.strategy.root_device)
+    _fit(trainer, learner, loaders, last, watch.stop)
+    network.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True))
+    main = trainer.is_global_zero
+    return Outcome(keeper.epochs, keeper.best_epoch, keeper.best_auc, str(trainer.precision), main)
+
+
+def _check_batch_size(plan: Plan, volumes: int, ranks: int) -> None:
+    if volumes < plan.batch_size:
         raise TrainingError(
-            f"The training split has {len(train_rows)} volumes, fewer than a step's {plan.batch_size}; choose a "
+            f"The training split has {volumes} volumes, fewer than a step's {plan.batch_size}; choose a "
             "smaller batch size."
         )
     if plan.batch_size % ranks:
@@ -183,48 +205,52 @@ def train(
             f"A step's {plan.batch_size} volumes cannot be shared equally by {ranks} processes; choose a batch size "
             f"that is a multiple of {ranks}."
         )
-    keep_plan(out, model_plan(network, architecture, preprocessing, rows, plan), trainer.is_global_zero)
-    last = out / LAST_FILE
-    _check_whole(last)
-    lightning.seed_everything(plan.seed, verbose=False)
-    if plan.long_memory and not last.exists():
-        assert isinstance(network, ConvLSTMNetwork)
-        give_long_memory(network, preprocessing.shape[0])
-    cache = cache or VolumeCache()
+
+
+def _writable(cache: VolumeCache) -> VolumeCache:
     if not cache.is_writable():
         raise TrainingError(
             f"The cache '{cache.folder}' cannot be written, or the folder holds other things; name another one in the "
             f"environment variable {ENVIRONMENT}."
         )
-    labels = [row.label for row in train_rows]
-    order = TrainingOrder(labels, plan, trainer.global_rank, ranks)
-    in_memory = hardware.in_memory
-    train_set = Volumes(train_rows, preprocessing, plan, True, cache, in_memory)
-    tune_set = Volumes(tune_rows, preprocessing, plan, False, cache, in_memory)
+    return cache
+
+
+def _loaders(
+    sets: Sequence[Volumes], plan: Plan, hardware: Hardware, trainer: lightning.Trainer
+) -> tuple[Loader, Loader]:
+    """This process's part of the training split, a step a batch, and of the tuning split."""
+    learned, tuned = sets
     workers = hardware.workers
     if workers is None:
         workers = 0 if trainer.strategy.root_device.type == "cpu" else GPU_WORKERS
     how: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+    rank, ranks = trainer.global_rank, trainer.world_size
     size = plan.batch_size // ranks
-    train_loader = DataLoader(train_set, size, sampler=order, drop_last=True, **how)
-    tune_order = TuningOrder(len(tune_rows), trainer.global_rank, ranks)
-    tune_loader = DataLoader(tune_set, size, sampler=tune_order, **how)
-    learner = _learner(network, plan, plan.epochs * order.steps, labels)
-    optimise(network, hardware, trainer.strategy.root_device)
+    order = TrainingOrder([row.label for row in learned.rows], plan, rank, ranks)
+    return (
+        DataLoader(learned, size, sampler=order, drop_last=True, **how),
+        DataLoader(tuned, size, sampler=TuningOrder(len(tuned), rank, ranks), **how),
+    )
+
+
+def _fit(trainer: lightning.Trainer, learner: Learner, loaders: tuple[Loader, Loader], last: Path, stop: Stop) -> None:
+    """Train, from the last checkpoint if there is one, until the plan's end or the stop."""
+    learned, tuned = loaders
+    resumed = str(last) if last.exists() else None
     with warnings.catch_warnings():
         # Advice to programmers, of which this process takes none: workers, and moments at which nothing is logged.
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
         warnings.filterwarnings("ignore", "Grad strides do not match", UserWarning)
         warnings.filterwarnings("ignore", "`isinstance", FutureWarning)  # Lightning's, of PyTorch's own functions
         try:
-            resumed = str(last) if last.exists() else None
-            trainer.fit(learner, train_loader, tune_loader, ckpt_path=resumed, weights_only=True)
+            trainer.fit(learner, learned, tuned, ckpt_path=resumed, weights_only=True)
         except SIGTERMException:  # Lightning saw the signal between two of our looks
             stop.wanted = True
         except OSError as error:
             raise TrainingError(
-                f"Nothing more can be written to '{out}' ({error.strerror}); free space there and repeat the command, "
-                "which goes on after its last whole epoch."
+                f"Nothing more can be written to '{last.parent}' ({error.strerror}); free space there and repeat the "
+                "command, which goes on after its last whole epoch."
             ) from error
         except torch.OutOfMemoryError as error:
             raise TrainingError(
@@ -236,19 +262,6 @@ def train(
             if not stop.wanted:  # else what the end of another process did to this one
                 raise
     stop.check()
-    network.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True))
-    main = trainer.is_global_zero
-    return Outcome(keeper.epochs, keeper.best_epoch, keeper.best_auc, str(trainer.precision), main)
-
-
-def _learner(network: nn.Module, plan: Plan, total_steps: int, labels: Sequence[int]) -> Learner:
-    if plan.lesion_weight:
-        assert isinstance(network, ConvLSTMNetwork)
-        return LesionLearner(network, plan, total_steps)
-    weights = (1.0, 1.0)
-    if plan.balance is Balance.WEIGHT:  # their mean over the volumes is 1
-        weights = (len(labels) / (2 * labels.count(0)), len(labels) / (2 * labels.count(1)))
-    return Learner(network, plan, total_steps, weights)
 
 
 def _unwrapped(error: EmphysemaScannerError) -> EmphysemaScannerError:
@@ -259,13 +272,13 @@ def _unwrapped(error: EmphysemaScannerError) -> EmphysemaScannerError:
     return TrainingError(text.strip().splitlines()[-1].partition(": ")[2])
 
 
-def model_plan(
-    network: nn.Module, architecture: str, preprocessing: Preprocessing, rows: Sequence[CohortRow], plan: Plan
-) -> dict[str, object]:
+def model_plan(untrained: Untrained, rows: Sequence[CohortRow], plan: Plan) -> dict[str, object]:
     """All that decides what a run learns, as plain JSON values."""
+    network, preprocessing = untrained.network, untrained.preprocessing
     used = [row for row in rows if row.split in ("train", "tune")]
     cohort = "\n".join(f"{row.volume.name} {row.label} {row.split}" for row in used)
-    model = {"architecture": architecture, "width": getattr(network, "width", 1), "grid": list(preprocessing.shape)}
+    width, grid = getattr(network, "width", 1), list(preprocessing.shape)
+    model = {"architecture": untrained.architecture, "width": width, "grid": grid}
     return {
         **{name: getattr(value, "value", value) for name, value in dataclasses.asdict(plan).items()},
         **model,
@@ -291,7 +304,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
         TrainingError: it is another one, such as one with another learning rate, whose schedule cannot be changed on
             the way; or nothing can be written.
     """
-    before = trainingwatch.read_plan(out)
+    before = runfolder.read_plan(out)
     kept = next((name for name in (LAST_FILE, MODEL_FILE) if (out / name).exists()), None)
     if kept is not None and not before:
         raise TrainingError(f"The folder '{out}' holds a {kept} and nobody knows of which run; name another folder.")
@@ -303,7 +316,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
-        trainingwatch.write_plan(out, plan)
+        runfolder.write_plan(out, plan)
     except OSError as error:
         raise _unwritable(out, error) from error
 
@@ -318,25 +331,3 @@ def _check_whole(last: Path) -> None:
         raise TrainingError(
             f"The run in '{last.parent}' cannot go on: {last.name} is damaged or not ours; name another folder."
         ) from error
-
-
-def give_long_memory(network: ConvLSTMNetwork, slices: int) -> None:
-    """Chrono initialisation of the last unit: forget bias log U(1, T - 1), input bias its negative."""
-    filters = network.units[-1].recurrence.filters
-    with torch.no_grad():
-        bias = network.units[-1].recurrence.input_conv.bias
-        assert bias is not None
-        forget = torch.log(torch.empty(filters).uniform_(1, slices - 1))
-        bias[filters : 2 * filters] = forget
-        bias[:filters] = -forget
-
-
-def enlarge(network: ConvLSTMNetwork, image_size: int) -> ConvLSTMNetwork:
-    """The same network for larger slices: every place of the last unit votes with the crop network's mean weight."""
-    large = FastConvLSTM(dataclasses.replace(network.config, image_size=image_size))
-    state = network.state_dict()
-    channels = network.dense.in_features // network.config.final_size**2
-    mean = state.pop("dense.weight").view(channels, network.config.final_size**2).mean(1)
-    state["dense.weight"] = mean[:, None].expand(-1, large.config.final_size**2).reshape(1, -1).clone()
-    large.load_state_dict(state)
-    return large

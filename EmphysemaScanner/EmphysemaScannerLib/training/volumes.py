@@ -4,12 +4,9 @@ that a run which goes on sees exactly what it would have seen.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,20 +15,19 @@ from torch.utils.data import Dataset, Sampler
 from ..base.errors import EmphysemaScannerError
 from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow
-from ..ct.grid import Grid, area_average, canonical
-from ..models.preprocessing import Field, Preprocessing
-from . import aids as trainingaids
-from .plan import Aids, Balance, Plan, TrainingError
+from ..models.preprocessing import Preprocessing
+from .plan import Balance, Plan, TrainingError
 
-Item = tuple[Tensor, Tensor, Tensor, int]
+Item = tuple[Tensor, ...]
 Shown = tuple[int, int]  # epoch, volume
+HU = NDArray[np.int16]
+Shares = NDArray[np.uint8]  # of lesions, 0 to 255
 
 
 class Volumes(Dataset[Item]):
     """Volumes through the cache; with ``in_memory`` each is read from it once.
 
-    An item, asked for by (epoch, volume), is the input (T, 1, H, W) in [0, 1], the label, the lesion shares (T, H, W)
-    of 0 to 255 where the plan uses them, else nothing, and the volume's number.
+    An item, asked for by (epoch, volume), is the input (T, 1, H, W) in [0, 1], the label, and the volume's number.
     """
 
     def __init__(
@@ -45,23 +41,10 @@ class Volumes(Dataset[Item]):
     ) -> None:
         self.rows, self.preprocessing, self.plan, self.augment = rows, preprocessing, plan, augment
         self.cache, self.in_memory = cache, in_memory
-        self.stored = preprocessing  # as volumes are read
-        if self._is_aided:
-            slices, high, wide = preprocessing.shape
-            self.stored = dataclasses.replace(preprocessing, shape=(trainingaids.FINER * slices, high, wide))
-        self._kept: dict[int, tuple[NDArray[np.int16], NDArray[np.uint8] | None]] = {}
-        for row in rows:
-            if plan.lesion_weight and row.label and row.lesions is None:
-                raise TrainingError(
-                    f"{row.where}: '{row.volume.name}' has no lesion map in the manifest; set the lesion weight to 0."
-                )
+        self._kept: dict[int, tuple[HU, Shares | None]] = {}
 
-    @property
-    def _is_aided(self) -> bool:
-        return self.augment and self.plan.aids is Aids.WHOLE_LUNG
-
-    def read(self, k: int) -> tuple[NDArray[np.int16], NDArray[np.uint8] | None]:
-        """HU and lesion shares of a volume on the network's grid, with aids on one of finer slices.
+    def read(self, k: int) -> tuple[HU, Shares | None]:
+        """HU of a volume on the network's grid, and its lesion shares where they are used.
 
         Raises:
             TrainingError: they cannot be read; the message names the manifest's line.
@@ -70,37 +53,16 @@ class Volumes(Dataset[Item]):
             return self._kept[k]
         row = self.rows[k]
         try:
-            both = self.cache.grid_hu(row.volume, self.stored), self._lesions(row)
+            both = self.read_files(row)
         except (EmphysemaScannerError, RuntimeError) as error:  # RuntimeError is ITK's
             raise TrainingError(f"{row.where}: {error}" if row.where else str(error)) from error
         if self.in_memory:
             self._kept[k] = both
         return both
 
-    def _lesions(self, row: CohortRow) -> NDArray[np.uint8] | None:
-        if not self.plan.lesion_weight:
-            return None
-        if row.lesions is None:
-            return np.zeros(self.stored.shape, np.uint8)
-        if self.stored.field is Field.LUNGS or self.stored is not self.preprocessing:
-            return self._lesions_in_view(row, row.lesions)
-        lesions: NDArray[np.uint8] = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
-        if lesions.shape != self.preprocessing.shape or lesions.dtype != np.uint8:
-            raise TrainingError(
-                f"'{row.lesions.name}' is not a lesion map of {' x '.join(map(str, self.preprocessing.shape))} bytes; "
-                "train on the grid that the cohort was made for."
-            )
-        return lesions
-
-    def _lesions_in_view(self, row: CohortRow, path: Path) -> NDArray[np.uint8]:
-        """A lesion map of the same patient on any grid, as much of it as the network sees."""
-        stored = canonical(sitk.ReadImage(str(path)))
-        shares: NDArray[np.generic] = sitk.GetArrayFromImage(stored)
-        if shares.dtype != np.uint8:
-            raise TrainingError(f"'{path.name}' is not a lesion map of bytes.")
-        grid = self.cache.grid(row.volume, self.stored)
-        seen = np.rint(area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))))
-        return seen.astype(np.uint8)
+    def read_files(self, row: CohortRow) -> tuple[HU, Shares | None]:
+        """As ``read``, from the files of a row."""
+        return self.cache.grid_hu(row.volume, self.preprocessing), None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,38 +70,32 @@ class Volumes(Dataset[Item]):
     def __getitem__(self, shown: Shown) -> Item:
         epoch, k = shown
         rng = np.random.default_rng([self.plan.seed, k, *([epoch] if self.augment else [])])
-        hu, lesions = self.read(k)
-        if self._is_aided:
-            return self._aided(rng, hu, lesions, k)
-        if self.plan.crop is not None and lesions is not None:
-            margin = [(n - self.plan.crop) // 8 for n in hu.shape[1:]]  # the body rarely reaches the corners
-            y, x = (int(rng.integers(m, n - self.plan.crop - m + 1)) for m, n in zip(margin, hu.shape[1:], strict=True))
-            field = (slice(None), slice(y, y + self.plan.crop), slice(x, x + self.plan.crop))
-            hu, lesions = hu[field], lesions[field]
-        grid_hu = hu.astype(np.float32)
+        return self.present(rng, k)
+
+    def present(self, rng: np.random.Generator, k: int) -> Item:
+        """A volume as it is shown once."""
+        grid_hu = self.read(k)[0].astype(np.float32)
         if self.augment:
-            if rng.random() < 0.5:
-                grid_hu = grid_hu[..., ::-1]
-                lesions = None if lesions is None else lesions[..., ::-1]
-            low = self.preprocessing.window_low_hu
-            grid_hu = low + (grid_hu - low) * np.float32(np.exp(rng.normal(0, 0.06)))
-            grid_hu = grid_hu + np.float32(rng.uniform(0, 12)) * rng.standard_normal(grid_hu.shape, dtype=np.float32)
-        return self._item(grid_hu, lesions, k)
+            grid_hu = self.in_other_density(rng, grid_hu[..., mirrored(rng)])
+        return self.item(grid_hu, k)
 
-    def _aided(
-        self, rng: np.random.Generator, hu: NDArray[np.int16], lesions: NDArray[np.uint8] | None, k: int
-    ) -> Item:
-        slices, rows, columns = self.preprocessing.shape
-        crop = self.plan.crop
-        shape = (slices, crop or rows, crop or columns)
-        outside = self.preprocessing.outside_hu
-        shown = trainingaids.present(rng, hu, lesions, shape, crop is not None, outside)
-        return self._item(shown.hu, shown.lesions, k)
+    def in_other_density(self, rng: np.random.Generator, grid_hu: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Another breath, and another dose."""
+        low = self.preprocessing.window_low_hu
+        scaled = low + (grid_hu - low) * np.float32(np.exp(rng.normal(0, 0.06)))
+        noise = np.float32(rng.uniform(0, 12)) * rng.standard_normal(grid_hu.shape, dtype=np.float32)
+        changed: NDArray[np.float32] = scaled + noise
+        return changed
 
-    def _item(self, grid_hu: NDArray[np.float32], lesions: NDArray[np.uint8] | None, k: int) -> Item:
+    def item(self, grid_hu: NDArray[np.float32], k: int) -> Item:
+        """HU (T, H, W) as a network reads them, with the volume's label and number."""
         x_in = torch.from_numpy(np.ascontiguousarray(self.preprocessing.normalise(grid_hu)))[:, None]
-        label = torch.tensor(self.rows[k].label, dtype=torch.float32)
-        return x_in, label, torch.empty(0) if lesions is None else torch.from_numpy(np.ascontiguousarray(lesions)), k
+        return x_in, torch.tensor(self.rows[k].label, dtype=torch.float32), torch.tensor(k)
+
+
+def mirrored(rng: np.random.Generator) -> slice:
+    """Columns as they are or, in half of the cases, from right to left."""
+    return slice(None, None, -1 if rng.random() < 0.5 else 1)
 
 
 class TrainingOrder(Sampler[Shown]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..i18n import tr as _
 from ..report import richtext as panel
-from ..scan.result import ScanResult
+from ..scan.result import ScanResult, SliceEvidence
 
 REGIONS_TAB, SLICES_TAB, ABOUT_TAB = range(3)
 
@@ -54,11 +54,11 @@ class AnswerPanel:
         if result is None:
             return
         ui = self._ui
-        if count is None or result.running_probability is None:
+        if count is None or not isinstance(result.slices, SliceEvidence):
             ui.probabilityLabel.text = panel.probability(result)
             ui.verdictLabel.text = panel.verdict(result)
             return
-        ui.probabilityLabel.text = panel.probability(result, float(result.running_probability[count - 1]))
+        ui.probabilityLabel.text = panel.probability(result, float(result.slices.running_probability[count - 1]))
         ui.verdictLabel.text = _("Playing: {count} of {slices} slices read so far.").format(
             count=count, slices=len(result.slice_indices)
         )

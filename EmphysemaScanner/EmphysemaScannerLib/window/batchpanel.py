@@ -14,7 +14,7 @@ from ..report import wording
 from . import styles
 
 if TYPE_CHECKING:
-    from ..batch.batch import BatchRow
+    from ..batch.row import BatchRow
 
 
 class BatchPanel:

@@ -22,7 +22,8 @@ from ..scene.overlays import Drawing, Overlay
 from .parameters import EmphysemaScannerParameterNode
 
 if TYPE_CHECKING:
-    from ..batch.batch import BatchRow, BatchSummary
+    from ..batch.batch import BatchSummary
+    from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison, ModelFigures
     from ..jobs.process import BackgroundProcess
     from ..report.saving import Kind
@@ -282,7 +283,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
     ) -> Comparison:
         """Measure models on the same labelled volumes, with DeLong's paired tests, as ``evaluate``.
 
-        ``comparison.to_markdown()`` is the paper's Table 1; ``comparison.write(folder)`` a page with plots.
+        ``evaluation.comparisontables.markdown`` writes the paper's Table 1 of it, ``evaluation.comparisonpage.write``
+        a page with plots.
         """
         from . import longwork
 

@@ -25,7 +25,8 @@ from .waiting import wait_for
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
-    from ..batch.batch import BatchRow, BatchSummary
+    from ..batch.batch import BatchSummary
+    from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
     from ..scan.attribution import Attribution

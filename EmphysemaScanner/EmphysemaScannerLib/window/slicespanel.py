@@ -11,8 +11,8 @@ import vtk
 from slicer.util import VTKObservationMixin
 
 from ..i18n import tr as _
-from ..report import slicewords
-from ..scan.result import ScanResult
+from ..report.slicewords import slice_words
+from ..scan.result import ScanResult, SliceEvidence
 from ..scene import charts, layout, marker, views
 from ..scene.result import ResultNodes
 from . import styles
@@ -62,7 +62,7 @@ class SlicesPanel(VTKObservationMixin):
         """Follow this result."""
         self.clear()
         self._nodes, self._result = nodes, result
-        self._ui.playButton.visible = result.running_logit is not None
+        self._ui.playButton.visible = isinstance(result.slices, SliceEvidence)
         self._fill_table(result)
         axial = nodes.ct.GetScene().GetSingletonNode(layout.AXIAL_VIEW, "vtkMRMLSliceNode")
         if axial is not None:
@@ -101,7 +101,7 @@ class SlicesPanel(VTKObservationMixin):
         table = self._ui.tellingTable
         telling = result.telling_slices(TELLING_SLICES)
         positions = [f"{position:.0f}" for position in result.slice_positions_mm]
-        columns = {_("S (mm)"): positions, **slicewords.columns(result)}
+        columns = {_("S (mm)"): positions, **slice_words(result).table()}
         table.setColumnCount(len(columns))
         table.setHorizontalHeaderLabels(list(columns))
         table.setRowCount(len(telling))
@@ -127,16 +127,7 @@ class SlicesPanel(VTKObservationMixin):
         self._position = position
         marker.set_marker(nodes, position)
         k = int(np.abs(result.slice_positions_mm - position).argmin())
-        if result.running_logit is None:
-            sentence = _("S {position} mm: {what}; slice {number} of {slices} from the top")
-        else:
-            sentence = _("S {position} mm: {what}, read as slice {number} of {slices}")
-        self._ui.positionLabel.text = sentence.format(
-            position=f"{position:.0f}",
-            what=slicewords.of_slice(result, k),
-            number=k + 1,
-            slices=len(result.slice_indices),
-        )
+        self._ui.positionLabel.text = slice_words(result).where(position, k)
 
     def _on_press(self, interactor: Any, _event: str) -> None:
         self._pressed_at = interactor.GetEventPosition()

@@ -345,7 +345,7 @@ class SampleDataLogic:
         SampleDataLogic.rules[name] = rewriteFunction
 
     @staticmethod
-    def registerCustomSampleDataSource(
+    def registerCustomSampleDataSource(  # noqa: PLR0913  # as Slicer has it
         category: str = "Custom",
         sampleName: str | None = None,
         uris: Any = None,

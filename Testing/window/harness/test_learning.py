@@ -37,7 +37,7 @@ def test_models_are_compared_and_a_model_is_evaluated(window: Driver, cohort: Pa
     assert [model.path for model in comparison.models] == [window.model, other]
     assert (comparison.positive, comparison.negative) == (2, 2)
     assert comparison.pairs[0].p == 1
-    assert "AUC" in comparison.to_markdown()
+    assert "AUC" in window.module("evaluation.comparisontables").markdown(comparison)
     assert told
     assert all(0 <= share <= 1 for share in told)
     measured = logic.evaluate(other, cohort, data="four made-up chests", record=True)

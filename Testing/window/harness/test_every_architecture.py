@@ -15,7 +15,7 @@ from window.harness.pythonqt import plain
 if TYPE_CHECKING:
     from pathlib import Path
 
-STORIES = {
+EXPLANATIONS = {
     "mil_mean": "estimates a probability for each slice",
     "mil_attention": "gives each slice an attention weight",
     "cnn3d": "has no output by slice",
@@ -33,13 +33,13 @@ COLUMNS = {
     "cnn3d": ["S (mm)", "LAA%-950 (%)"],
     "laa950_logistic": ["S (mm)", "LAA%-950 (%)"],
 }
-NAMES = pytest.mark.parametrize("name", sorted(STORIES))
+NAMES = pytest.mark.parametrize("name", sorted(EXPLANATIONS))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("models")
-    for name in STORIES:
+    for name in EXPLANATIONS:
         model = model_of(name)
         modelfile.save(folder / f"{name}.safetensors", model.network, model.card)
     return folder
@@ -71,7 +71,7 @@ def test_a_model_of_any_kind_answers_and_every_choice_that_is_offered_shows(
     ui, parameters = window.ui, window.parameters
     assert ui.statusLabel.text == ""
     assert f"random {name}" in ui.provenanceLabel.text
-    assert STORIES[name] in ui.verdictLabel.text
+    assert EXPLANATIONS[name] in ui.verdictLabel.text
     assert window.ui.playButton.isHidden()
     titles = [ui.tellingTable.horizontalHeaderItem(k).text() for k in range(ui.tellingTable.columnCount)]
     assert titles == COLUMNS[name]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains every model of the paper's Table 1, and three beyond it, small, on a simulated cohort, and measures them.
-# Usage: scripts/compare [FOLDER]; 28 minutes on two cores that had other work too. A run that was stopped goes on.
+# Usage: scripts/compare.sh [FOLDER]; 28 minutes on two cores that had other work too. A run that was stopped goes on.
 # PAIRS="train tune test", EPOCHS and SIZE (rows and columns of the networks' grid) make it larger. COHORT, a folder with
 # train, tune and test, is used instead of a new one, and DATA says what it is; PRECISION=bf16-mixed is faster.
 set -euo pipefail

@@ -1,13 +1,13 @@
-"""The command group ``cache``: the volumes that were read once and are kept on the network's grid."""
+"""The commands ``cache show | clear | fill``."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..models.preprocessing import Field
+from ..models.field import Field
+from .options import ManifestsArgument, MarginOption, OutsideOption, ShardOption
 
 app = typer.Typer(
     help="Volumes on the network's grid, kept so that each CT is read once; nothing in them names a patient or a path.",
@@ -37,17 +37,14 @@ def clear() -> None:
 
 @app.command()
 def fill(
-    manifests: Annotated[list[Path], typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)],
+    manifests: ManifestsArgument,
     architecture: Annotated[str, typer.Option(help="Whose input; all that read volumes share theirs.")] = "conv_lstm",
     image_size: Annotated[int, typer.Option(min=16, help="Rows and columns of the network's grid.")] = 128,
     slices: Annotated[int, typer.Option(min=1, help="Slices of the network's grid.")] = 35,
     field: Annotated[Field, typer.Option(help="What of a CT is read: all of it, or the lungs' box.")] = Field.WHOLE,
-    margin: Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")] = 0.0,
-    outside: Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
-    ] = None,
+    margin: MarginOption = 0.0,
+    outside: OutsideOption = None,
+    shard: ShardOption = None,
 ) -> None:
     """Read all volumes of a cohort into the cache before a training, and say which cannot be read."""
     from ..base.errors import UnreadableInputError

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A model of the lungs' box that reads the whole lung: cases are simulated, the bundled model learns from them with the aids for the
 # whole lung, and the test cases measure it. Repeat the same command to go on where it stopped.
-# Usage: TRAIN="ct ct ..." TUNE="ct ..." TEST="ct ..." scripts/whole_lung [FOLDER]. Chests without emphysema, each for one purpose;
+# Usage: TRAIN="ct ct ..." TUNE="ct ..." TEST="ct ..." scripts/whole_lung.sh [FOLDER]. Chests without emphysema, each for one purpose;
 # PAIRS a training chest (50), EPOCHS (20), PROCESSES (1), TRAIN_OPTIONS, such as "--in-memory --precision bf16-mixed".
 # On a machine with a GPU: simulate elsewhere, carry FOLDER there, and repeat the command.
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up a development checkout: Debian packages for offscreen rendering, a virtual environment, pinned requirements.
-# Usage: [PYTHON=python3.12] scripts/setup [VENV]
+# Usage: [PYTHON=python3.12] scripts/setup.sh [VENV]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv="${1:-.venv}"

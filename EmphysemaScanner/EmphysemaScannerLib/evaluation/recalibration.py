@@ -9,22 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from scipy.special import expit
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
 from ..cohort.cache import VolumeCache
-from ..cohort.manifest import CohortRow, check_volumes, read_manifest
-from ..evaluation.evaluation import InputSource, predict_logits, predictions_of, read_inputs
-from ..evaluation.statistics import Floats, Predictions, fit_temperature
-from ..models import modelfile
+from ..cohort.manifest import CohortRow
 from ..models.modelcard import Metric, ModelCard, OperatingPoint
 from ..models.modelfile import Model
-from .scancommand import progress_bar
+from .evaluation import InputSource, predict_logits, read_inputs
+from .statistics import Floats, Predictions, fit_temperature
 
 FEWEST_PATIENTS = 10  # of each label
 RESAMPLES, SEED = 1000, 1
@@ -67,6 +63,22 @@ class Recalibration:
     volumes: int
     patients: int
     diseased: int
+
+    def estimates(self) -> tuple[tuple[str, Estimate], ...]:
+        """The figures with their names."""
+        return (
+            ("Temperature", self.temperature),
+            ("Operating point", self.point),
+            *self.out_of_bag(),
+            ("AUC", Estimate(self.auc.value, self.auc.low, self.auc.high)),
+        )
+
+    def out_of_bag(self) -> tuple[tuple[str, Estimate], ...]:
+        """Sensitivity and specificity with their names."""
+        return (
+            (OUT_OF_BAG.format("Sensitivity"), self.sensitivity),
+            (OUT_OF_BAG.format("Specificity"), self.specificity),
+        )
 
 
 def recalibration(logits: Floats, cases: Predictions, resamples: int = RESAMPLES) -> Recalibration:
@@ -158,10 +170,7 @@ def recalibrated(card: ModelCard, found: Recalibration, data: str) -> ModelCard:
     )  # fmt: skip
     added = (
         dataclasses.replace(found.auc, data=data),
-        *(
-            Metric(OUT_OF_BAG.format(name), of.value, of.low, of.high, data)
-            for name, of in (("Sensitivity", found.sensitivity), ("Specificity", found.specificity))
-        ),
+        *(Metric(name, of.value, of.low, of.high, data) for name, of in found.out_of_bag()),
     )
     kept = tuple(metric for metric in card.metrics if metric.name.startswith("AUC") and metric.data != data)
     return dataclasses.replace(
@@ -189,38 +198,3 @@ def raw_logits(
         progress(k / len(rows), f"{row.volume.name} ({k + 1} of {len(rows)})")
         found[k] = predict_logits([model], [read_inputs([model], row, source)])[0, 0]
     return found * model.card.temperature
-
-
-def recalibrate_model(console: Console, file: Path, manifest: Path, data: str, out: Path) -> None:
-    """Write a model file with the temperature and the operating point of a hospital's own labelled cases.
-
-    Args:
-        console: what was found is printed there.
-        file: the model.
-        manifest: the cases, as for training; splits do not count.
-        data: what the cases are, in words.
-        out: the new model file; none may be there.
-
-    Raises:
-        EmphysemaScannerError: (a kind of) the model, the manifest or a volume cannot be used.
-    """
-    if out.exists():
-        raise RecalibrationError(f"There is a file '{out}' already; name another one.")
-    if out.suffix != ".safetensors":
-        raise RecalibrationError(f"A model file's name ends in .safetensors; '{out.name}' does not.")
-    model, rows = modelfile.load(file), read_manifest(manifest)
-    check_volumes(rows)
-    with progress_bar() as progress:
-        logits = raw_logits(model, rows, progress)
-    found = recalibration(logits, predictions_of(rows, logits))
-    card = recalibrated(model.card, found, data)
-    modelfile.save(out, model.network, card)
-    for name, value in (
-        ("Temperature", found.temperature),
-        ("Operating point", found.point),
-        (OUT_OF_BAG.format("Sensitivity"), found.sensitivity),
-        (OUT_OF_BAG.format("Specificity"), found.specificity),
-        ("AUC", Estimate(found.auc.value, found.auc.low, found.auc.high)),
-    ):
-        console.print(f"{name}: {value}", markup=False, highlight=False)
-    console.print(f"Written to {out}.", markup=False, highlight=False)

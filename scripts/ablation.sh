@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What each aid of training brings: the Conv-LSTM, a quarter as wide, from volume labels alone and with one aid more each time.
-# Usage: COHORT=folder-with-train-tune-test DATA="what it is" scripts/ablation [FOLDER]; a run that was stopped goes on.
+# Usage: COHORT=folder-with-train-tune-test DATA="what it is" scripts/ablation.sh [FOLDER]; a run that was stopped goes on.
 # EPOCHS of whole slices cost about as much as three times as many of crops, and that is what each gets.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,4 +1,4 @@
-"""What each architecture tells of a CT: whatever is told adds up, or pools, to its own answer."""
+"""What each architecture gives for a CT and its slices: it adds up, or pools, to its own answer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,33 @@ import pytest
 import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.base.errors import ModelFileError, RecordError, ScanCancelled
-from EmphysemaScannerLib.models.modelcard import SliceStory
 from EmphysemaScannerLib.models.networks import ARCHITECTURES, logits
+from EmphysemaScannerLib.models.preprocessing import Needs
 from EmphysemaScannerLib.scan.attribution import attribute
-from EmphysemaScannerLib.scan.result import ScanResult
+from EmphysemaScannerLib.scan.result import ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, SliceWeights
 from EmphysemaScannerLib.scan.scan import scan
-from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, write_overlays
+from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, result_to_dict, write_overlays
 from everymodel import NAMES, TEMPERATURE, model_of
 from phantom import phantom_image
 
+SLICES = {
+    "conv_lstm": SliceEvidence,
+    "mil_max": SliceProbabilities,
+    "mil_mean": SliceProbabilities,
+    "mil_product": SliceProbabilities,
+    "mil_attention": SliceWeights,
+    "cnn3d": type(None),
+    "laa950_logistic": type(None),
+    "perc15_logistic": type(None),
+}
+FIGURES = {
+    SliceEvidence: [SliceMeasure.EVIDENCE, SliceMeasure.RUNNING_LOGIT, SliceMeasure.RUNNING_PROBABILITY],
+    SliceProbabilities: [SliceMeasure.PROBABILITY],
+    SliceWeights: [SliceMeasure.WEIGHT, SliceMeasure.PROBABILITY],
+    type(None): [],
+}
 POOLED = ["mil_max", "mil_mean", "mil_product"]
-READ_VOLUMES = [name for name in NAMES if not ARCHITECTURES[name].reads_densitometry]
+READ_VOLUMES = [name for name in NAMES if ARCHITECTURES[name].needs is Needs.VOLUME]
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +71,28 @@ def test_a_densitometry_model_answers_from_the_figure_that_the_same_scan_measure
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_result_has_what_its_story_says_and_nothing_else(results: dict[str, ScanResult], name: str) -> None:
+def test_a_result_has_the_figures_of_its_architecture_and_no_others(results: dict[str, ScanResult], name: str) -> None:
     result = results[name]
-    story = ARCHITECTURES[name].story
-    assert result.story is story
-    assert (result.slice_evidence is not None) is (story is SliceStory.EVIDENCE)
-    assert (result.running_logit is not None) is (story is SliceStory.EVIDENCE)
-    assert (result.slice_probability is not None) is (story in (SliceStory.PROBABILITY, SliceStory.WEIGHT))
-    assert (result.slice_weight is not None) is (story is SliceStory.WEIGHT)
-    assert (result.slice_story is None) is (story is SliceStory.NONE)
+    assert type(result.slices) is SLICES[name]
+    assert list(result.by_slice) == [*FIGURES[SLICES[name]], SliceMeasure.LAA_950]
+    assert all(figures.shape == (35,) for figures in result.by_slice.values())
     assert result.slice_positions_mm[0] > result.slice_positions_mm[-1]
-    assert len(result.laa_950_by_slice_percent) == len(result.slice_positions_mm) == 35
+    assert len(result.slice_positions_mm) == 35
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_list_of_architectures_and_the_saved_form_name_what_each_slice_has(
+    results: dict[str, ScanResult], name: str
+) -> None:
+    values = result_to_dict(results[name])
+    assert values["story"] == ARCHITECTURES[name].each_slice
+    given = [measure.key for measure in SliceMeasure if values[measure.key] is not None]
+    assert sorted(given) == sorted(measure.key for measure in results[name].by_slice)
 
 
 @pytest.mark.parametrize("name", POOLED)
 def test_the_slices_own_probabilities_pooled_are_the_answer(results: dict[str, ScanResult], name: str) -> None:
-    p = results[name].slice_probability
+    p = results[name].slices.probability
     assert np.ptp(p) > 1e-3
     pooled = {"mil_max": p.max(), "mil_mean": p.mean(), "mil_product": 1 - np.prod(1 - p)}[name]
     assert logit_of(pooled) / TEMPERATURE == pytest.approx(results[name].logit, abs=1e-4)
@@ -82,14 +104,14 @@ def test_the_map_of_a_slice_and_the_bias_sum_to_the_logit_of_its_own_probability
 ) -> None:
     result = results[name]
     by_slice = result.evidence.values.sum((1, 2), dtype=float)[result.slice_indices]
-    np.testing.assert_allclose(by_slice + result.bias, logit_of(result.slice_probability), atol=1e-4)
+    np.testing.assert_allclose(by_slice + result.bias, logit_of(result.slices.probability), atol=1e-4)
 
 
 def test_attention_weighs_the_logits_of_the_slices_own_probabilities(results: dict[str, ScanResult]) -> None:
     result = results["mil_attention"]
-    assert result.slice_weight.sum() == pytest.approx(1)
-    assert np.ptp(result.slice_weight) > 1e-5
-    weighted = result.slice_weight @ logit_of(result.slice_probability)
+    assert result.slices.weight.sum() == pytest.approx(1)
+    assert np.ptp(result.slices.weight) > 1e-5
+    weighted = result.slices.weight @ logit_of(result.slices.probability)
     assert weighted / TEMPERATURE == pytest.approx(result.logit, abs=1e-4)
 
 
@@ -103,8 +125,8 @@ def test_the_whole_map_and_the_bias_sum_to_the_logit(results: dict[str, ScanResu
 
 def test_the_conv_lstms_slices_still_sum_to_its_logit_at_another_temperature(results: dict[str, ScanResult]) -> None:
     result = results["conv_lstm"]
-    assert result.running_logit[-1] == pytest.approx(result.logit, abs=1e-4)
-    assert np.allclose(result.bias + np.cumsum(result.slice_evidence), result.running_logit)
+    assert result.slices.running_logit[-1] == pytest.approx(result.logit, abs=1e-4)
+    assert np.allclose(result.bias + np.cumsum(result.slices.evidence), result.slices.running_logit)
 
 
 def test_a_3d_cnns_terms_lie_in_the_slices_that_its_pooling_keeps(results: dict[str, ScanResult]) -> None:
@@ -123,14 +145,14 @@ def test_a_slices_probability_is_what_a_ct_of_this_slice_alone_would_get() -> No
     index = int(result.slice_indices[k])
     with torch.inference_mode():
         alone = float(model.network(torch.from_numpy(x[index : index + 1])[None, :, None]).logit)
-    assert logit_of(result.slice_probability[k]) == pytest.approx(alone, abs=1e-4)
+    assert logit_of(result.slices.probability[k]) == pytest.approx(alone, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_telling_slices_are_ranked_by_what_the_model_tells(results: dict[str, ScanResult], name: str) -> None:
+def test_slices_are_ranked_by_the_first_of_their_figures(results: dict[str, ScanResult], name: str) -> None:
     result = results[name]
-    told = result.laa_950_by_slice_percent if result.slice_story is None else result.slice_story
-    ranked = np.abs(np.nan_to_num(told))[result.telling_slices(35)]
+    first = (FIGURES[SLICES[name]] or [SliceMeasure.LAA_950])[0]
+    ranked = np.abs(np.nan_to_num(result.by_slice[first]))[result.telling_slices(35)]
     assert (np.diff(ranked) <= 0).all()
     assert sorted(result.telling_slices(35)) == list(range(35))
 
@@ -140,16 +162,17 @@ def test_a_result_comes_back_from_its_record(results: dict[str, ScanResult], nam
     result = results[name]
     record = record_to_json(result)
     back = result_from_json(record, result.lung_mask)
-    assert back.story is result.story
-    for field in ("slice_probability", "slice_weight", "slice_evidence", "running_logit", "slice_positions_mm"):
-        np.testing.assert_array_equal(getattr(back, field), getattr(result, field))
+    assert type(back.slices) is type(result.slices)
+    for measure, figures in result.by_slice.items():
+        np.testing.assert_array_equal(back.by_slice[measure], figures)
+    np.testing.assert_array_equal(back.slice_positions_mm, result.slice_positions_mm)
     assert (back.evidence is None) is (result.evidence is None)
     assert back.lung_fraction.grid == result.lung_fraction.grid
     assert record_to_json(back) == record
 
 
 @pytest.mark.parametrize(("name", "field"), [("mil_mean", "slice_probability"), ("mil_attention", "slice_weight")])
-def test_a_record_without_what_its_story_needs_is_refused(
+def test_a_record_without_its_figures_of_slices_is_refused(
     results: dict[str, ScanResult], name: str, field: str
 ) -> None:
     values = json.loads(record_to_json(results[name]))

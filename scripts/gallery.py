@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pictures of what the simulator makes of a CT: diseases with lesions outlined, findings that are no emphysema, scans.
 
-    .venv/bin/python scripts/gallery healthy-ct.nrrd --out gallery
+    .venv/bin/python scripts/gallery.py healthy-ct.nrrd --out gallery
 
 writes three pictures, each case as a coronal and an axial slice in the lung window (-1000 to -400 HU).
 """

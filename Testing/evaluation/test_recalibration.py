@@ -11,18 +11,17 @@ import torch
 from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import ManifestError, read_manifest
 from EmphysemaScannerLib.commands.cli import main
-from EmphysemaScannerLib.commands.recalibration import (
+from EmphysemaScannerLib.commands.recalibrate import recalibrate
+from EmphysemaScannerLib.evaluation.evaluation import predict
+from EmphysemaScannerLib.evaluation.recalibration import (
     RecalibrationError,
-    recalibrate_model,
     recalibrated,
     recalibration,
 )
-from EmphysemaScannerLib.evaluation.evaluation import predict
 from EmphysemaScannerLib.evaluation.statistics import Predictions
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.modelcard import Metric
 from everymodel import model_of
-from rich.console import Console
 from tinycohort import write_cohort
 
 FEW = 100  # resamples; enough for a test
@@ -147,9 +146,9 @@ def test_a_model_file_is_never_written_over(hospital: tuple[Path, Path], tmp_pat
     whole = path.read_bytes()
     for out, says in ((path, "already"), (tmp_path / "own.txt", "ends in .safetensors")):
         with pytest.raises(RecalibrationError, match=says):
-            recalibrate_model(Console(), path, manifest, "clinic A", out)
+            recalibrate(path, manifest, "clinic A", out)
     next(manifest.parent.glob("0.nrrd")).unlink()
     with pytest.raises(ManifestError, match="do not exist"):
-        recalibrate_model(Console(), path, manifest, "clinic A", tmp_path / "own.safetensors")
+        recalibrate(path, manifest, "clinic A", tmp_path / "own.safetensors")
     assert path.read_bytes() == whole
     assert not (tmp_path / "own.safetensors").exists()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether a model may calculate in 16 bits by default: its answers in float32 and in bfloat16, case by case.
 
-    .venv/bin/python scripts/compare_precisions test/manifest.csv [--model model.safetensors]
+    .venv/bin/python scripts/compare_precisions.py test/manifest.csv [--model model.safetensors]
 
 It may where no call at the operating point changes and no probability moves by more than 0.002.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from EmphysemaScannerLib.models import modelfile
-from EmphysemaScannerLib.scan.answers import answer
-from EmphysemaScannerLib.cohort.manifest import read_manifest
 from EmphysemaScannerLib.base.progress import silent
+from EmphysemaScannerLib.cohort.manifest import read_manifest
 from EmphysemaScannerLib.ct.reading import read_ct
+from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.modelfolder import default_model_path
+from EmphysemaScannerLib.scan.answers import answer
 from scipy.special import expit
 
 MOST = 0.002

@@ -5,7 +5,7 @@ The real ones: EmphysemaPatches.mat of the Chest Imaging Platform, 1,337 labelle
 (normal tissue NT, centrilobular CL1 mild to CL3 severe, panlobular PL, paraseptal PS). Their pixel size is not stated;
 0.65 mm is assumed. Run it in the project's environment:
 
-    .venv/bin/python scripts/compare_patches EmphysemaPatches.mat normal-ct.nrrd ... --out comparison
+    .venv/bin/python scripts/compare_patches.py EmphysemaPatches.mat normal-ct.nrrd ... --out comparison
 
 A simulated patch of a class lies where disease of its subtype was put, chosen by how much of it is destroyed, not by
 its density, as the experts chose theirs by the look. It writes patches.json, patches.png and pictures of patches. The

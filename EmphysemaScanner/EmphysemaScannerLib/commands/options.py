@@ -1,0 +1,38 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..scan.device import Device
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
+PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
+ManifestArgument = Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)]
+ManifestsArgument = Annotated[
+    list[Path], typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)
+]
+ModelArgument = Annotated[Path, typer.Argument(help="A .safetensors model file.", show_default=False)]
+ModelsArgument = Annotated[
+    list[Path], typer.Argument(help="Model files, or folders with trainings.", show_default=False)
+]
+ModelOption = Annotated[Path | None, typer.Option(help="A .safetensors model file; the shipped one if not given.")]
+DataOption = Annotated[str, typer.Option(help="What the volumes are, in words; goes beside every figure.")]
+SplitOption = Annotated[str, typer.Option(help="train, tune or test.")]
+PredictionsOption = Annotated[
+    Path | None, typer.Option(help="CSV of predict with these models' answers; asks no model again.")
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
+DevicesOption = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
+]
+MarginOption = Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")]
+OutsideOption = Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")]
