@@ -18,7 +18,7 @@ from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.straighten import StraightImage, prepare
 from . import commands
-from .dicomfiles import files_of, provenance_of
+from .dicomfiles import files_of, provenance_of, sheared_warnings
 from .packages import Need, ensure
 from .waiting import wait_for
 
@@ -56,7 +56,8 @@ def scan(
         report(0.0, _("Loading the model"))
         model = modelfile.load(path)
         known = provenance_of(files)
-        provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings))
+        sheared = sheared_warnings(files, bool(straight.warnings))
+        provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared))
         ct = CT(straight.image, provenance)
         return devices.scan_on(devices.choose(device), ct, model, report, name, precision=precision)
 

@@ -80,3 +80,19 @@ def test_nothing_is_named_of_a_ct_from_another_file_or_from_another_database(
     assert not window.shown("seriesLabel")
     window.scan()
     assert "'chest'" not in unescape(window.ui.provenanceLabel.text)
+
+
+def test_staggered_slices_that_slicer_loaded_without_a_transform_are_warned_of(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with the acquisition geometry regularization "none"."""
+
+    def leaning(k: int) -> list[float]:
+        return [-190.0, -190.0 + 1.0 * k, -148.0 + 4.0 * k]
+
+    database = from_dicom(window, monkeypatch, tmp_path, ImagePositionPatient=leaning)
+    slices = len(database.files)
+    window.scan()
+    plain(window.ui.warningsLabel, "linkActivated").emit("#")
+    assert f"staggered by up to {slices - 1} mm in their DICOM files" in unescape(window.ui.warningsLabel.text)
+    assert "sheared" in window.ui.warningsLabel.text
