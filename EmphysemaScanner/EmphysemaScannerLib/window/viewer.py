@@ -73,11 +73,13 @@ class Viewer:
     def draw(self) -> None:
         """Draw overlay, plots and the CT's window as they are chosen."""
         parameters, nodes = self._parameters, self._nodes
-        if parameters is None or nodes is None:
+        if parameters is None:
             return
-        if parameters.ctWindow is not self._window:
+        if parameters.ctWindow is not self._window and parameters.inputVolume is not None:
             self._window = parameters.ctWindow
-            views.use_window(nodes.ct, parameters.ctWindow)
+            views.use_window(parameters.inputVolume, parameters.ctWindow)
+        if nodes is None:
+            return
         self._logic.setOverlay(
             nodes.ct,
             parameters.overlay,

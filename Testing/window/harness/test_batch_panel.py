@@ -63,6 +63,18 @@ def test_a_cancelled_batch_keeps_what_is_done_and_goes_on_there(window: Driver, 
     assert len(output.read_text().splitlines()) == 4
 
 
+def test_refused_cts_are_scanned_again_if_that_is_ticked(window: Driver, cohort: Path, tmp_path: Path) -> None:
+    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
+    window.ui.batchOutputPathLineEdit.currentPath = str(tmp_path / "out.csv")
+    window.press("batchButton")
+    window.press("batchButton")
+    assert window.ui.batchTable.rowCount == 0  # all is done
+    window.ui.batchRetryCheckBox.checked = True
+    window.press("batchButton")
+    assert [window.ui.batchTable.item(row, 0).text() for row in range(window.ui.batchTable.rowCount)] == ["wrong.nrrd"]
+    window.ui.batchRetryCheckBox.checked = False
+
+
 def test_a_batch_without_a_folder_asks_for_one(window: Driver) -> None:
     window.ui.batchSourcePathLineEdit.currentPath = ""
     window.press("batchButton")

@@ -455,6 +455,19 @@ def test_the_window_of_the_ct_is_the_chosen_one(scanned: Driver) -> None:
     assert (display.GetWindow(), display.GetLevel()) == (300, 40)
 
 
+def test_the_window_can_be_chosen_before_a_scan_and_another_ct_keeps_its_own(window: Driver) -> None:
+    first = window.add_ct("First")
+    window.ui.ctWindowComboBox.currentIndex = 1
+    settle()
+    assert first.GetDisplayNode().GetLevel() == -800
+    second = window.add_ct("Second")
+    assert second.GetDisplayNode().GetLevel() == -800
+    second.GetDisplayNode().SetWindowLevel(300, 40)  # by hand
+    window.choose(first)
+    window.choose(second)
+    assert second.GetDisplayNode().GetLevel() == 40
+
+
 def test_the_bare_view_follows_the_axial_one_and_the_axial_one_it(scanned: Driver) -> None:
     manager = slicer.app.layoutManager()
     bare = manager.sliceWidget("EmphysemaScannerBare").sliceLogic()
@@ -491,6 +504,7 @@ def test_each_overlay_is_described_and_the_value_from_which_on_it_is_drawn_follo
         texts.add(scanned.ui.overlayDescriptionLabel.text)
     assert len(texts) == scanned.ui.overlayComboBox.count
     scanned.ui.overlayComboBox.currentIndex = 0
+    assert "of this CT alone" not in scanned.ui.overlayDescriptionLabel.text  # evidence has a fixed range
     for share, value in ((0.0, "0.02"), (0.5, "0.1")):  # the floor, and half of the range
         scanned.ui.overlayThresholdSlider.value = share
         settle()
