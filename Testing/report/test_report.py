@@ -138,14 +138,14 @@ def test_the_overlay_is_drawn_inside_the_lungs_only(make_result: MakeResult, tin
         (volume.coronal(30), volume.mask[volume.box[0], 30, volume.box[2]][::-1]),
     ):
         assert mask.any()
-        assert np.array_equal(np.isfinite(plane.evidence), mask)
+        assert np.array_equal(np.isfinite(plane.overlay), mask)
 
 
 def test_evidence_is_drawn_where_it_lies(make_result: MakeResult, tiny_chest: sitk.Image) -> None:
     evidence = np.zeros((35, 8, 8), np.float32)
     evidence[20, 4, 2] = 1.0  # above the middle, in the patient's right lung
     result = make_result(evidence=OverlayMap(evidence, make_result().evidence.grid))
-    drawn = np.nan_to_num(Volume(Case(tiny_chest, result)).axial(41).evidence)  # CT slices 40 and 41: grid slice 20
+    drawn = np.nan_to_num(Volume(Case(tiny_chest, result)).axial(41).overlay)  # CT slices 40 and 41: grid slice 20
     assert drawn[:, : drawn.shape[1] // 2].max() > 0.4
     assert drawn[:, drawn.shape[1] // 2 :].max() < 0.05
 

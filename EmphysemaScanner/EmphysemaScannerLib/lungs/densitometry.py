@@ -114,8 +114,7 @@ def measure_lungs(
     voxel_volume = math.prod(spacing_mm)
     per_slice = np.array([np.count_nonzero(plane) for plane in labels], np.int64)
     below = np.zeros_like(per_slice)
-    third = (np.cumsum(per_slice) - per_slice / 2) * 3 // max(int(per_slice.sum()), 1)
-    cuts = [0, *np.searchsorted(third, (1, 2)).tolist(), len(hu)]
+    cuts = [0, *np.searchsorted(thirds(per_slice), (1, 2)).tolist(), len(hu)]
     parts = [
         (number, range(start + piece.start, start + piece.stop))
         for number, (start, stop) in enumerate(pairwise(cuts))
@@ -143,6 +142,16 @@ def measure_lungs(
     right, left = of.sum(0)
     regions = {"whole": right + left, "right": right, "left": left, "upper": upper, "middle": middle, "lower": lower}
     return LungDensities({name: _of_counts(counts, voxel_volume) for name, counts in regions.items()}, per_slice, below)
+
+
+def thirds(voxels_by_slice: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which third of the lungs each slice belongs to, counted from the base: 0 lower, 1 middle, 2 upper.
+
+    Args:
+        voxels_by_slice: lung voxels of each slice, inferior to superior.
+    """
+    middle = np.cumsum(voxels_by_slice) - voxels_by_slice / 2
+    return (middle * 3 // max(int(voxels_by_slice.sum()), 1)).astype(np.int64)
 
 
 def _of_regions(

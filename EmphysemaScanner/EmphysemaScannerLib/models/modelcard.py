@@ -28,6 +28,7 @@ _FIELD = ("field", "margin_mm", "outside_hu")  # of the preprocessing
 _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
 _MOST_MEASURES = 50
+_MOST_CHANNELS = 4096
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,34 @@ class TrainingRange:
 
 
 @dataclass(frozen=True)
+class DiseaseMap:
+    """A linear readout of a Conv-LSTM's hidden states: how probable disease is at each place of each slice.
+
+    The logit of a place is ``bias`` plus the sum of ``weights`` times the channels of the units' hidden states there,
+    those of coarser units interpolated linearly; its sigmoid is the probability.
+
+    Attributes:
+        units: the units that are read, the finest one first, such as ("asc1", "desc1", "asc2").
+        weights: one for each channel, unit after unit.
+        bias: logit.
+        floor: probability, 0 to 1, from which a place is drawn and counts as diseased; the same for all CTs.
+        learned_from: the cases with lesion maps, in one sentence.
+    """
+
+    units: tuple[str, ...]
+    weights: tuple[float, ...]
+    bias: float
+    floor: float
+    learned_from: str
+
+    def __post_init__(self) -> None:
+        if not self.units or len(self.weights) > _MOST_CHANNELS:
+            raise ValueError("the disease map has no shape")
+        if not 0 < self.floor < 1:
+            raise ValueError(f"the disease map's floor must be a probability between 0 and 1, not {self.floor}")
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything a user must know about a model, in the field's words.
 
@@ -101,6 +130,7 @@ class ModelCard:
         temperature: the network's logit is divided by it (Guo et al. 2017); 1 leaves it as it is.
         training_range: where the training volumes lie, to tell a CT that is unlike them; None where it is not known.
         training_log: how it was trained, a sentence or two for each training, the first one first.
+        disease_map: a readout of the hidden states, learned where lesion maps were known; None for a model without.
     """
 
     name: str
@@ -119,14 +149,17 @@ class ModelCard:
     temperature: float = 1.0
     training_range: TrainingRange | None = None
     training_log: tuple[str, ...] = ()
+    disease_map: DiseaseMap | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"the temperature must be positive, not {self.temperature}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values; of the field of view nothing is said where it is the whole CT, as ever."""
+        """The card as plain JSON values, without the fields of view and disease map where they are the default."""
         values = dataclasses.asdict(self)
+        if self.disease_map is None:
+            del values["disease_map"]
         if self.preprocessing.field is Field.WHOLE:
             for name in _FIELD:
                 del values["preprocessing"][name]
@@ -152,9 +185,13 @@ class ModelCard:
             if trained is not None:
                 names = ("measures", "mean", "spread", "precision")
                 trained = TrainingRange(**{**trained, **{name: tuple(trained[name]) for name in names}})
+            drawn = raw.get("disease_map")
+            if drawn is not None:
+                drawn = DiseaseMap(**{**drawn, **{name: tuple(drawn[name]) for name in ("units", "weights")}})
             card = cls(
                 **{
                     **raw,
+                    "disease_map": drawn,
                     "preprocessing": preprocessing,
                     "operating_point": OperatingPoint(**raw["operating_point"]),
                     "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
@@ -163,7 +200,7 @@ class ModelCard:
                     "training_log": _texts(raw, "training_log"),  # files of earlier versions have none
                 }
             )
-            parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained)
+            parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained, drawn)
             for part in filter(None, parts):
                 _check_fields(part)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:

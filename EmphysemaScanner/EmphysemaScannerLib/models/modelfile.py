@@ -14,6 +14,7 @@ from torch import nn
 from ..base.errors import ModelFileError, reason
 from ..base.wholefile import write_whole
 from . import networks
+from .diseasemap import check_disease_map
 from .modelcard import ModelCard
 from .modelheader import FORMAT, read_metadata
 
@@ -74,6 +75,7 @@ def load(path: Path) -> Model:
         raise ModelFileError(f"{path.name} holds weights that are not finite numbers; its training failed.")
     network = networks.build(card.architecture, card.width, rows, card.preprocessing.shape[0])
     network.load_state_dict(state, strict=False)
+    check_disease_map(network, card)
     return Model(network.eval(), card)
 
 

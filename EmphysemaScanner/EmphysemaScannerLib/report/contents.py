@@ -243,11 +243,16 @@ def warnings(result: ScanResult) -> tuple[Box, ...]:
 def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = LUNG_MEASURES) -> Table:
     """Regions of the lungs down, measures across."""
     regions = [name for name in wording.REGION_NAMES if name in result.densitometry]
+    extent = result.disease_extent_percent
     return Table(
-        titles=("", *(measure.title for measure in measures)),
-        units=("", *(measure.unit for measure in measures)),
+        titles=("", *([_("Extent")] if extent else []), *(measure.title for measure in measures)),
+        units=("", *(["%"] if extent else []), *(measure.unit for measure in measures)),
         rows=tuple(
-            (wording.REGION_NAMES[name], *(measure.text(result.densitometry[name]) for measure in measures))
+            (
+                wording.REGION_NAMES[name],
+                *([wording.number(extent.get(name, float("nan")), 1)] if extent else []),
+                *(measure.text(result.densitometry[name]) for measure in measures),
+            )
             for name in regions
         ),
         whole=regions.index("whole") if "whole" in regions else None,
@@ -299,7 +304,10 @@ def _map(case: Case) -> Section:
     has_evidence = case.result.evidence is not None
     title = _("Where the evidence lies") if has_evidence else _("The CT")
     description = _("Axial and coronal CT images with the model's evidence over the lungs")
-    if not has_evidence:
+    if case.result.disease is not None:
+        title = _("Where disease is")
+        description = _("Axial and coronal CT images, bare and with the model's disease map over the lungs")
+    elif not has_evidence:
         description = _("Axial and coronal CT images")
     highlight = "" if case.lesions is None else _("Green outline: true lesions.")
     return Section(
@@ -333,6 +341,9 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
         " airways excluded; tissue mass assumes a density of 1 + HU/1000 g/mL. Sharp kernels, thin slices, noise and"
         " the depth of inspiration change these figures."
     )
+    if result.disease_extent_percent:
+        extent = _("Extent: share of the lung that the model's disease map marks.")
+        note = f"{extent} {note}"
     return (Section(_("Densitometry"), (densitometry(result), Paragraph(note))),)
 
 

@@ -1,4 +1,4 @@
-"""The CT in a lung window with the evidence over it: axial and coronal pictures in one figure."""
+"""The CT in a lung window with disease map or evidence over it: axial and coronal pictures in one figure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..ct.grid import canonical
-from ..scan.result import ScanResult
+from ..ct.grid import area_average, canonical
+from ..i18n import tr as _
+from ..scan.result import OverlayMap, ScanResult
 from .contents import Case
 from .slicewords import slice_words
 
@@ -23,6 +24,7 @@ LUNG_WINDOW_HU = (-1350.0, 150.0)
 TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"
 LUNG_OUTLINE = "#f0e442"  # yellow of Okabe and Ito, told from orange and blue by the colour-blind, too
 COLUMNS, AXIAL_ROWS = 4, 2
+PAIRED_ROWS = 3  # each picture beside the bare CT
 MARGIN_MM = 25.0  # so wide that lung which the mask lacks is seen beside it
 WIDTH_INCHES = 7.5
 
@@ -32,21 +34,64 @@ EVIDENCE_COLOURS = LinearSegmentedColormap.from_list("evidence", [(0.0, AGAINST)
 BAR_COLOURS = LinearSegmentedColormap.from_list("evidence bar", [(0.0, AGAINST), (0.5, "#3a3a3a"), (1.0, TOWARDS)])
 
 
+DISEASE_COLOURS = LinearSegmentedColormap.from_list("disease", ["#fdd049", "#f1731d", "#a32c61"])
+
+
+@dataclass(frozen=True)
+class Paint:
+    """How a map is drawn over the CT.
+
+    Attributes:
+        overlay: the map; None for a model that reads no volume.
+        colours: from ``low`` to ``high``.
+        low, high: ends of the colours.
+        floor: size of the values below which nothing is drawn.
+        even: whether all that is drawn is equally opaque; otherwise small values are more transparent.
+        below, above, unit: the words beside the colour bar, and what stands after its last number.
+    """
+
+    overlay: OverlayMap | None
+    colours: LinearSegmentedColormap
+    low: float
+    high: float
+    floor: float
+    even: bool
+    below: str
+    above: str
+    unit: str
+
+    @classmethod
+    def of(cls, result: ScanResult) -> Paint:
+        """The disease map of a model that has one, else the evidence."""
+        known = result.model.disease_map
+        if result.disease is not None and known is not None:
+            words = (_("disease possible"), _("disease probable"), "")
+            return cls(result.disease, DISEASE_COLOURS, known.floor, 1.0, known.floor, True, *words)
+        full = evidence_scale(result)
+        words = (_("against emphysema"), _("towards emphysema"), _(" logit per cell"))
+        return cls(result.evidence, BAR_COLOURS, -full, full, 0.0, False, *words)
+
+    def opacity(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """0 to 1 for each value."""
+        size = np.abs(np.nan_to_num(values)).astype(np.float64)
+        opacity: NDArray[np.float64] = 0.75 * np.sqrt(np.clip(size / self.high, 0, 1))
+        return np.where(size >= self.floor, 0.6, 0.0) if self.even else opacity
+
+
 @dataclass(frozen=True)
 class Plane:
     """One picture: arrays (rows, columns) as shown, top left first, and the size of a pixel.
 
     Attributes:
         hu: the CT.
-        evidence: what was added to the logit, per cell of the evidence map; NaN outside the lungs, and everywhere where
-            the model has no such map.
+        overlay: the map that is drawn; NaN outside the lungs, and everywhere where the model has no map.
         lung: the lung mask.
         lesions: true lesions, or None.
         pixel_mm: (height, width).
     """
 
     hu: NDArray[np.float32]
-    evidence: NDArray[np.float32]
+    overlay: NDArray[np.float32]
     lung: NDArray[np.bool_]
     lesions: NDArray[np.uint8] | None
     pixel_mm: tuple[float, float]
@@ -58,6 +103,7 @@ class Volume:
     def __init__(self, case: Case) -> None:
         result = case.result
         self.result = result
+        self.paint = Paint.of(result)
         self.spacing_mm = result.lung_mask.grid.spacing_mm
         self.shape = result.lung_mask.grid.shape
         self.mask = result.lung_mask.values > 0
@@ -78,7 +124,7 @@ class Volume:
         return self._plane((self.box[0], slice(index, index + 1), self.box[2]), axis=1, flip=True)
 
     def _plane(self, where: tuple[slice, slice, slice], axis: int, flip: bool) -> Plane:
-        evidence = np.where(self.mask[where], self._evidence(where), np.nan)
+        overlay = np.where(self.mask[where], self._overlay(where), np.nan)
         height, width = (step for i, step in enumerate(self.spacing_mm) if i != axis)
 
         def shown(array: NDArray[Any]) -> NDArray[Any]:
@@ -86,14 +132,14 @@ class Volume:
 
         lesions = None if self.lesions is None else shown(self.lesions[where])
         hu = shown(self.hu[where]).astype(np.float32)
-        return Plane(hu, shown(evidence).astype(np.float32), shown(self.mask[where]), lesions, (height, width))
+        return Plane(hu, shown(overlay).astype(np.float32), shown(self.mask[where]), lesions, (height, width))
 
-    def _evidence(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
-        """The evidence map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
-        if self.result.evidence is None:
+    def _overlay(self, where: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        """The map interpolated at CT voxels; constant beyond its outermost voxels' centres."""
+        if self.paint.overlay is None:
             return np.full([part.stop - part.start for part in where], np.nan, np.float32)
-        values = self.result.evidence.values
-        over = self.result.evidence.grid.box_in(self.result.lung_mask.grid)
+        values = self.paint.overlay.values
+        over = self.paint.overlay.grid.box_in(self.result.lung_mask.grid)
         axes = [
             (np.arange(part.start, part.stop) + 0.5 - first) * coarse / (last - first) - 0.5
             for part, coarse, (first, last) in zip(where, values.shape, over, strict=True)
@@ -105,57 +151,69 @@ class Volume:
 
 
 def overlay_montage(case: Case) -> Figure:
-    """Eight axial and four coronal pictures through the lungs, their mask and the true lesions outlined."""
+    """Axial and coronal pictures through the lungs, their mask and the true lesions outlined.
+
+    Eight axial and four coronal ones with the evidence; with a disease map six and two, each beside the bare CT.
+    """
     volume = Volume(case)
-    steps = axial_choice(case.result, COLUMNS * AXIAL_ROWS)
+    paired = volume.result.disease is not None
+    count, axial_rows = (COLUMNS * AXIAL_ROWS, AXIAL_ROWS) if not paired else (COLUMNS // 2 * PAIRED_ROWS, PAIRED_ROWS)
+    steps = axial_choice(case.result, count)
     axial = [volume.axial(_ct_slice(volume, case.result.slice_indices[step])) for step in steps]
-    coronal = [volume.coronal(index) for index in _spread(volume.box[1], COLUMNS)]
-    scale = evidence_scale(case.result)
+    coronal = [volume.coronal(index) for index in _spread(volume.box[1], COLUMNS // 2 if paired else COLUMNS)]
 
     cell = WIDTH_INCHES / COLUMNS
     axial_height, coronal_height = cell * _aspect(axial[0]) + 0.02, cell * _aspect(coronal[0]) + 0.02
-    bar_height = 0.5 if case.result.evidence is not None else 0.0
-    total = AXIAL_ROWS * axial_height + coronal_height + bar_height
+    bar_height = 0.5 if volume.paint.overlay is not None else 0.0
+    total = axial_rows * axial_height + coronal_height + bar_height
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
-    strongest, words = case.result.telling_slices(1)[0], slice_words(case.result)
+    strongest, words = strongest_step(case.result), slice_words(case.result)
     top = total
-    for number, plane in enumerate([*axial, *coronal]):
-        row, column = divmod(number, COLUMNS)
-        height = axial_height if row < AXIAL_ROWS else coronal_height
+    tiles = [
+        (n, plane, bare)
+        for n, plane in enumerate([*axial, *coronal])
+        for bare in ((True, False) if paired else (False,))
+    ]
+    for place, (number, plane, bare) in enumerate(tiles):
+        row, column = divmod(place, COLUMNS)
+        height = axial_height if row < axial_rows else coronal_height
         if column == 0:
             top -= height
         axes = figure.add_axes((column / COLUMNS, top / total, 0.995 / COLUMNS, (height - 0.02) / total))
-        draw_plane(axes, plane, scale)
-        if row < AXIAL_ROWS:
+        draw_plane(axes, plane, None if bare else volume.paint)
+        if row < axial_rows:
             step = steps[number]
-            mark = f"  {words.highest}" if step == strongest else ""
-            _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
-            _label(axes, words.short(step), "right", "top")
+            if bare or not paired:
+                mark = f"  {words.highest if not paired else _('most disease')}" if step == strongest else ""
+                _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
+            if not bare:
+                _label(axes, words.short(step), "right", "top")
         elif column == 0:
-            _label(axes, "coronal, anterior", "left", "top")
-        elif column == COLUMNS - 1:
-            _label(axes, "posterior", "left", "top")
+            _label(axes, _("coronal, anterior"), "left", "top")
+        elif column == COLUMNS - (2 if paired else 1):
+            _label(axes, _("posterior"), "left", "top")
         if column == 0:
             _label(axes, "R", "left", "bottom")
             _label(axes, "L", "right", "bottom")
-    if case.result.evidence is not None:
-        _colour_bar(figure, scale, bar_height / total)
+    if volume.paint.overlay is not None:
+        _colour_bar(figure, volume.paint, bar_height / total)
     return figure
 
 
-def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
-    """The CT, the evidence over it, the outlines of lung mask and lesions."""
+def draw_plane(axes: Axes, plane: Plane, paint: Paint | None) -> None:
+    """The CT, the map over it, the outlines of lung mask and lesions; without paint the CT alone."""
     axes.set_axis_off()
     aspect = plane.pixel_mm[0] / plane.pixel_mm[1]
     low, high = LUNG_WINDOW_HU
     axes.imshow(plane.hu, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="antialiased")
-    strength = np.clip(np.abs(np.nan_to_num(plane.evidence)) / scale, 0, 1)
+    if paint is None:
+        return
     axes.imshow(
-        plane.evidence,
-        cmap=BAR_COLOURS,
-        vmin=-scale,
-        vmax=scale,
-        alpha=0.75 * np.sqrt(strength),
+        plane.overlay,
+        cmap=paint.colours,
+        vmin=paint.low,
+        vmax=paint.high,
+        alpha=paint.opacity(plane.overlay),
         aspect=aspect,
         interpolation="nearest",
     )
@@ -163,6 +221,16 @@ def draw_plane(axes: Axes, plane: Plane, scale: float) -> None:
         axes.contour(plane.lung, levels=[0.5], colors=[LUNG_OUTLINE], linewidths=0.35)
     if plane.lesions is not None and plane.lesions.any():
         axes.contour(plane.lesions > 0, levels=[0.5], colors=[OUTLINE], linewidths=0.5)
+
+
+def strongest_step(result: ScanResult) -> int:
+    """The place, in reading order, of the slice with most disease by the map; without one, of the most influential."""
+    known = result.model.disease_map
+    if result.disease is None or known is None:
+        return result.telling_slices(1)[0]
+    lung = area_average(result.lung_fraction.values, _shape(result.disease.values))
+    marked = np.where(result.disease.values >= known.floor, lung, 0).sum((1, 2))
+    return int(np.argmax(marked[result.slice_indices]))
 
 
 def evidence_scale(result: ScanResult) -> float:
@@ -179,7 +247,7 @@ def axial_choice(result: ScanResult, number: int) -> list[int]:
     if not steps.size:
         steps = np.arange(len(result.slice_indices))
     chosen = [int(steps[i]) for i in np.linspace(0, len(steps) - 1, number + 2).round().astype(int)[1:-1]]
-    strongest = result.telling_slices(1)[0]
+    strongest = strongest_step(result)
     if strongest in steps:
         chosen[int(np.argmin(np.abs(np.array(chosen) - strongest)))] = strongest
     return sorted(chosen)
@@ -222,10 +290,20 @@ def _label(axes: Axes, text: str, horizontal: str, vertical: str) -> None:
     )
 
 
-def _colour_bar(figure: Figure, scale: float, height: float) -> None:
+def _colour_bar(figure: Figure, paint: Paint, height: float) -> None:
     axes = figure.add_axes((0.36, height * 0.55, 0.28, height * 0.18))
-    bar = figure.colorbar(ScalarMappable(Normalize(-scale, scale), BAR_COLOURS), cax=axes, orientation="horizontal")
-    bar.set_ticks([-scale, 0, scale], labels=[f"-{scale:.2g}", "0", f"+{scale:.2g} logit per cell"])
+    shown = ScalarMappable(Normalize(paint.low, paint.high), paint.colours)
+    bar = figure.colorbar(shown, cax=axes, orientation="horizontal")
+    if paint.even:
+        bar.set_ticks([paint.low, paint.high], labels=[f"{100 * paint.low:.0f} %", "100 %"])
+    else:
+        bar.set_ticks([paint.low, 0, paint.high], labels=[f"{paint.low:.2g}", "0", f"+{paint.high:.2g}{paint.unit}"])
     bar.ax.tick_params(labelsize=6, length=2)
-    figure.text(0.35, height * 0.62, "against emphysema", ha="right", va="center", fontsize=7, color="#14629f")
-    figure.text(0.65, height * 0.62, "towards emphysema", ha="left", va="center", fontsize=7, color="#a34b00")
+    low_colour, high_colour = ("#7a5c00", "#7a1f48") if paint.even else ("#14629f", "#a34b00")
+    figure.text(0.35, height * 0.62, paint.below, ha="right", va="center", fontsize=7, color=low_colour)
+    figure.text(0.65, height * 0.62, paint.above, ha="left", va="center", fontsize=7, color=high_colour)
+
+
+def _shape(values: NDArray[Any]) -> tuple[int, int, int]:
+    slices, rows, columns = values.shape
+    return slices, rows, columns

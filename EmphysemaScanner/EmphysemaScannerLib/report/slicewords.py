@@ -272,6 +272,13 @@ def map_caption(result: ScanResult) -> str:
     """What the pictures of the CT show."""
     ct = _("CT in a lung window, patient's right on the left; thin yellow line: the lung mask.")
     corner = _("Upper right of each axial picture: {what}.").format(what=slice_words(result).corner)
+    if result.disease is not None and result.model.disease_map is not None:
+        bare = _("Each picture beside the bare CT; patient's right on the left; thin yellow line: the lung mask.")
+        disease = _(
+            "Coloured: places that the model's disease map marks, at which disease is at least {floor} probable by its"
+            " estimate. The colours mean the same in every CT."
+        ).format(floor=wording.percent(result.model.disease_map.floor))
+        return f"{bare} {disease} {corner}"
     if result.evidence is None:
         return f"{ct} {corner}"
     colours = _(

@@ -29,6 +29,7 @@ from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Needs
 from .answers import Reading, answer
 from .call import contradiction
+from .extent import disease_extent
 from .result import OverlayMap, ScanResult
 
 
@@ -98,8 +99,15 @@ def scan(
             warnings += unlike_training(averaged, card.training_range)
 
     with _timed(timings, "network"):
-        reading = Reading(card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage))
+        reading = Reading(
+            card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
+        )
         answered = answer(network, x.to(device), reading)
+    with _timed(timings, "disease_map"):
+        extent: dict[str, float] = {}
+        if card.disease_map is not None and answered.disease is not None:
+            marked = answered.disease >= card.disease_map.floor
+            extent = disease_extent(marked, labels, lungs.voxels_by_slice, view)
     timings["total"] = sum(timings.values())
     if not np.isfinite(answered.logit):
         raise ModelFileError("The model's answer is not a number; choose another model.")
@@ -129,6 +137,8 @@ def scan(
         timings_s=timings,
         source=shown(source),
         provenance=provenance,
+        disease=None if answered.disease is None else _overlay(answered.disease, grid),
+        disease_extent_percent=extent,
     )
 
 

@@ -27,7 +27,7 @@ from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SlicePr
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
-    """Write ``evidence.nrrd`` and ``activation_<unit>.nrrd`` for every unit, as far as the model has them.
+    """Write ``disease.nrrd``, ``evidence.nrrd`` and ``activation_<unit>.nrrd`` of every unit, where the model has them.
 
     The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
 
@@ -36,10 +36,11 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
         folder: an existing folder.
 
     Returns:
-        The files, evidence first.
+        The files, disease map and evidence first.
     """
-    evidence = {} if result.evidence is None else {"evidence": result.evidence}
-    maps = {**evidence, **{f"activation_{name}": m for name, m in result.activations.items()}}
+    named = {"disease": result.disease, "evidence": result.evidence}
+    maps = {name: overlay for name, overlay in named.items() if overlay is not None}
+    maps |= {f"activation_{name}": overlay for name, overlay in result.activations.items()}
     written = []
     for name, overlay in maps.items():
         path = folder / f"{name}.nrrd"
@@ -63,7 +64,8 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     (per cent of the lungs' height missing at either end); probability, running_probability (0 to 1); logit, bias,
     running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
-    laa_950_by_slice_percent; warnings; model (its card); timings_s (seconds); source; input (the series that was
+    laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
+    warnings; model (its card); timings_s (seconds); source; input (the series that was
     read, what was left out, slice thickness in mm); schema; story (what the model gives for each slice: "evidence",
     "probability", "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the
     model does not give is None.
@@ -87,6 +89,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "reading_order": "superior to inferior" if positions[0] > positions[-1] else "inferior to superior",
         "operating_point": dataclasses.asdict(result.model.operating_point),
         "densitometry": {**regions.get("whole", {}), "regions": regions},
+        **({"disease_extent_percent": result.disease_extent_percent} if result.disease is not None else {}),
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
@@ -130,6 +133,8 @@ def record_to_json(result: ScanResult) -> str:
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
+    if result.disease is not None:
+        maps["disease"] = _map_to_dict(result.disease, "float16")
     return json.dumps({**result_to_dict(result), "maps": maps}, ensure_ascii=False, allow_nan=False)
 
 
@@ -196,6 +201,10 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
         provenance=_provenance(values.get("input") or {}),
+        disease=_map_from_dict(maps["disease"]) if "disease" in maps else None,
+        disease_extent_percent={
+            _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
+        },
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
