@@ -39,20 +39,18 @@ class CTPanel:
         menu.connect("triggered(QAction*)", self._on_action)
         ui.loadButton.setMenu(menu)
 
-    def show_series(self, ct: Any, with_warnings: bool) -> None:
-        """Name the DICOM series of the chosen CT, where it has one.
+    def show_series(self, ct: Any) -> None:
+        """Name the DICOM series of a CT, and state why another may be better.
 
         Args:
-            ct: the CT; None if none is chosen.
-            with_warnings: say, too, why another series may be better.
+            ct: the CT; None for nothing, as where a result states the same.
         """
         known = provenance_of([] if ct is None else files_of(ct))
         if known.series is None:
             styles.say(self._ui.seriesLabel, "")
             return
-        warnings = known.warnings if with_warnings else ()
-        lines = [_("Series: {series}").format(series=wording.series_read(known.series)), *warnings]
-        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if warnings else styles.NOTE)
+        lines = [_("Series: {series}").format(series=wording.series_read(known.series)), *known.warnings]
+        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if known.warnings else styles.NOTE)
 
     def _on_action(self, action: Any) -> None:
         self._attempt(self._loaders[action.text])

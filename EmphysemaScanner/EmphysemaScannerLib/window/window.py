@@ -244,7 +244,7 @@ class Window(VTKObservationMixin):
         """Find the chosen CT's result in the scene and bring the panels to it."""
         volume = None if self.node is None else self.node.inputVolume
         nodes = None if volume is None else self.logic.find(volume)
-        self.loading.show_series(volume, nodes is None)  # with a result, the warnings stand there
+        self.loading.show_series(volume if nodes is None else None)  # a result states its series itself
         self._forget()
         if nodes is None:
             return
