@@ -109,7 +109,16 @@ def test_the_window_shows_foreign_words_as_they_are(
     def about_model(result: ScanResult) -> str:
         return panel.about_model(result.model, EVIL)
 
-    for show in (caution, panel.warnings, panel.verdict, panel.provenance, panel.densitometry, about_model):
+    shown = (
+        caution,
+        panel.warnings,
+        panel.warnings_in_short,
+        panel.verdict,
+        panel.provenance,
+        panel.densitometry,
+        about_model,
+    )
+    for show in shown:
         plain, page = Markup(show(make_result(warnings=("Noise.",)))), Markup(show(hostile))
         assert page.tags == plain.tags
         assert not page.links

@@ -49,9 +49,9 @@ def result_on(image: sitk.Image, labels: NDArray[np.uint8], seed: int = 0, sourc
     ct_grid = Grid.of_image(canonical(image))
     grid = ct_grid.resized((SLICES, SIDE, SIDE))
     k, y, x = np.meshgrid(np.arange(SLICES), np.arange(8), np.arange(8), indexing="ij")
-    towards = 0.02 * np.exp(-(((k - 26) / 4) ** 2) - ((y - 3.0) / 2) ** 2 - ((x - 2) / 1.2) ** 2)
-    against = 0.012 * np.exp(-(((k - 9) / 4) ** 2) - ((y - 4.0) / 2) ** 2 - ((x - 5.5) / 1.2) ** 2)
-    evidence = (towards - against + rng.normal(0, 0.0002, k.shape)).astype(np.float32)
+    towards = 0.2 * np.exp(-(((k - 26) / 4) ** 2) - ((y - 3.0) / 2) ** 2 - ((x - 2) / 1.2) ** 2)
+    against = 0.12 * np.exp(-(((k - 9) / 4) ** 2) - ((y - 4.0) / 2) ** 2 - ((x - 5.5) / 1.2) ** 2)
+    evidence = (towards - against + rng.normal(0, 0.002, k.shape)).astype(np.float32)
     activations = {name: np.abs(rng.normal(0.3, 0.08, (SLICES, n, n))).astype(np.float32) for name, n in UNITS.items()}
 
     order = np.arange(SLICES)[::-1].copy()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from EmphysemaScannerLib.scan.result import OverlayMap
-from EmphysemaScannerLib.scene.charts import Chart, activation_by_slice, add_charts
+from EmphysemaScannerLib.scene.charts import Chart, activation_by_slice, add_charts, runs_upwards
 from EmphysemaScannerLib.scene.marker import read_up_to, set_marker
 from EmphysemaScannerLib.scene.result import find_result, show_result
 from EmphysemaScannerLib.scene.standalone import standalone_scene
@@ -38,28 +38,36 @@ def nodes(scene, case):
 
 
 def drawn(chart) -> dict[str, np.ndarray]:
-    """The y values of a chart's series, by the title of their columns."""
+    """What a chart's series draw to the right, by the title of their columns."""
     series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
-    return {s.GetYColumnName(): slicer.util.arrayFromTableColumn(s.GetTableNode(), s.GetYColumnName()) for s in series}
+    return {s.GetXColumnName(): slicer.util.arrayFromTableColumn(s.GetTableNode(), s.GetXColumnName()) for s in series}
+
+
+def bars(values: np.ndarray) -> np.ndarray:
+    """The lengths of bars that are drawn as lines from zero, with a break after each."""
+    starts, ends, breaks = values.reshape(-1, 3).T
+    assert not starts.any()
+    assert np.isnan(breaks).all()
+    return ends
 
 
 def marker_of(chart):
-    """The series that marks the shown slice: (its x values, its y values)."""
+    """The series that marks the shown slice: (its positions, where it begins and ends)."""
     series = chart.GetNthPlotSeriesNode(chart.GetNumberOfPlotSeriesNodes() - 1)
     table = series.GetTableNode()
     return (
-        slicer.util.arrayFromTableColumn(table, name) for name in (series.GetXColumnName(), series.GetYColumnName())
+        slicer.util.arrayFromTableColumn(table, name) for name in (series.GetYColumnName(), series.GetXColumnName())
     )
 
 
 def test_the_charts_draw_the_results_numbers(nodes, case):
     _, result = case
-    assert np.array_equal(drawn(nodes.charts[Chart.EVIDENCE])["Evidence (logit)"], result.slices.evidence)
+    assert np.array_equal(bars(drawn(nodes.charts[Chart.EVIDENCE])["Evidence (logit)"]), result.slices.evidence)
     probability = drawn(nodes.charts[Chart.PROBABILITY])
-    assert np.array_equal(probability["Running probability"], result.slices.running_probability)
+    assert np.array_equal(probability["Running probability"], np.repeat(result.slices.running_probability, 3))
     assert (probability["Operating point"] == 0.4).all()
     laa = drawn(nodes.charts[Chart.LAA])["LAA%-950"]
-    assert np.array_equal(laa, np.nan_to_num(result.laa_950_by_slice_percent))
+    assert np.array_equal(bars(laa), np.nan_to_num(result.laa_950_by_slice_percent))
     assert {"asc1", "desc1", "asc2", "desc2"} <= drawn(nodes.charts[Chart.ACTIVATION]).keys()
 
 
@@ -68,12 +76,13 @@ def test_all_that_is_drawn_lies_within_the_charts_ranges(nodes, case):
     for chart in nodes.charts.values():
         assert not chart.GetXAxisRangeAuto()
         assert not chart.GetYAxisRangeAuto()
-        left, right = chart.GetXAxisRange()
-        low, high = chart.GetYAxisRange()
-        assert left < result.slice_positions_mm.min() < result.slice_positions_mm.max() < right
+        assert runs_upwards(chart)
+        low, high = chart.GetXAxisRange()
+        lowest, highest = chart.GetYAxisRange()
+        assert lowest < result.slice_positions_mm.min() < result.slice_positions_mm.max() < highest
         for values in drawn(chart).values():
             assert low <= np.nanmin(values) <= np.nanmax(values) <= high
-    low, high = nodes.charts[Chart.EVIDENCE].GetYAxisRange()
+    low, high = nodes.charts[Chart.EVIDENCE].GetXAxisRange()
     assert low < 0 < high
 
 
@@ -83,7 +92,7 @@ def test_all_that_is_drawn_lies_within_the_charts_ranges(nodes, case):
 def test_evidence_of_one_sign_still_has_a_range_with_zero(scene, case, values):
     image, result = case
     nodes = show_result(with_evidence(result, values), volume_node_from_image(image, "CT", scene), scene)
-    low, high = nodes.charts[Chart.EVIDENCE].GetYAxisRange()
+    low, high = nodes.charts[Chart.EVIDENCE].GetXAxisRange()
     assert low <= min(values.min(), 0.0)
     assert high >= max(values.max(), 0.0)
     assert high - low > 1
@@ -112,18 +121,20 @@ def test_activation_without_lungs_or_without_activity_is_no_error(case):
     assert np.nanmax(activation_by_slice(dataclasses.replace(result, activations=silent))["desc2"]) == 0
 
 
-def test_the_marker_is_a_vertical_line_over_the_whole_height_of_every_chart(nodes):
+def test_the_marker_is_a_horizontal_line_from_end_to_end_of_every_chart(nodes):
     set_marker(nodes, -123.4)
-    for chart in nodes.charts.values():
-        x, y = marker_of(chart)
-        assert x.tolist() == [-123.4, -123.4]
-        assert tuple(y) == tuple(chart.GetYAxisRange())
+    for kind, chart in nodes.charts.items():
+        positions, ends = marker_of(chart)
+        assert positions.tolist() == [-123.4, -123.4]
+        low, high = chart.GetXAxisRange()
+        assert ends[0] == low
+        assert ends[1] == high or kind is Chart.ACTIVATION  # whose legend lies beyond
 
 
 def test_the_marker_starts_at_the_slice_with_the_most_evidence(scene, case):
     _, result = case
-    x, _ = marker_of(add_charts(scene, result, "CT").charts[Chart.PROBABILITY])
-    assert x[0] == result.slice_positions_mm[np.abs(result.slices.evidence).argmax()]
+    positions, _ = marker_of(add_charts(scene, result, "CT").charts[Chart.PROBABILITY])
+    assert positions[0] == result.slice_positions_mm[np.abs(result.slices.evidence).argmax()]
 
 
 def test_moving_the_marker_tells_the_charts_and_makes_no_node(scene, nodes):
@@ -143,7 +154,7 @@ def test_moving_the_marker_tells_the_charts_and_makes_no_node(scene, nodes):
 def test_the_running_probability_can_be_shown_up_to_a_slice(nodes, case, count):
     _, result = case
     read_up_to(nodes, count)
-    shown = drawn(nodes.charts[Chart.PROBABILITY])["Running probability"]
+    shown = drawn(nodes.charts[Chart.PROBABILITY])["Running probability"][::3]
     assert np.array_equal(shown[:count], result.slices.running_probability[:count])
     assert np.isnan(shown[count:]).all()
     assert np.array_equal(

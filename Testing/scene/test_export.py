@@ -17,8 +17,9 @@ from EmphysemaScannerLib.scene.export import SceneNotSavedError, arrange_views, 
 from EmphysemaScannerLib.scene.overlays import Overlay
 from EmphysemaScannerLib.scene.result import find_result, show_result
 from EmphysemaScannerLib.scene.standalone import open_scene, standalone_scene
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import composite_nodes, telling_slices
-from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
 from .factory import chest, result_on
 
@@ -94,7 +95,7 @@ def test_the_saved_scene_opens_showing_the_evidence_over_the_ct(folder, scene):
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
     plot = scene.GetSingletonNode("PlotView1", "vtkMRMLPlotViewNode")
     assert plot.GetPlotChartNodeID() == nodes.charts[Chart.EVIDENCE].GetID()
-    assert (ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetLevel()) == (1400, -500)
+    assert (ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetLevel()) == (1500, -600)
 
 
 def test_a_reopened_scene_takes_a_new_result_in_the_old_ones_place(folder, scene):

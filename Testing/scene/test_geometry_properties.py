@@ -13,7 +13,8 @@ from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scene.overlays import Overlay, display_grid, display_lungs, display_map
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.standalone import standalone_scene
-from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
+from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from storedct import MARKER, ORDERS, chest, rotation, seeing_model, stored, with_marker

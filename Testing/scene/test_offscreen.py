@@ -15,11 +15,12 @@ from EmphysemaScannerLib.ct.grid import Grid, canonical
 from EmphysemaScannerLib.scene import offscreen
 from EmphysemaScannerLib.scene.colours import ColourMap
 from EmphysemaScannerLib.scene.offscreen import Layers, Orientation, RenderingUnavailableError, render_slice, slice_view
-from EmphysemaScannerLib.scene.overlays import Overlay
+from EmphysemaScannerLib.scene.overlays import Overlay, legends_of
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.segmentations import add_lesions
-from EmphysemaScannerLib.scene.views import style_overlay, use_lung_window
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
+from EmphysemaScannerLib.scene.views import CTWindow, style_overlay, use_window
+from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 from scipy import ndimage
 
 from .factory import chest, result_on
@@ -37,7 +38,7 @@ def shown(scene):
         (-np.array(image.TransformContinuousIndexToPhysicalPoint((47.5, 47.5, 34.5))) + image.GetOrigin()).tolist()
     )
     ct = volume_node_from_image(image, "Chest", scene)
-    use_lung_window(ct)
+    use_window(ct, CTWindow.LUNG)
     return show_result(result_on(image, labels), ct, scene), labels
 
 
@@ -115,7 +116,7 @@ def test_a_marker_is_drawn_where_the_patient_has_it(scene, orientation):
     image.SetOrigin((-78.0, -78.0, -78.0))
     ct = volume_node_from_image(image, "CT", scene)
     ct.GetDisplayNode().SetInterpolate(False)
-    use_lung_window(ct)
+    use_window(ct, CTWindow.LUNG)
     marker = np.array(image.TransformIndexToPhysicalPoint((30, 12, 25))) * [-1, -1, 1]
     picture = render_slice(
         Layers(ct), orientation, np.where(np.arange(3) == orientation.axes[2], marker, 0), (160, 160), (320, 320)
@@ -163,12 +164,15 @@ def test_one_view_draws_one_overlay_after_another_without_leftovers(shown):
     assert not coloured(plain)[:, 300:].any()  # its legend has gone with the overlay
 
 
-def test_the_window_is_chosen_only_for_a_ct_that_nobody_has_windowed(scene):
-    ct = volume_node_from_image(chest()[0], "CT", scene)
-    ct.GetDisplayNode().AutoWindowLevelOff()
-    ct.GetDisplayNode().SetWindowLevel(400, 40)
-    use_lung_window(ct)
-    assert (ct.GetDisplayNode().GetWindow(), ct.GetDisplayNode().GetLevel()) == (400, 40)
+def test_a_picture_has_its_legend_also_where_the_window_shows_it_in_one_view_alone(shown):
+    nodes, _ = shown
+    layers = Layers(nodes.ct, nodes.overlays[Overlay.EVIDENCE], 0.5)
+    before = render_slice(layers, Orientation.AXIAL, CENTRE, FIELD, SIZE)
+    (legend,) = legends_of(nodes.overlays[Overlay.EVIDENCE])
+    legend.AddViewNodeID("vtkMRMLSliceNodeElsewhere")
+    assert np.array_equal(render_slice(layers, Orientation.AXIAL, CENTRE, FIELD, SIZE), before)
+    assert legend.GetNumberOfViewNodeIDs() == 1
+    legend.RemoveAllViewNodeIDs()
 
 
 def test_a_machine_without_opengl_is_told_what_to_install(shown, monkeypatch):

@@ -12,10 +12,11 @@ from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.scan.result import OverlayMap
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
-from EmphysemaScannerLib.scene.overlays import Overlay, display_grid, display_lungs, display_map
+from EmphysemaScannerLib.scene.overlays import Drawing, Overlay, display_grid, display_lungs, display_map, least_drawn
 from EmphysemaScannerLib.scene.result import show_result
-from EmphysemaScannerLib.scene.views import style_overlay
-from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
+from EmphysemaScannerLib.scene.views import CTWindow, style_overlay
+from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
 from .factory import SLICES, chest, result_on
 
@@ -112,16 +113,37 @@ def test_maps_are_zero_outside_the_lungs_and_unchanged_at_their_own_voxels_centr
     assert shown.values[inside].all()
 
 
-def test_the_range_of_evidence_is_symmetric_and_that_of_activation_starts_at_the_median():
+def test_evidence_has_the_same_range_for_every_ct_and_activation_that_of_its_map():
     image, labels = chest()
     result = result_on(image, labels)
     grid, lungs = display_grid(result), display_lungs(result)
-    evidence = display_map(Overlay.EVIDENCE, result.evidence, grid, lungs)
-    assert evidence.low == -evidence.high
-    assert evidence.high == pytest.approx(np.percentile(np.abs(evidence.values[lungs]), 99.5), rel=0.05)
+    for factor in (0.01, 1.0, 100.0):
+        scaled = OverlayMap(factor * result.evidence.values, result.evidence.grid)
+        evidence = display_map(Overlay.EVIDENCE, scaled, grid, lungs)
+        assert (evidence.low, evidence.high, evidence.floor) == (-0.2, 0.2, 0.02)
     activation = display_map(Overlay.DESC2, result.activations["desc2"], grid, lungs)
     assert activation.low == pytest.approx(np.median(activation.values[lungs]), rel=0.05)
     assert activation.low < activation.high
+
+
+def test_the_range_of_gradient_attribution_is_symmetric_about_zero():
+    image, labels = chest()
+    result = result_on(image, labels)
+    grid, lungs = display_grid(result), display_lungs(result)
+    shown = display_map(Overlay.GRADIENT, result.evidence, grid, lungs)
+    assert shown.low == -shown.high
+    assert shown.high == pytest.approx(np.percentile(np.abs(shown.values[lungs]), 99.5), rel=0.05)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.1, 0.5])
+def test_nothing_is_drawn_below_the_floor_whatever_the_threshold(scene, threshold):
+    image, labels = chest()
+    nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
+    node = nodes.overlays[Overlay.EVIDENCE]
+    assert least_drawn(node, Overlay.EVIDENCE, threshold) == pytest.approx(max(0.2 * threshold, 0.02))
+    style_overlay(nodes, Overlay.EVIDENCE, threshold, ColourMap.STANDARD)
+    drawn = np.linspace(-0.2, 0.2, 255)[table_of(node)[:, 3] > 0]
+    assert np.abs(drawn).min() == pytest.approx(max(0.2 * threshold, 0.02), abs=0.4 / 255)
 
 
 def test_maps_without_lungs_or_without_contrast_still_have_a_range():
@@ -151,7 +173,7 @@ def test_signed_values_below_the_threshold_are_transparent_on_both_sides_of_zero
     assert opacity[len(opacity) // 2] == 0  # what lies outside the lungs
     assert opacity[0] == opacity[-1] == 1  # the strongest values
     assert (opacity == opacity[::-1]).all()
-    assert (opacity == 0).mean() == pytest.approx(threshold, abs=0.02)
+    assert (opacity == 0).mean() == pytest.approx(max(threshold, 0.1), abs=0.02)  # a tenth is the floor
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 1.0])
@@ -204,10 +226,16 @@ def test_against_and_towards_disease_have_different_standard_colours_and_rising_
 
 
 def test_what_the_window_offers_has_names():
-    for choices in (Overlay, ColourMap, Chart):
+    for choices in (Overlay, ColourMap, Chart, Drawing, CTWindow):
         labels = [choice.label() for choice in choices]
         assert all(labels)
         assert len(set(labels)) == len(labels)
+
+
+def test_every_overlay_is_described_in_a_sentence_of_its_own():
+    sentences = [overlay.description() for overlay in Overlay]
+    assert len(set(sentences)) == len(sentences)
+    assert all(sentence.endswith(".") and "{" not in sentence for sentence in sentences)
 
 
 def test_the_display_grid_covers_the_ct_edge_to_edge():

@@ -25,8 +25,9 @@ from EmphysemaScannerLib.scene.result import (
     show_result,
 )
 from EmphysemaScannerLib.scene.standalone import open_scene, standalone_scene
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import set_overlay
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 
 from .factory import chest, result_on
 
@@ -196,7 +197,7 @@ def test_an_attribution_that_fails_leaves_the_scene_as_it_was(scene, case, monke
     def full(*_):
         raise MemoryError
 
-    monkeypatch.setattr(result_module, "_put_into", full)
+    monkeypatch.setattr(result_module, "put_into", full)
     with pytest.raises(MemoryError):
         add_attribution(nodes, attribution_on(result))
     assert scene.GetNumberOfNodes() == count

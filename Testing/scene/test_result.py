@@ -53,12 +53,12 @@ def test_evidence_and_probability_do_not_share_a_chart(scene, case):
     image, result, _ = case
     nodes = show_result(result, volume_node_from_image(image, "CT", scene), scene)
     drawn = {
-        chart: {node.GetNthPlotSeriesNode(i).GetYColumnName() for i in range(node.GetNumberOfPlotSeriesNodes())}
+        chart: {node.GetNthPlotSeriesNode(i).GetXColumnName() for i in range(node.GetNumberOfPlotSeriesNodes())}
         for chart, node in nodes.charts.items()
     }
     assert drawn[Chart.EVIDENCE] == {"Evidence (logit)", "evidence"}  # the second is the marker
     assert drawn[Chart.PROBABILITY] == {"Running probability", "Operating point", "probability"}
-    assert tuple(nodes.charts[Chart.PROBABILITY].GetYAxisRange()) == (0.0, 1.0)
+    assert tuple(nodes.charts[Chart.PROBABILITY].GetXAxisRange()) == (0.0, 1.0)
 
 
 def test_the_record_says_probability_model_and_operating_point(scene, case):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,13 +15,8 @@ from EmphysemaScannerLib.ct.grid import Grid, canonical
 from EmphysemaScannerLib.scan.result import OverlayMap
 from EmphysemaScannerLib.scene.overlays import Overlay, display_grid
 from EmphysemaScannerLib.scene.result import result_of, show_result
-from EmphysemaScannerLib.scene.volumes import (
-    add_volume,
-    ijk_to_world_ras,
-    image_from_volume_node,
-    straight_image,
-    volume_node_from_image,
-)
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node, prepare, straight_image
+from EmphysemaScannerLib.scene.volumes import add_volume, ijk_to_world_ras, volume_node_from_image
 from scipy import ndimage
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -54,6 +50,13 @@ def largest_error(ct: slicer.vtkMRMLScalarVolumeNode, image: sitk.Image) -> floa
     return float(np.abs(values - expected)[within].max())
 
 
+def bulged(ct: slicer.vtkMRMLScalarVolumeNode, millimetres: float) -> None:
+    """Put a CT under a transform that bends its planes."""
+    vectors = np.zeros((3, 3, 3, 3))
+    vectors[1, 1, 1, 2] = millimetres / 4
+    under_grid(ct, vectors, np.array(ct.GetSpacing()) * (np.array(ct.GetImageData().GetDimensions()) - 1) / 2)
+
+
 def local_matrix_of(ct: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     ct.GetIJKToRASMatrix(matrix)
@@ -81,6 +84,22 @@ def test_a_ct_of_a_tilted_gantry_is_resampled_where_slicer_shows_it(scene, degre
     assert np.array(straight.image.GetDirection()) == pytest.approx(np.eye(3).ravel(), abs=1e-6)
     assert straight.warnings[0].startswith(f"The gantry was tilted by {abs(degrees):.1f} degrees: the slices were")
     assert (scene.GetNumberOfNodes(), ct.GetMTime()) == (count, before)
+
+
+@pytest.mark.parametrize("put", [None, staggered, bulged], ids=["straight", "staggered", "bent"])
+def test_what_was_prepared_is_made_on_another_thread_whatever_becomes_of_the_ct(scene, put):
+    ct = blank(scene)
+    if put is not None:
+        put(ct, 12.0)
+    fill_with_ramp(ct)
+    expected, make = straight_image(ct), prepare(ct)
+    slicer.util.arrayFromVolume(ct)[:] = 0
+    scene.Clear(True)
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(make).result()
+    assert made.warnings == expected.warnings
+    assert np.array_equal(sitk.GetArrayFromImage(made.image), sitk.GetArrayFromImage(expected.image))
+    assert Grid.of_image(made.image) == Grid.of_image(expected.image)
 
 
 def test_staggered_slices_are_resampled_where_slicer_shows_them(scene):

@@ -8,7 +8,8 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from EmphysemaScannerLib.base.errors import GeometryError, NotAChestCTError
-from EmphysemaScannerLib.scene.volumes import add_volume, image_from_volume_node, volume_node_from_image
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
+from EmphysemaScannerLib.scene.volumes import add_volume, volume_node_from_image
 
 SHAPE = (5, 6, 7)
 TURN = np.array([[0.8, -0.6, 0.0], [0.48, 0.64, -0.6], [0.36, 0.48, 0.8]])

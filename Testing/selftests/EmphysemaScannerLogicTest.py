@@ -9,10 +9,11 @@ import numpy as np
 import selftestdata
 import slicer
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError, ModelFileError, NotAChestCTError, ScanCancelled
+from EmphysemaScannerLib.scene.overlays import Overlay
 from EmphysemaScannerLib.window.packages import PackagesMissingError
 from EmphysemaScannerLib.window.waiting import VolumeRemovedError
 
-from EmphysemaScanner import EmphysemaScannerLogic, Overlay, phantomVolume
+from EmphysemaScanner import EmphysemaScannerLogic, phantomVolume
 
 needsTorch = unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
 

@@ -13,9 +13,12 @@ import qt
 import selftestdata
 import SimpleITK as sitk
 import slicer
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node
+from EmphysemaScannerLib.scan.device import Device
+from EmphysemaScannerLib.scene.charts import Chart
+from EmphysemaScannerLib.scene.overlays import Drawing, Overlay
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 
-from EmphysemaScanner import Chart, Device, Overlay, phantomVolume
+from EmphysemaScanner import phantomVolume
 
 try:
     from SampleData import SampleDataLogic
@@ -51,7 +54,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
 
     def test_there_is_nothing_to_scan_without_a_ct(self) -> None:
         self.assertFalse(self.ui.scanButton.enabled)
-        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        self.assertTrue(self.ui.answerFrame.isHidden())
 
     def test_a_ct_that_is_in_the_scene_is_chosen_on_entering(self) -> None:
         volumeNode = phantomVolume()
@@ -80,7 +83,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.chooseCt()
         self.ui.scanButton.click()
         self.assertTrue(self.ui.statusLabel.isHidden(), self.ui.statusLabel.text)
-        self.assertFalse(self.ui.resultCollapsibleButton.isHidden())
+        self.assertFalse(self.ui.answerFrame.isHidden())
         self.assertIn("%", self.ui.probabilityLabel.text)
         self.assertIn("LAA%-950", self.ui.densitometryLabel.text)
         self.assertEqual(self.ui.scanButton.text, "Scan")
@@ -99,7 +102,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.ui.scanButton.click()
         self.assertEqual(seen, ["Cancel"])
         self.assertIn("Cancelled", self.ui.statusLabel.text)
-        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        self.assertTrue(self.ui.answerFrame.isHidden())
         self.assertEqual(selftestdata.sceneState(), before)
         self.assertTrue(self.ui.scanButton.enabled)
 
@@ -110,7 +113,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.ui.scanButton.click()
         self.assertFalse(self.ui.statusLabel.isHidden())
         self.assertTrue(self.ui.statusLabel.text.endswith("."))
-        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        self.assertTrue(self.ui.answerFrame.isHidden())
 
     @needsTorch
     def test_a_result_is_shown_only_while_its_ct_is_chosen(self) -> None:
@@ -118,9 +121,9 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.ui.scanButton.click()
         node = self.widget.logic.getParameterNode()
         node.inputVolume = phantomVolume()
-        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        self.assertTrue(self.ui.answerFrame.isHidden())
         node.inputVolume = scanned
-        self.assertFalse(self.ui.resultCollapsibleButton.isHidden())
+        self.assertFalse(self.ui.answerFrame.isHidden())
 
     @needsTorch
     def test_an_error_goes_and_the_result_comes_back_with_its_ct(self) -> None:
@@ -142,7 +145,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.chooseCt()
         self.ui.scanButton.click()
         slicer.mrmlScene.Clear()
-        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        self.assertTrue(self.ui.answerFrame.isHidden())
         self.assertFalse(self.ui.scanButton.enabled)
 
     def scan(self):
@@ -152,16 +155,15 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         return volumeNode
 
     def test_a_demonstration_model_is_named_before_anything_is_scanned(self) -> None:
-        self.assertFalse(self.ui.modelCautionLabel.isHidden())
-        self.assertIn("Demonstration model", self.ui.modelCautionLabel.text)
-        self.ui.aboutModelButton.click()
+        self.assertIn("Demonstration model", self.ui.researchUseLabel.text)
         self.assertIn("Trained on", self.ui.aboutModelLabel.text)
-        self.ui.aboutModelButton.click()
-        self.assertTrue(self.ui.aboutModelLabel.isHidden())
 
     def test_both_sample_cases_load_and_are_chosen(self) -> None:
-        for action in self.ui.sampleButton.menu().actions():
-            action.trigger()
+        from EmphysemaScannerLib.window import samples
+
+        actions = {action.text: action for action in self.ui.loadButton.menu().actions()}
+        for name in samples.names():
+            actions[name].trigger()
             chosen = self.ui.inputSelector.currentNode()
             self.assertIsNotNone(chosen)
             self.assertLess(slicer.util.arrayFromVolume(chosen).min(), -900)
@@ -192,6 +194,49 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         self.assertIsNone(layers.GetForegroundVolumeID())
         self.window.toggle_overlay()
         self.assertIsNotNone(layers.GetForegroundVolumeID())
+
+    @needsTorch
+    def test_the_answer_and_what_it_is_looked_at_with_are_in_sight_without_scrolling(self) -> None:
+        slicer.util.mainWindow().resize(1280, 800)
+        self.scan()
+        self.wait(lambda: False, 0.5)
+        viewport = self.ui.EmphysemaScanner.parent()
+        while viewport is not None and viewport.name != "qt_scrollarea_viewport":
+            viewport = viewport.parent()
+        for widget in (self.ui.probabilityLabel, self.ui.overlayComboBox, self.ui.densitometryLabel):
+            bottom = widget.mapTo(viewport, qt.QPoint(0, widget.height)).y()
+            self.assertLessEqual(bottom, viewport.height, widget.name)
+
+    @needsTorch
+    def test_a_bar_of_the_plots_lies_at_the_level_of_its_slice_in_the_coronal_view(self) -> None:
+        volumeNode = self.scan()
+        if not slicer.app.layoutManager().plotWidget(0).visible:
+            self.skipTest("No plot is drawn here")
+        nodes = self.widget.logic.find(volumeNode)
+        green = slicer.app.layoutManager().sliceWidget("Green").mrmlSliceNode()
+        plot = slicer.app.layoutManager().plotWidget(0).plotView()
+        position = -20.0
+
+        def heights() -> tuple[float, float]:
+            """Of a position, as shares of the coronal view's and the plot's heights."""
+            fieldOfView = green.GetFieldOfView()[1]
+            inView = 0.5 + (position - green.GetSliceToRAS().GetElement(2, 3)) / fieldOfView
+            axis, (low, high) = plot.chart().GetAxis(0), nodes.charts[Chart.EVIDENCE].GetYAxisRange()
+            bottom, top = axis.GetPoint1()[1], axis.GetPoint2()[1]
+            inPlot = bottom + (position - low) / (high - low) * (top - bottom)
+            return inView, inPlot / plot.renderWindow().GetSize()[1]
+
+        self.assertTrue(self.wait(lambda: abs(heights()[0] - heights()[1]) < 0.01), heights())
+        green.SetFieldOfView(*(1.3 * size for size in green.GetFieldOfView()[:2]), 1.0)
+        self.assertTrue(self.wait(lambda: abs(heights()[0] - heights()[1]) < 0.01), heights())
+
+    @needsTorch
+    def test_an_outline_takes_the_place_of_the_filled_overlay(self) -> None:
+        self.scan()
+        layers = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+        self.widget.logic.getParameterNode().overlayDrawing = Drawing.OUTLINE
+        self.assertIsNone(layers.GetForegroundVolumeID())
+        self.assertIn("Outlined at", self.ui.overlayDescriptionLabel.text)
 
     @needsTorch
     def test_choosing_a_row_of_the_table_moves_the_axial_view_and_the_text_follows(self) -> None:
@@ -242,10 +287,10 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         scenePath = str(self.folder / "scene.mrb")
         self.assertTrue(slicer.util.saveScene(scenePath))
         slicer.mrmlScene.Clear()
-        self.assertTrue(self.ui.resultCollapsibleButton.isHidden())
+        self.assertTrue(self.ui.answerFrame.isHidden())
         with mock.patch("importlib.util.find_spec", return_value=None):  # as where PyTorch is not installed
             slicer.util.loadScene(scenePath)
-            self.assertFalse(self.ui.resultCollapsibleButton.isHidden())
+            self.assertFalse(self.ui.answerFrame.isHidden())
             self.assertEqual(self.ui.probabilityLabel.text, answer)
 
     @needsTorch
@@ -254,13 +299,13 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
 
         volumeNode = self.scan()
         remove_result(self.widget.logic.find(volumeNode))
-        self.assertTrue(self.wait(lambda: self.ui.resultCollapsibleButton.isHidden()))
+        self.assertTrue(self.wait(lambda: self.ui.answerFrame.isHidden()))
 
     @needsTorch
     def test_a_result_that_the_console_shows_comes_into_the_window(self) -> None:
         volumeNode = self.chooseCt()
         self.widget.logic.show(self.widget.logic.scan(volumeNode, selftestdata.modelPath()))
-        self.assertTrue(self.wait(lambda: not self.ui.resultCollapsibleButton.isHidden()))
+        self.assertTrue(self.wait(lambda: not self.ui.answerFrame.isHidden()))
 
     @needsTorch
     def test_a_batch_fills_table_and_csv(self) -> None:

@@ -16,8 +16,11 @@ from unittest import mock
 import numpy as np
 import qt
 import slicer
+from EmphysemaScannerLib.scene.charts import Chart
+from EmphysemaScannerLib.scene.overlays import Drawing, Overlay
+from EmphysemaScannerLib.scene.views import CTWindow
 
-from EmphysemaScanner import Chart, Overlay, phantomVolume
+from EmphysemaScanner import phantomVolume
 
 WIDTH, HEIGHT = 1280, 800
 FOLDER = Path(sys.argv[-1]).absolute()
@@ -60,18 +63,29 @@ def walk() -> None:
         picture("missing-pytorch")
     window.update()
 
-    real, simulated = ui.sampleButton.menu().actions()
+    from EmphysemaScannerLib.window import samples
+
+    actions = {action.text: action for action in ui.loadButton.menu().actions()}
+    real, simulated = (actions[name] for name in samples.names())
     simulated.trigger()
     picture("loaded")
-    ui.aboutModelButton.click()
-    picture("about-model")
-    ui.aboutModelButton.click()
 
     timer = qt.QTimer()
     timer.singleShot(2500, lambda: main.grab().save(str(FOLDER / "scanning.png")))
     ui.scanButton.click()
     picture("result")
     node = widget.logic.getParameterNode()
+    window.answer._on_warnings()
+    picture("warnings")
+    window.answer._on_warnings()
+    node.overlayDrawing = Drawing.OUTLINE
+    picture("outline")
+    node.ctWindow = CTWindow.LOW
+    picture("outline-low-density-window")
+    node.overlayDrawing, node.ctWindow = Drawing.FILL, CTWindow.LUNG
+    ui.resultTabs.currentIndex = 2
+    picture("about")
+    ui.resultTabs.currentIndex = 0
     for overlay in (Overlay.ASC1, Overlay.DESC2):
         node.overlay = overlay
         picture(f"overlay-{overlay.value}")
@@ -84,17 +98,16 @@ def walk() -> None:
     settle(2)
     picture("result-3d")
     ui.overlay3DCheckBox.click()
+    ui.resultTabs.currentIndex = 1
     for chart in (Chart.LAA, Chart.ACTIVATION):
         node.chart = chart
-        scroll_to(ui.tellingTable)
         picture(f"chart-{chart.value}")
     node.chart = Chart.PROBABILITY
     ui.playButton.click()
     settle(3.5)
     picture("playing")
     ui.playButton.click()
-    scroll_to(ui.densitometryLabel)
-    picture("densitometry")
+    ui.resultTabs.currentIndex = 0
 
     ui.saveCollapsibleButton.collapsed = False
     ui.saveFolderPathLineEdit.currentPath = str(FOLDER / "saved")
@@ -107,6 +120,7 @@ def walk() -> None:
     real.trigger()
     ui.scanButton.click()
     picture("second-ct")
+    real_ct = node.inputVolume
     noisy = slicer.util.arrayFromVolume(node.inputVolume).astype(np.float32)
     noisy += 90 * np.random.default_rng(1).standard_normal(noisy.shape, dtype=np.float32)
     with_noise = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node.inputVolume, "noisy copy")
@@ -114,6 +128,11 @@ def walk() -> None:
     node.inputVolume = with_noise
     ui.scanButton.click()
     picture("result-with-warnings")
+    cut = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, real_ct, "without the apices")
+    slicer.util.updateVolumeFromArray(cut, slicer.util.arrayFromVolume(real_ct)[:-14].copy())
+    node.inputVolume = cut
+    ui.scanButton.click()
+    picture("no-call")
     node.inputVolume = slicer.util.addVolumeFromArray(np.full((40, 64, 64), 100, np.int16), name="not a chest")
     ui.scanButton.click()
     picture("error")

@@ -35,9 +35,20 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
 
 sys.meta_path.insert(0, Absent())
+{before}
 for name in {names!r}:
     importlib.import_module(name)
 print('loaded', len({names!r}))
+"""
+
+
+# Slicer's own modules, which only the application has.
+STAND_INS = """
+import types
+sys.modules['slicer.ScriptedLoadableModule'] = types.SimpleNamespace(ScriptedLoadableModuleLogic=object)
+sys.modules['slicer.parameterNodeWrapper'] = types.SimpleNamespace(
+    WithinRange=lambda *limits: None, parameterNodeWrapper=lambda wrapped: wrapped
+)
 """
 
 
@@ -52,8 +63,8 @@ def file_scope_imports() -> list[str]:
     return found
 
 
-def import_without_third_parties(names: list[str]) -> subprocess.CompletedProcess[str]:
-    script = IMPORT_WITHOUT.format(blocked=BLOCKED, names=names)
+def import_without_third_parties(names: list[str], before: str = "") -> subprocess.CompletedProcess[str]:
+    script = IMPORT_WITHOUT.format(blocked=BLOCKED, names=names, before=before)
     return subprocess.run(
         [sys.executable, "-c", script], cwd=MODULE.parent, capture_output=True, text=True, check=False
     )
@@ -66,7 +77,7 @@ def test_the_module_file_imports_only_what_every_slicer_has() -> None:
 def test_what_the_module_file_imports_from_the_library_loads_without_pytorch() -> None:
     names = [name for name in file_scope_imports() if name.startswith("EmphysemaScannerLib")]
     assert names
-    done = import_without_third_parties(["EmphysemaScannerLib", *names])
+    done = import_without_third_parties(["EmphysemaScannerLib", *names], STAND_INS)
     assert done.returncode == 0, done.stderr
 
 
@@ -108,4 +119,4 @@ def test_texts_for_translation_are_plain_strings() -> None:
 
 
 def test_the_module_file_is_thin() -> None:
-    assert len(MODULE.read_text().splitlines()) < 500
+    assert len(MODULE.read_text().splitlines()) < 300

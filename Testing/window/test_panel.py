@@ -117,11 +117,13 @@ def test_warnings_stand_one_below_the_other() -> None:
     assert panel.warnings(result()) == ""
 
 
-def test_of_many_warnings_the_first_are_shown_and_the_others_counted() -> None:
-    many = result(warnings=("First.", "Second.", "Third.", "Fourth."))
-    assert panel.warnings(many, 2).endswith('First.<br>Second.<br><a href="all">2 more...</a>')
-    assert panel.warnings(many, 4) == panel.warnings(many)
-    assert panel.warnings(many).endswith("First.<br>Second.<br>Third.<br>Fourth.")
+def test_warnings_in_short_are_counted_and_the_first_one_begun() -> None:
+    many = result(warnings=("The slices are 5.0 mm apart & thick: small lesions are averaged away.", "Second."))
+    short = panel.warnings_in_short(many)
+    assert short.startswith("<b>Image quality warnings (2):</b> The slices are 5.0 mm")
+    assert short.endswith(" ...")
+    assert panel.warnings_in_short(result(warnings=("Noise > 60.",))).endswith("(1):</b> Noise &gt; 60.")
+    assert panel.warnings_in_short(result()) == ""
 
 
 def test_the_provenance_says_what_was_scanned_by_which_model() -> None:
@@ -141,7 +143,7 @@ def test_no_character_of_a_sentence_is_shown_as_its_code() -> None:
     """Qt takes text without a tag for plain text, unless the label's format is rich text."""
     ui = ET.parse(UI_FILE).getroot()
     labels = {widget.get("name"): widget for widget in ui.iter("widget") if widget.get("class") == "QLabel"}
-    for name in ("cautionLabel", "warningsLabel", "probabilityLabel", "verdictLabel", "provenanceLabel"):
+    for name in ("researchUseLabel", "warningsLabel", "probabilityLabel", "verdictLabel", "provenanceLabel"):
         formats = [
             prop.findtext("enum") for prop in labels[name].findall("property") if prop.get("name") == "textFormat"
         ]

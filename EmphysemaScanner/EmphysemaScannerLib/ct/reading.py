@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
-from ..base.errors import EmphysemaScannerError, NotAChestCTError, UnreadableInputError
+from ..base.errors import EmphysemaScannerError, GeometryError, NotAChestCTError, UnreadableInputError
 from .dicomfolder import Contents, contents, contents_beside, files_below
 from .dicomheader import Other, Slice, is_dicom, slices_in
 from .dicomvolume import kinds_of, read_volume
@@ -17,6 +18,7 @@ from .imagefiles import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .imagefiles import read_image
 from .provenance import UNKNOWN, Provenance
 from .series import Choice, Volume, ambiguous, choose, ct_volumes, listed, matching, of_two_patients
+from .stacking import stacked
 
 _LISTED = 4  # volumes in a sentence
 
@@ -44,6 +46,22 @@ def provenance_of(files: Iterable[Path]) -> Provenance:
         slice_thickness_mm=first.first.thickness_mm,
         warnings=(*mixed, *first.warnings),
     )
+
+
+def staggered_mm(files: Iterable[Path]) -> float:
+    """How far the slices of one volume lie beside the first one's normal at most, in mm; 0 where they lie straight.
+
+    Args:
+        files: DICOM; those that are no slices of a CT are passed over.
+    """
+    volumes = ct_volumes([s for path in files for s in _slices(path) if s.header.modality == "CT"])
+    try:
+        stack = stacked(volumes[0]) if volumes else None
+    except GeometryError:  # they make no regular volume; what is known of the CT states that
+        return 0.0
+    if stack is None or stack.is_straight:
+        return 0.0
+    return float(np.linalg.norm(stack.offsets_mm, axis=1).max())
 
 
 def _slices(path: Path) -> Iterable[Slice]:

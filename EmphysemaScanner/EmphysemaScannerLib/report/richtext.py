@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 from itertools import pairwise
+from textwrap import shorten
 
 from ..i18n import tr as _
 from ..models.modelcard import ModelCard
@@ -13,6 +14,7 @@ from ..scan.result import ScanResult
 from . import contents, slicewords, wording
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+SHORT = 28  # characters of the first warning that fit beside the title
 WITHHELD = "#8b959e"  # without a call, probability and bar are grey
 
 
@@ -37,11 +39,12 @@ def probability(result: ScanResult, now: float | None = None) -> str:
         cells.append(f'<td width="{max(1, round(100 * (high - low)))}%" bgcolor="{colour}">&nbsp;</td>')
         if high == point:
             cells.append(f'<td width="1%" bgcolor="{MARK}">&nbsp;</td>')
-    large = f'<span style="font-size:24pt; font-weight:600">{wording.percent(value)}</span>'
+    large = f'<span style="font-size:20pt; font-weight:600">{wording.percent(value)}</span>'
     sentence = _("{percent} probability of emphysema").format(percent=large)
     if result.call is Call.NONE:
         sentence = f'<span style="color:{WITHHELD}">{sentence}</span>'
-    return f'<p>{sentence}</p><table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
+    bar = f'<table width="100%" cellspacing="0" cellpadding="0"><tr>{"".join(cells)}</tr></table>'
+    return f'{sentence}<div style="font-size:4pt">{bar}</div>'
 
 
 def verdict(result: ScanResult) -> str:
@@ -51,30 +54,30 @@ def verdict(result: ScanResult) -> str:
     )
 
 
-def warnings(result: ScanResult, most: int | None = None) -> str:
-    """The image quality warnings, one below the other under their title; empty when there are none.
-
-    Args:
-        result: the answer.
-        most: how many are shown, the most important; a link opens the others. None for all.
-    """
+def warnings(result: ScanResult) -> str:
+    """The image quality warnings, one below the other under their title; empty when there are none."""
     lines = []
     for box in contents.warnings(result):
-        lines += [f"<b>{escape(box.title)}</b>", *(escape(line) for line in box.lines[:most])]
-        hidden = len(box.lines[most:]) if most is not None else 0
-        if hidden:
-            lines.append(f'<a href="all">{escape(_("{count} more...").format(count=hidden))}</a>')
+        lines += [f"<b>{escape(box.title)}</b>", *(escape(line) for line in box.lines)]
     return "<br>".join(lines)
+
+
+def warnings_in_short(result: ScanResult) -> str:
+    """How many image quality warnings there are and how the first begins, in a line; empty when there are none."""
+    if not result.warnings:
+        return ""
+    first = shorten(result.warnings[0], SHORT, placeholder=" ...")
+    return f"<b>{escape(wording.WARNINGS)} ({len(result.warnings)}):</b> {escape(first)}"
 
 
 def densitometry(result: ScanResult) -> str:
     """A table: regions of the lungs down, classical measures across."""
     figures = contents.densitometry(result, contents.NARROW_MEASURES)
     titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
-    rows = ["".join(f'<th align="right"><small>{title}</small></th>' for title in titles)]
+    rows = ["".join(f'<th align="right"><small>\N{NO-BREAK SPACE}{title}</small></th>' for title in titles)]
     for region, *cells in figures.rows:
         rows.append(f"<td>{escape(region)}</td>" + "".join(f'<td align="right">{cell}</td>' for cell in cells))
-    return f'<table cellpadding="3">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+    return f'<table cellspacing="3" cellpadding="0">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
 
 
 def provenance(result: ScanResult) -> str:

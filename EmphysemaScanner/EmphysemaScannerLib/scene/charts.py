@@ -1,7 +1,10 @@
 """The charts of a scan by slice: what the model gives, density, and how active the network's units were.
 
-All share one axis, the slices' positions, and each has fixed ranges, so that nothing jumps while the marker of the
-slice that is shown moves through them.
+All share one axis, the slices' positions, which runs upwards as the body does beside them in a coronal view. Each has
+fixed ranges, so that nothing jumps while the marker of the slice that is shown moves through them.
+
+Slicer's plots have no horizontal bars; a thick line from zero to the value is one. Each slice therefore has three rows
+in the table: where its bar begins, where it ends, and a break.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ UNITS = {  # of the network, first to last; apart in all common colour blindness
     "desc2": (0.80, 0.40, 0.70),
 }
 MARKER_COLOUR = (0.10, 0.10, 0.10)
-LEGEND_ROOM = 0.3  # of the positions' range, at the right, where Slicer draws legends
+BAR_WIDTH = 3.5  # pixels; bars of 35 slices stay apart in a plot of 150 pixels
+ROWS_OF_A_SLICE = 3
+LEGEND_ROOM = 1.5  # of the values' range, at the right, where Slicer draws legends
 MARGIN = 0.08  # of a range, so that the longest bar doesn't touch the frame
 LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs shouldn't look ill
 
@@ -76,7 +81,7 @@ class ChartNodes:
     """The nodes of all charts.
 
     Attributes:
-        chart_table: what is drawn, one row for each slice in reading order; ``slice_table`` is for people.
+        chart_table: what is drawn, three rows for each slice in reading order; ``slice_table`` is for people.
         marker_table: two rows: the ends of the line that marks a slice, in each chart.
         series: by name; those named ``marker_...`` are the marker.
         charts: those that the result has, in the order of ``Chart``.
@@ -107,7 +112,8 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
     columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
     columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
-    table = tables.add_table(scene, f"{name} chart", {POSITION: result.slice_positions_mm, **columns, **activation})
+    rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation})
+    table = tables.add_table(scene, f"{name} chart", rows)
     marked = result.slice_positions_mm[result.telling_slices(1)[0]]
     marker_table = tables.add_table(
         scene,
@@ -138,14 +144,14 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
     charts = {}
     for chart in (chart for chart in Chart if chart in ranges):
         in_chart = series_in(chart, series)
-        node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _y_title(chart))
+        node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _value_title(chart))
         node.XAxisRangeAutoOff()
-        low, high = positions
+        low, high = ranges[chart]
         legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
         room = LEGEND_ROOM * (high - low) if legend else 0.0
         node.SetXAxisRange(low, high + room)
         node.YAxisRangeAutoOff()
-        node.SetYAxisRange(*ranges[chart])
+        node.SetYAxisRange(*positions)
         node.SetLegendVisibility(legend)
         charts[chart] = node
     return ChartNodes(table, marker_table, series, charts)
@@ -158,6 +164,21 @@ def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) 
         Chart.ACTIVATION: [name for name in series if name in UNITS],
     }.get(chart, [chart.value])
     return [series[name] for name in (*names, f"marker_{chart.value}") if name in series]
+
+
+def runs_upwards(chart: slicer.vtkMRMLPlotChartNode) -> bool:
+    """Whether the slices' positions run upwards in a chart; in scenes of earlier versions they run to the right."""
+    series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+    return any(one is not None and one.GetYColumnName() == POSITION for one in series)
+
+
+def _rows_of_slices(columns: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """The rows of the table: of a bar zero, its value and a break, of anything else its value three times."""
+    rows = {title: np.repeat(values, ROWS_OF_A_SLICE) for title, values in columns.items()}
+    for column in (MEASURES[chart].title for chart in _BARS):
+        if column in rows:
+            rows[column][0::ROWS_OF_A_SLICE], rows[column][2::ROWS_OF_A_SLICE] = 0.0, np.nan
+    return rows
 
 
 def activation_by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
@@ -201,22 +222,22 @@ def _positions_range(positions: NDArray[np.float64]) -> tuple[float, float]:
 def _title(chart: Chart) -> str:
     return {
         Chart.EVIDENCE: _("Evidence by slice"),
-        Chart.WEIGHT: _("Attention weight by slice (not evidence)"),
+        Chart.WEIGHT: _("Attention weight"),
         Chart.SLICE_PROBABILITY: _("Slice probability"),
-        Chart.PROBABILITY: _("Running probability (dashed: operating point)"),
-        Chart.LAA: _("Low attenuation area by slice"),
-        Chart.ACTIVATION: _("Activation by slice, each unit divided by its largest"),
+        Chart.PROBABILITY: _("Running probability"),
+        Chart.LAA: _("LAA%-950 by slice"),
+        Chart.ACTIVATION: _("Activation by slice"),
     }[chart]
 
 
-def _y_title(chart: Chart) -> str:
+def _value_title(chart: Chart) -> str:
     return {
         Chart.EVIDENCE: _("Evidence (logit)"),
-        Chart.WEIGHT: _("Weight (sum 1)"),
-        Chart.SLICE_PROBABILITY: _("Probability"),
-        Chart.PROBABILITY: _("Probability"),
-        Chart.LAA: _("LAA%-950 (% of lung)"),
-        Chart.ACTIVATION: _("Share of the largest"),
+        Chart.WEIGHT: _("Weight (not evidence)"),
+        Chart.SLICE_PROBABILITY: _("Slice probability"),
+        Chart.PROBABILITY: _("Running probability"),
+        Chart.LAA: _("LAA%-950 (%)"),
+        Chart.ACTIVATION: _("Activation (of largest)"),
     }[chart]
 
 
@@ -227,9 +248,7 @@ def _add_bars(
     name: str,
     colour: tuple[float, float, float],
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    series = _add_series(scene, table, column, name, colour)
-    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatterBar)
-    return series
+    return _add_line(scene, table, column, name, colour, BAR_WIDTH)
 
 
 def _add_line(
@@ -257,23 +276,24 @@ def _add_series(
     series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
     series.SetName(name)  # what the legend shows, so without the CT's name
     series.SetAndObserveTableNodeID(table.GetID())
-    series.SetXColumnName(POSITION)
-    series.SetYColumnName(column)
+    series.SetXColumnName(column)
+    series.SetYColumnName(POSITION)
     series.SetColor(*colour)
     return series
 
 
 def _add_chart(
-    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str, title: str, y_title: str
+    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str, title: str, value_title: str
 ) -> slicer.vtkMRMLPlotChartNode:
     chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
     chart.SetName(name)
     for one in series:
         chart.AddAndObservePlotSeriesNodeID(one.GetID())
     chart.SetTitle(title)
-    chart.SetXAxisTitle(_("Position S (mm)"))
-    chart.SetYAxisTitle(y_title)
-    chart.SetTitleFontSize(14)
+    chart.SetXAxisTitle(value_title)
+    chart.SetYAxisTitle(_("Position S (mm)"))
+    chart.SetTitleFontSize(13)
+    chart.SetTitleVisibility(False)  # its room would be missing beside the apices; the axis says the same
     chart.SetAxisTitleFontSize(12)
     chart.SetAxisLabelFontSize(11)
     chart.SetLegendFontSize(11)

@@ -16,7 +16,16 @@ from .overlays import Overlay
 from .result import ResultNodes, show_result
 from .segmentations import add_lesions
 from .standalone import standalone_scene
-from .views import OPACITY, lung_bounds, set_overlay, show_charts, telling_point, telling_slices, use_lung_window
+from .views import (
+    OPACITY,
+    CTWindow,
+    lung_bounds,
+    set_overlay,
+    show_charts,
+    telling_point,
+    telling_slices,
+    use_window,
+)
 from .volumes import volume_node_from_image
 
 SCENE_FILE = "scene.mrb"
@@ -51,7 +60,7 @@ def export_scan(
     with standalone_scene() as scene:
         name = result.source or "CT"
         ct = volume_node_from_image(image, name, scene)
-        use_lung_window(ct)
+        use_window(ct, CTWindow.LUNG)
         nodes = show_result(result, ct, scene)
         if lesions is not None:
             add_lesions(scene, lesions, result.lung_mask.grid, f"{name} lesions", ct)

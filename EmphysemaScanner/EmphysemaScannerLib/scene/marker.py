@@ -37,7 +37,7 @@ def read_up_to(nodes: ResultNodes, count: int | None) -> None:
     whole = slicer.util.arrayFromTableColumn(nodes.slice_table, running)
     shown = slicer.util.arrayFromTableColumn(nodes.chart_table, running)
     read = np.arange(len(whole)) < (len(whole) if count is None else count)
-    wanted = np.where(read, whole, np.nan)  # what is not a number is not drawn
+    wanted = np.repeat(np.where(read, whole, np.nan), len(shown) // len(whole))  # what is not a number is not drawn
     if not np.array_equal(shown, wanted, equal_nan=True):
         shown[:] = wanted
         slicer.util.arrayFromTableColumnModified(nodes.chart_table, running)

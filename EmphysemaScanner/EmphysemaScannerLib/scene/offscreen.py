@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..base.errors import EmphysemaScannerError
+from .overlays import legends_of
 from .standalone import in_application, new_application_logic
 from .views import announce_layers
 
@@ -167,11 +168,17 @@ class OffscreenSliceView:
         self._composite.SetBackgroundVolumeID(layers.background.GetID())
         self._composite.SetForegroundVolumeID(layers.foreground.GetID() if layers.foreground is not None else None)
         self._composite.SetForegroundOpacity(layers.opacity)
+        legends = [] if layers.foreground is None else legends_of(layers.foreground)
+        elsewhere = [legend for legend in legends if legend.GetNumberOfViewNodeIDs() > 0]
+        for legend in elsewhere:  # in the window it is in one view alone
+            legend.AddViewNodeID(self._node.GetID())
         announce_layers(self._composite)
         self._logic.UpdatePipeline()
         self._mapper.SetInputConnection(self._logic.GetImageDataConnection())
         self._write_texts(layers.caption)
         self._window.Render()
+        for legend in elsewhere:
+            legend.RemoveViewNodeID(self._node.GetID())
         return self._pixels()
 
     def close(self) -> None:

@@ -9,8 +9,9 @@ import slicer
 import vtk
 
 from .colours import ENTRIES
+from .membership import remove_helpers
 from .overlays import Overlay
-from .result import OVERLAY, ResultNodes, parts_of, records, remove_helpers
+from .result import OVERLAY, ResultNodes, parts_of, records
 
 LUNG_OPACITY = 0.15
 STRONGEST_OPACITY = 0.35  # of a millimetre with the largest values

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import slicer
-import vtk
 
 from ..base.errors import RecordError
 from ..ct.grid import Grid
@@ -18,7 +16,7 @@ from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, add_charts, series_in
-from .colours import COLOURS_ATTRIBUTE
+from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
 from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
@@ -92,7 +90,7 @@ def show_result(
         scene: the scene that the CT is in.
     """
     earlier = _records_of(volume_node)
-    with _all_or_nothing(scene):
+    with all_or_nothing(scene):
         nodes = _build(result, volume_node, scene)
     for record in earlier:
         _hand_over_views(scene, parts_of(record), nodes.parts())
@@ -162,14 +160,14 @@ def add_attribution(nodes: ResultNodes, attribution: Attribution) -> ResultNodes
     result = result_of(nodes)
     shown = display_map(overlay, attribution.values, display_grid(result), display_lungs(result))
     earlier = nodes.overlays.get(overlay)
-    with _all_or_nothing(scene):
+    with all_or_nothing(scene):
         node = add_overlay(scene, overlay, shown, f"{nodes.ct.GetName()} {overlay.node_name}", nodes.ct)
-        _put_into(scene, _folder_of(nodes.record), [node])
+        put_into(scene, folder_of(nodes.record), [node])
     part = OVERLAY + overlay.value
     nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
     if earlier is not None:
         _hand_over_views(scene, {part: earlier}, {part: node})
-        _remove_nodes(scene, [earlier])
+        remove_nodes(scene, [earlier])
     return dataclasses.replace(nodes, overlays={**nodes.overlays, overlay: node})
 
 
@@ -186,55 +184,11 @@ def remove_result(nodes: ResultNodes) -> None:
 def _remove_record(record: slicer.vtkMRMLTextNode) -> None:
     scene = record.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    folder = _folder_of(record)
-    _remove_nodes(scene, [*parts_of(record).values(), record])
+    folder = folder_of(record)
+    remove_nodes(scene, [*parts_of(record).values(), record])
     # What the user put into the folder keeps it.
     if hierarchy.HasItemAttribute(folder, FOLDER_ATTRIBUTE) and hierarchy.GetNumberOfItemChildren(folder) == 0:
-        _remove_folder(scene, hierarchy, folder)
-
-
-def _remove_nodes(scene: slicer.vtkMRMLScene, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    for node in nodes:
-        item = hierarchy.GetItemByDataNode(node)
-        if item:
-            hierarchy.RemoveItem(item, False, False)  # first: outside the application, items outlive their nodes
-        # The legend, last, leaves before the display, and both before their volume: the other way round it is an error.
-        displays, storages = list(reversed(_displays_of(node))), _storages_of(node)
-        if node.IsA("vtkMRMLSegmentationNode"):  # but Slicer's 3D views crash over one that has lost its display
-            scene.RemoveNode(node)
-        remove_helpers(scene, displays)
-        _remove(scene, [*storages, node])
-
-
-def remove_helpers(scene: slicer.vtkMRMLScene, displays: Iterable[slicer.vtkMRMLDisplayNode]) -> None:
-    """Remove display nodes and what belongs to them alone, which Slicer leaves behind."""
-    for display in displays:
-        helpers = [display]
-        colours = display.GetColorNode()
-        if colours is not None and colours.GetAttribute(COLOURS_ATTRIBUTE) is not None:
-            helpers += [colours, *_storages_of(colours)]
-        if display.IsA("vtkMRMLVolumeRenderingDisplayNode"):
-            for helper in (display.GetVolumePropertyNode(), display.GetROINode()):
-                if helper is not None:
-                    helpers += [*_displays_of(helper), *_storages_of(helper), helper]
-        _remove(scene, helpers)
-
-
-def _displays_of(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLDisplayNode]:
-    count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
-    return [d for d in (node.GetNthDisplayNode(i) for i in range(count)) if d is not None]
-
-
-def _storages_of(node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLStorageNode]:
-    count = node.GetNumberOfStorageNodes() if node.IsA("vtkMRMLStorableNode") else 0
-    return [s for s in (node.GetNthStorageNode(i) for i in range(count)) if s is not None]
-
-
-def _remove(scene: slicer.vtkMRMLScene, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
-    for node in nodes:
-        if node.GetScene() is scene:
-            scene.RemoveNode(node)
+        remove_folder(scene, hierarchy, folder)
 
 
 def records(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLTextNode]:
@@ -335,22 +289,7 @@ def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) ->
     parent = hierarchy.GetItemParent(ct_item) if ct_item else hierarchy.GetSceneItemID()
     folder = hierarchy.CreateFolderItem(parent, name)
     hierarchy.SetItemAttribute(folder, FOLDER_ATTRIBUTE, "1")
-    _put_into(scene, folder, [nodes.record, *nodes.parts().values()])
-
-
-def _put_into(scene: slicer.vtkMRMLScene, folder: int, nodes: Iterable[slicer.vtkMRMLNode]) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    for node in nodes:
-        item = hierarchy.GetItemByDataNode(node)  # the application has made one already
-        if item:
-            hierarchy.SetItemParent(item, folder)
-        else:
-            hierarchy.CreateItem(folder, node)
-
-
-def _folder_of(record: slicer.vtkMRMLTextNode) -> int:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(record.GetScene())
-    return int(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(record)))
+    put_into(scene, folder, [nodes.record, *nodes.parts().values()])
 
 
 def _hand_over_views(
@@ -366,38 +305,3 @@ def _hand_over_views(
         plot = scene.GetNthNodeByClass(i, "vtkMRMLPlotViewNode")
         if plot.GetPlotChartNodeID() in successor:
             plot.SetPlotChartNodeID(successor[plot.GetPlotChartNodeID()])
-
-
-@contextmanager
-def _all_or_nothing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
-    """Nodes and folders that are added in the block are removed again if it raises."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    nodes_before, folders_before = set(_node_ids(scene)), set(_folders(hierarchy))
-    try:
-        yield
-    except BaseException:
-        for folder in set(_folders(hierarchy)) - folders_before:
-            _remove_folder(scene, hierarchy, folder)
-        for node_id in reversed([n for n in _node_ids(scene) if n not in nodes_before]):
-            node = scene.GetNodeByID(node_id)
-            if node is not None:  # removing one may have removed another
-                scene.RemoveNode(node)
-        raise
-
-
-def _remove_folder(scene: slicer.vtkMRMLScene, hierarchy: slicer.vtkMRMLSubjectHierarchyNode, folder: int) -> None:
-    display = hierarchy.GetItemDataNode(folder)  # the application gives a folder a display node once it is hidden
-    hierarchy.RemoveItem(folder, False, True)
-    if display is not None and display.GetScene() is scene:
-        scene.RemoveNode(display)
-
-
-def _node_ids(scene: slicer.vtkMRMLScene) -> list[str]:
-    return [scene.GetNthNode(i).GetID() for i in range(scene.GetNumberOfNodes())]
-
-
-def _folders(hierarchy: slicer.vtkMRMLSubjectHierarchyNode) -> list[int]:
-    items = vtk.vtkIdList()
-    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
-    ids = [items.GetId(i) for i in range(items.GetNumberOfIds())]
-    return [i for i in ids if hierarchy.IsItemLevel(i, "Folder")]

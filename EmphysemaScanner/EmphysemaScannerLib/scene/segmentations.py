@@ -24,7 +24,7 @@ def add_lungs(
     """The lung mask that was scanned with; hidden at first, so that it doesn't cover the pictures."""
     labels = result.lung_mask.values
     masks = {side: labels == label for label, side in enumerate(LUNG_COLOURS, start=1)}
-    node = _add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)
+    node = add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)
     node.GetDisplayNode().SetVisibility(False)
     return node
 
@@ -83,10 +83,10 @@ def add_lesions(
     Args:
         lesions: not 0 in disease, on ``grid``.
     """
-    return _add_outlines(scene, {"Lesions": lesions != 0}, grid, {"Lesions": LESION_COLOUR}, name, ct)
+    return add_outlines(scene, {"Lesions": lesions != 0}, grid, {"Lesions": LESION_COLOUR}, name, ct)
 
 
-def _add_outlines(
+def add_outlines(
     scene: slicer.vtkMRMLScene,
     masks: Mapping[str, NDArray[np.bool_]],
     grid: Grid,
@@ -94,6 +94,14 @@ def _add_outlines(
     name: str,
     ct: slicer.vtkMRMLScalarVolumeNode,
 ) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation beside a CT, drawn as thin outlines.
+
+    Args:
+        masks: by the name of the segment, on ``grid``.
+        grid: where the masks lie in the world.
+        colours: by the name of the segment.
+        name: of the node.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     node.SetName(name)
     node.CreateDefaultDisplayNodes()

@@ -1,7 +1,9 @@
-"""A CT on a sheared or bent grid, resampled onto a straight one that lies where Slicer shows it.
+"""A volume node as an image on a straight grid that lies where Slicer shows the CT.
 
 Slicer's DICOM module loads a CT whose slices are staggered, such as that of a tilted gantry, as straight slices under a
 non-linear transform that moves each slice to its place. Such a CT is resampled as a file is; any other is by ITK.
+
+Transforms belong to the scene and are followed on its thread; the voxels are resampled on any thread.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+import slicer
+import vtk
 from numpy.typing import NDArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..base.errors import GeometryError
+from ..base.errors import GeometryError, NotAChestCTError
 from ..ct.acquisitions import is_even
 from ..ct.grid import Grid, canonical_axes
 from ..ct.regrid import straightened
 from ..ct.stacking import Stack
-from .volumes import Points, StraightImage, image_at, perpendicular
+from .volumes import RAS_TO_LPS, Points, check_axes, ijk_to_world_ras, image_at, perpendicular
 
 _PLANE_WITHIN_MM = 0.05
 _SAMPLED_EVERY_MM = 8.0  # within a slice; what people bend CTs with bends over centimetres
@@ -45,29 +50,133 @@ class Place:
     name: str
 
 
-def straighten(voxels: NDArray[np.generic], place: Place) -> StraightImage:
-    """Resample a CT onto a straight grid.
+@dataclass(frozen=True)
+class StraightImage:
+    """A CT on a straight grid.
+
+    Attributes:
+        image: its voxels, where they lie in the patient (LPS in mm).
+        warnings: how it was resampled for that, as sentences with the figure; none where the voxels are as stored.
+    """
+
+    image: sitk.Image
+    warnings: tuple[str, ...] = ()
+
+
+def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
+    """The image of ``straight_image``."""
+    return straight_image(node).image
+
+
+def straight_image(node: slicer.vtkMRMLScalarVolumeNode) -> StraightImage:
+    """A volume node as an image in patient space, parent transforms applied; the scene is only read.
+
+    The voxels are resampled only where they lie on a sheared or bent grid, such as that of a tilted gantry.
 
     Args:
-        voxels: (K, J, I), HU.
-        place: where they lie.
+        node: a scalar volume of any axis order and handedness.
+
+    Returns:
+        The image in LPS, mm. Its axes are the node's I, J, K, or, where it was resampled, in canonical order.
 
     Raises:
-        GeometryError: an axis has no length, slices are missing or unevenly spaced, or the way back can't be followed.
+        NotAChestCTError: not a scalar volume, a label map, no voxels, or several values per voxel.
+        GeometryError: an axis has no length, slices are missing or unevenly spaced, or the parent transform cannot be
+            inverted.
     """
+    return prepare(node)()
+
+
+def prepare(node: slicer.vtkMRMLScalarVolumeNode) -> Callable[[], StraightImage]:
+    """The part of ``straight_image`` that reads the scene, and so belongs on the scene's thread.
+
+    Args:
+        node: as for ``straight_image``.
+
+    Returns:
+        What makes the image, on any thread: it holds a copy of the voxels and nothing of the scene.
+
+    Raises:
+        NotAChestCTError, GeometryError: as ``straight_image``.
+    """
+    voxels = _voxels_of(node)
+    transform = node.GetParentTransformNode()
+    if transform is None or transform.IsTransformToWorldLinear():
+        matrix = RAS_TO_LPS @ ijk_to_world_ras(node)
+        check_axes(matrix, node.GetName())
+        if perpendicular(matrix[:3, :3]):
+            stored = StraightImage(image_at(voxels, matrix[:3, :3], matrix[:3, 3]))
+            return lambda: stored
+    place = _place_of(node)
     affine = _Affine.of(place)
     sampled = _Sampled.of(place, affine)
     stack = sampled.stack(place.name)
     if stack is None:
-        return _resampled(voxels, place, affine, sampled)
+        return _prepare_bent(voxels, place, affine, sampled)
+    return _prepare_stack(voxels, affine, stack)
+
+
+def _voxels_of(node: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.generic]:
+    """The voxels of a volume node, (K, J, I), not copied."""
+    name = node.GetName() if node is not None else ""
+    if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
+        raise NotAChestCTError(f"'{name}' is not a volume; choose a chest CT.")
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise NotAChestCTError(f"'{name}' is a label map; choose the chest CT itself.")
+    data = node.GetImageData()
+    if data is None or data.GetPointData().GetScalars() is None or data.GetNumberOfPoints() == 0:
+        raise NotAChestCTError(f"'{name}' holds no voxels; load the chest CT first.")
+    if data.GetNumberOfScalarComponents() != 1:
+        raise NotAChestCTError(
+            f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour picture; "
+            "choose a chest CT with one value in Hounsfield units per voxel."
+        )
+    voxels: NDArray[np.generic] = slicer.util.arrayFromVolume(node)
+    return voxels
+
+
+def _place_of(node: slicer.vtkMRMLVolumeNode) -> Place:
+    """Where a volume's voxels lie, under whichever parent transforms."""
+    ijk_to_parent, to_world, from_world = vtk.vtkMatrix4x4(), vtk.vtkGeneralTransform(), vtk.vtkGeneralTransform()
+    node.GetIJKToRASMatrix(ijk_to_parent)
+    transform = node.GetParentTransformNode()
+    if transform is not None:
+        transform.GetTransformToWorld(to_world)
+        transform.GetTransformFromWorld(from_world)
+    forwards = slicer.util.arrayFromVTKMatrix(ijk_to_parent)
+    back, lps = np.linalg.inv(forwards), np.diag(RAS_TO_LPS)[:3]
+    return Place(
+        size=node.GetImageData().GetDimensions(),
+        to_world=lambda index: lps * _transformed(to_world, index @ forwards[:3, :3].T + forwards[:3, 3]),
+        to_index=lambda world: _transformed(from_world, lps * world) @ back[:3, :3].T + back[:3, 3],
+        name=node.GetName(),
+    )
+
+
+def _transformed(transform: vtk.vtkAbstractTransform, points: Points) -> Points:
+    before, after = vtk.vtkPoints(), vtk.vtkPoints()
+    flat = np.ascontiguousarray(points.reshape(-1, 3))
+    before.SetData(numpy_to_vtk(flat))
+    after.SetDataTypeToDouble()
+    transform.TransformPoints(before, after)
+    result: Points = vtk_to_numpy(after.GetData()).reshape(points.shape).copy()
+    return result
+
+
+def _prepare_stack(voxels: NDArray[np.generic], affine: _Affine, stack: Stack) -> Callable[[], StraightImage]:
+    """A CT whose slices make a stack, straight or staggered, brought to canonical order."""
     order = [2 - axis for axis in affine.axes[::-1]]  # of array axes
     turned = tuple(slice(None, None, -1 if flip else None) for flip in affine.flips[::-1])
-    ordered = np.ascontiguousarray(voxels.transpose(order)[turned])
-    if stack.is_straight:
-        return StraightImage(image_at(ordered, stack.axes.T * stack.spacing_mm, stack.positions[0]))
-    straight = straightened(ordered, stack)
-    image = image_at(straight.voxels, straight.axes.T * straight.spacing_mm, straight.origin)
-    return StraightImage(image, (straight.warning,))
+    ordered = np.array(voxels.transpose(order)[turned], order="C")
+
+    def resample() -> StraightImage:
+        if stack.is_straight:
+            return StraightImage(image_at(ordered, stack.axes.T * stack.spacing_mm, stack.positions[0]))
+        straight = straightened(ordered, stack)
+        image = image_at(straight.voxels, straight.axes.T * straight.spacing_mm, straight.origin)
+        return StraightImage(image, (straight.warning,))
+
+    return resample
 
 
 @dataclass(frozen=True)
@@ -165,25 +274,33 @@ def _lattice(steps: Sequence[Sequence[int]]) -> Points:
     return np.stack(np.meshgrid(*(np.array(s, float) for s in steps), indexing="ij"), axis=-1)
 
 
-def _resampled(voxels: NDArray[np.generic], place: Place, affine: _Affine, sampled: _Sampled) -> StraightImage:
+def _prepare_bent(
+    voxels: NDArray[np.generic], place: Place, affine: _Affine, sampled: _Sampled
+) -> Callable[[], StraightImage]:
     """A CT that no stack of slices makes, by ITK's linear interpolation."""
     grid = _straight_grid(affine, sampled.world, place)
+    displacements = _displacements(grid, place)
     image = sitk.GetImageFromArray(voxels)  # without geometry: its physical space is that of the indices
-    straight = sitk.Resample(
-        image,
-        grid.shape[::-1],
-        _displacements(grid, place),
-        sitk.sitkLinear,
-        grid.origin_lps,
-        grid.spacing_mm[::-1],
-        np.array(grid.direction_lps)[:, ::-1].ravel().tolist(),
-        _outside(voxels),
-        image.GetPixelID(),
-    )
-    return StraightImage(
-        straight,
-        ("The CT lies under a transform that shears or bends it: it was resampled onto a straight grid.",),
-    )
+    outside = _outside(voxels)
+
+    def resample() -> StraightImage:
+        straight = sitk.Resample(
+            image,
+            grid.shape[::-1],
+            displacements,
+            sitk.sitkLinear,
+            grid.origin_lps,
+            grid.spacing_mm[::-1],
+            np.array(grid.direction_lps)[:, ::-1].ravel().tolist(),
+            outside,
+            image.GetPixelID(),
+        )
+        return StraightImage(
+            straight,
+            ("The CT lies under a transform that shears or bends it: it was resampled onto a straight grid.",),
+        )
+
+    return resample
 
 
 def _straight_grid(affine: _Affine, world: Points, place: Place) -> Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import slicer
@@ -48,7 +48,7 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
 
 
 def add_table(
-    scene: slicer.vtkMRMLScene, name: str, columns: dict[str, NDArray[np.generic] | Sequence[str]]
+    scene: slicer.vtkMRMLScene, name: str, columns: Mapping[str, NDArray[np.generic] | Sequence[str]]
 ) -> slicer.vtkMRMLTableNode:
     """A locked table of columns by their titles."""
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")

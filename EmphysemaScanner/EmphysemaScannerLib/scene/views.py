@@ -1,89 +1,49 @@
-"""What the slice and plot views show of a result, and a layout for it."""
+"""What the slice and plot views show of a result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 
 import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from . import overlays
+from ..i18n import tr as _
+from ..scan.result import SliceMeasure
+from . import outlines, overlays
 from .charts import Chart
 from .colours import ColourMap
-from .overlays import Overlay
+from .layout import AXIAL_VIEW, BARE_VIEW, CHOSEN_PLOT, EVIDENCE_PLOT
+from .overlays import Drawing, Overlay
 from .rendering import hide_all_in_3d
 from .result import ResultNodes, is_part_of_a_result
 from .tables import POSITION
 from .volumes import ijk_to_world_ras
 
-LUNG_WINDOW, LUNG_LEVEL = 1400.0, -500.0  # HU
 OPACITY = 0.5
+LEGEND_SIZE = (0.1, 0.36)  # of the axial view, in the window
 LEAST_COSINE = 0.7  # between an axial view's normal and the body's axis
-
-EVIDENCE_PLOT, CHOSEN_PLOT = "PlotView1", "PlotView2"
-AXIAL_VIEW = "Red"
-_SLICE_VIEW = """<view class="vtkMRMLSliceNode" singletontag="{tag}">
-  <property name="orientation" action="default">{orientation}</property>
-  <property name="viewlabel" action="default">{label}</property>
-  <property name="viewcolor" action="default">{colour}</property>
-</view>"""
-_PLOT_VIEW = """<view class="vtkMRMLPlotViewNode" singletontag="{tag}">
-  <property name="viewlabel" action="default">{label}</property>
-</view>"""
-_AXIAL = _SLICE_VIEW.format(tag=AXIAL_VIEW, orientation="Axial", label="R", colour="#F34A33")
-_CORONAL = _SLICE_VIEW.format(tag="Green", orientation="Coronal", label="G", colour="#6EB04B")
-_SAGITTAL = _SLICE_VIEW.format(tag="Yellow", orientation="Sagittal", label="Y", colour="#EDD54C")
-_THREE_D = """<view class="vtkMRMLViewNode" singletontag="1">
-  <property name="viewlabel" action="default">1</property>
-</view>"""
-_LAYOUT = """<layout type="vertical" split="true">
-  <item splitSize="700"><layout type="horizontal" split="true">
-    <item splitSize="{axial_size}">{axial}</item>
-    <item splitSize="{side_size}"><layout type="vertical" split="true">
-      <item>{coronal}</item>
-      <item>{third}</item>
-    </layout></item>
-  </layout></item>
-  <item splitSize="300"><layout type="horizontal" split="true">
-    <item splitSize="500">{evidence}</item>
-    <item splitSize="500">{chosen}</item>
-  </layout></item>
-</layout>"""
-_VIEWS = {
-    "axial": _AXIAL,
-    "coronal": _CORONAL,
-    "evidence": _PLOT_VIEW.format(tag=EVIDENCE_PLOT, label="E"),
-    "chosen": _PLOT_VIEW.format(tag=CHOSEN_PLOT, label="P"),
-}
-READING_LAYOUT, READING_LAYOUT_3D = 8_427, 8_428  # any numbers that no other extension uses
-READING_LAYOUTS = {
-    READING_LAYOUT: _LAYOUT.format(**_VIEWS, third=_SAGITTAL, axial_size=600, side_size=400),
-    # The 3D view takes the sagittal one's place: beside it, it would be a slit on a small screen.
-    READING_LAYOUT_3D: _LAYOUT.format(**_VIEWS, third=_THREE_D, axial_size=500, side_size=500),
-}
+WINDOW_ATTRIBUTE = "EmphysemaScanner.Window"  # of a CT's display: the last one that was given here
 
 
-def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
-    """Make the reading layouts known; to be called at startup: without it a saved scene that has one opens empty.
+class CTWindow(Enum):
+    """Which densities of the CT are told apart."""
 
-    Args:
-        layout: the scene's layout node.
-    """
-    for number, description in READING_LAYOUTS.items():
-        if not layout.IsLayoutDescription(number):
-            layout.AddLayoutDescription(number, description)
+    LUNG = "lung"
+    LOW = "low"
 
+    def label(self) -> str:
+        """Its name in the window."""
+        return {
+            CTWindow.LUNG: _("CT: lung window"),
+            CTWindow.LOW: _("CT: -1000 to -600 HU"),
+        }[self]
 
-def use_layout(layout: slicer.vtkMRMLLayoutNode, with_3d: bool) -> None:
-    """Show the reading layout: a large axial view, coronal and sagittal beside it, two plots below.
-
-    Args:
-        layout: the scene's layout node.
-        with_3d: with a 3D view in the place of the sagittal one.
-    """
-    register_layouts(layout)
-    layout.SetViewArrangement(READING_LAYOUT_3D if with_3d else READING_LAYOUT)
+    @property
+    def width_and_level(self) -> tuple[float, float]:
+        """In HU."""
+        return {CTWindow.LUNG: (1500.0, -600.0), CTWindow.LOW: (400.0, -800.0)}[self]
 
 
 def style_overlay(nodes: ResultNodes, overlay: Overlay, threshold: float, colours: ColourMap) -> None:
@@ -106,37 +66,94 @@ def set_overlay(
     opacity: float = OPACITY,
     layers: Iterable[slicer.vtkMRMLSliceCompositeNode] | None = None,
 ) -> None:
-    """Show the CT with one overlay, or the CT alone, in slice views.
+    """Show the CT with one overlay, or the CT alone, in slice views; the bare view never has one.
+
+    The colour legend is in the axial view alone, where it is large enough to be read.
 
     Args:
         overlay: what lies over the CT; None for nothing.
         opacity: of the overlay, 0 to 1.
         layers: the slice views' composite nodes; all of the scene's if None.
     """
-    if layers is None:
-        layers = composite_nodes(nodes.ct.GetScene())
-    for composite in layers:
+    scene = nodes.ct.GetScene()
+    foreground = None if overlay is None else nodes.overlays[overlay]
+    axial = scene.GetSingletonNode(AXIAL_VIEW, "vtkMRMLSliceNode")
+    for legend in () if foreground is None or axial is None else overlays.legends_of(foreground):
+        if not legend.IsViewNodeIDPresent(axial.GetID()):
+            legend.AddViewNodeID(axial.GetID())
+    for composite in composite_nodes(scene) if layers is None else layers:
+        shown = None if foreground is None or composite.GetLayoutName() == BARE_VIEW else foreground.GetID()
         composite.SetBackgroundVolumeID(nodes.ct.GetID())
-        composite.SetForegroundVolumeID(nodes.overlays[overlay].GetID() if overlay is not None else None)
+        composite.SetForegroundVolumeID(shown)
         composite.SetForegroundOpacity(opacity)
         announce_layers(composite)
 
 
+def draw_overlay(
+    nodes: ResultNodes,
+    overlay: Overlay | None,
+    drawing: Drawing,
+    opacity: float,
+    threshold: float,
+    colours: ColourMap,
+) -> None:
+    """Show the CT in all slice views, with an overlay filled or outlined, or alone.
+
+    Args:
+        nodes: the result.
+        overlay: one that the result has; None for nothing.
+        drawing: filled or outlined.
+        opacity: of what is filled, 0 to 1.
+        threshold: share (0 to 1) of the colour range below which nothing is drawn.
+        colours: of the overlay.
+
+    Raises:
+        ValueError: the threshold is not from 0 to 1.
+    """
+    if overlay is not None:
+        style_overlay(nodes, overlay, threshold, colours)
+        for legend in overlays.legends_of(nodes.overlays[overlay]):
+            legend.SetSize(*LEGEND_SIZE)
+    filled = overlay if drawing is Drawing.FILL else None
+    set_overlay(nodes, filled, opacity)
+    if overlay is None or drawing is Drawing.FILL:
+        outlines.hide_outline(nodes)
+        return
+    scene = nodes.ct.GetScene()
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(count)]
+    drawn_in = [view.GetID() for view in views if view.GetLayoutName() != BARE_VIEW]
+    outlines.show_outline(nodes, overlay, threshold, colours, drawn_in)
+
+
+def first_overlay(nodes: ResultNodes) -> Overlay | None:
+    """The overlay that a result opens with; None if it has none."""
+    return next((overlay for overlay in Overlay if overlay in nodes.overlays), None)
+
+
 def announce_layers(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
     """Slicer's colour legends look at a view's layers anew only when a user's change of them is announced."""
-    for _ in range(2):  # the first finds the legends that are there, the second brings them up to date
+    for _time in range(2):  # the first finds the legends that are there, the second brings them up to date
         composite.SetInteractionFlags(slicer.vtkMRMLSliceCompositeNode.ForegroundVolumeFlag)
         composite.SetInteracting(True)
         composite.Modified()
         composite.SetInteracting(False)
 
 
-def use_lung_window(ct: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Window 1400, level -500 HU, unless somebody has chosen a window already."""
+def use_window(ct: slicer.vtkMRMLScalarVolumeNode, window: CTWindow) -> None:
+    """Show a CT in a window."""
     display = ct.GetDisplayNode()
-    if display is not None and display.GetAutoWindowLevel():
+    if display is not None:
         display.AutoWindowLevelOff()
-        display.SetWindowLevel(LUNG_WINDOW, LUNG_LEVEL)
+        display.SetWindowLevel(*window.width_and_level)
+        display.SetAttribute(WINDOW_ATTRIBUTE, window.value)
+
+
+def use_window_at_first(ct: slicer.vtkMRMLScalarVolumeNode, window: CTWindow) -> None:
+    """Show a CT in a window, unless it was given one here before: what the user has changed since stays."""
+    display = ct.GetDisplayNode()
+    if display is not None and display.GetAttribute(WINDOW_ATTRIBUTE) is None:
+        use_window(ct, window)
 
 
 def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
@@ -215,38 +232,39 @@ def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompo
 
 
 def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
-    """World RAS, mm, of the place with the most evidence, in either direction, in the slice of the highest bar.
+    """World RAS, mm, of where a result is looked at first: the place with most of the first overlay, in the axial plane
+    with most of it.
 
-    The middle of the lungs in that slice, where there is no evidence by place.
+    The middle of the lungs in the slice of the highest bar, where there is no overlay. There is lung in the plane
+    wherever there is lung at all.
     """
-    positions, heights = _by_slice(nodes)
-    position = positions[int(heights.argmax())]
-    node = nodes.overlays.get(Overlay.EVIDENCE)
-    if node is None:
+    overlay = first_overlay(nodes)
+    if overlay is None:
+        positions, heights = _by_slice(nodes)
         right, anterior, _superior = lung_bounds(nodes).mean(axis=0)
-        return np.array([right, anterior, position])
-    values, matrix = np.abs(slicer.util.arrayFromVolume(node)), ijk_to_world_ras(node)
-    slices, rows, columns = values.shape
-    first_centre = (matrix @ [(columns - 1) / 2, (rows - 1) / 2, 0.0, 1.0])[2]
-    k = int(np.abs(first_centre + matrix[2, 2] * np.arange(slices) - position).argmin())
-    in_slice = values[k] if values[k].any() else values.sum(axis=0)  # a bar may come from beside the lungs
-    j, i = int(in_slice.sum(axis=1).argmax()), int(in_slice.sum(axis=0).argmax())
+        return np.array([right, anterior, positions[int(heights.argmax())]])
+    weight, matrix = _weight(nodes, overlay), ijk_to_world_ras(nodes.overlays[overlay])
+    if not weight.any():
+        return np.asarray(lung_bounds(nodes).mean(axis=0))
+    k = int(weight.sum(axis=(1, 2)).argmax())
+    j, i = int(weight[k].sum(axis=1).argmax()), int(weight[k].sum(axis=0).argmax())
     return (matrix @ [i, j, k, 1.0])[:3]
 
 
 def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
-    """World S positions, mm, of the axial planes with the most evidence in the lungs, most first.
+    """World S positions, mm, of the axial planes with most of the first overlay, most first.
 
-    They keep at least a tenth of the scan between them. Of the highest bars, where there is no evidence by place.
+    They keep at least a tenth of the scan between them. Of the highest bars, where there is no overlay.
     """
-    node = nodes.overlays.get(Overlay.EVIDENCE)
-    if node is None:
+    overlay = first_overlay(nodes)
+    if overlay is None:
         positions, weight = _by_slice(nodes)
     else:
+        node = nodes.overlays[overlay]
         columns, rows, slices = node.GetImageData().GetDimensions()
         matrix = ijk_to_world_ras(node)
         positions = [float((matrix @ [(columns - 1) / 2, (rows - 1) / 2, k, 1.0])[2]) for k in range(slices)]
-        weight = np.abs(slicer.util.arrayFromVolume(node)).sum(axis=(1, 2))
+        weight = _weight(nodes, overlay).sum(axis=(1, 2))
     apart = max(1, len(weight) // 10)
     chosen: list[int] = []
     for k in np.argsort(-weight, kind="stable"):
@@ -255,11 +273,20 @@ def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
     return [positions[k] for k in chosen]
 
 
+def _weight(nodes: ResultNodes, overlay: Overlay) -> NDArray[np.float32]:
+    """How much of an overlay there is in each voxel: what speaks for disease and is drawn, or, without any, all."""
+    values = slicer.util.arrayFromVolume(nodes.overlays[overlay])
+    drawn = np.where(values >= overlays.least_drawn(nodes.overlays[overlay], overlay, overlays.HIDDEN_SHARE), values, 0)
+    return np.maximum(drawn, 0) if (drawn > 0).any() else np.abs(values)
+
+
 def _by_slice(nodes: ResultNodes) -> tuple[list[float], NDArray[np.float64]]:
-    """S positions, mm, and heights of the bars of the main chart, in reading order."""
+    """S positions, mm, and heights of the bars of the main chart, in reading order; below 0 where there is no lung."""
     table = nodes.slice_table
     heights = np.nan_to_num(np.abs(slicer.util.arrayFromTableColumn(table, _main_chart(nodes).column)))
-    return [float(position) for position in slicer.util.arrayFromTableColumn(table, POSITION)], heights
+    with_lung = np.isfinite(slicer.util.arrayFromTableColumn(table, SliceMeasure.LAA_950.title))
+    positions = [float(position) for position in slicer.util.arrayFromTableColumn(table, POSITION)]
+    return positions, np.where(with_lung, heights, -1.0)
 
 
 def lung_bounds(nodes: ResultNodes) -> NDArray[np.float64]:

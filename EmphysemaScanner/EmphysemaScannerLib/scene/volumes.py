@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
 from numpy.typing import NDArray
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk
 
-from ..base.errors import GeometryError, NotAChestCTError
+from ..base.errors import GeometryError
 from ..ct.grid import Grid
-
-if TYPE_CHECKING:
-    from .straighten import Place
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Cosine between two axes. NIfTI's single precision stays below 1e-5; a gantry tilted by half a degree gives 9e-3.
@@ -24,96 +18,6 @@ LARGEST_SHEAR = 1e-3
 
 Points = NDArray[np.float64]
 """(..., 3): LPS in mm, or indices (I, J, K)."""
-
-
-@dataclass(frozen=True)
-class StraightImage:
-    """A CT on a straight grid.
-
-    Attributes:
-        image: its voxels, where they lie in the patient (LPS in mm).
-        warnings: how it was resampled for that, as sentences with the figure; none where the voxels are as stored.
-    """
-
-    image: sitk.Image
-    warnings: tuple[str, ...] = ()
-
-
-def image_from_volume_node(node: slicer.vtkMRMLScalarVolumeNode) -> sitk.Image:
-    """The image of ``straight_image``."""
-    return straight_image(node).image
-
-
-def straight_image(node: slicer.vtkMRMLScalarVolumeNode) -> StraightImage:
-    """A volume node as an image in patient space, parent transforms applied; the scene is only read.
-
-    The voxels are copied, so that another thread may work on them. They are resampled only where they lie on a sheared
-    or bent grid, such as that of a tilted gantry.
-
-    Args:
-        node: a scalar volume of any axis order and handedness.
-
-    Returns:
-        The image in LPS, mm. Its axes are the node's I, J, K, or, where it was resampled, in canonical order.
-
-    Raises:
-        NotAChestCTError: not a scalar volume, a label map, no voxels, or several values per voxel.
-        GeometryError: an axis has no length, slices are missing or unevenly spaced, or the parent transform cannot be
-            inverted.
-    """
-    name = node.GetName() if node is not None else ""
-    if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise NotAChestCTError(f"'{name}' is not a volume; choose a chest CT.")
-    if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise NotAChestCTError(f"'{name}' is a label map; choose the chest CT itself.")
-    data = node.GetImageData()
-    if data is None or data.GetPointData().GetScalars() is None or data.GetNumberOfPoints() == 0:
-        raise NotAChestCTError(f"'{name}' holds no voxels; load the chest CT first.")
-    if data.GetNumberOfScalarComponents() != 1:
-        raise NotAChestCTError(
-            f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour picture; "
-            "choose a chest CT with one value in Hounsfield units per voxel."
-        )
-    voxels = slicer.util.arrayFromVolume(node)
-    transform = node.GetParentTransformNode()
-    if transform is None or transform.IsTransformToWorldLinear():
-        matrix = RAS_TO_LPS @ ijk_to_world_ras(node)
-        _check_axes(matrix, name)
-        if perpendicular(matrix[:3, :3]):
-            return StraightImage(image_at(voxels, matrix[:3, :3], matrix[:3, 3]))
-    from .straighten import straighten  # here: it needs pydicom, which takes longer to load than the module itself
-
-    return straighten(voxels, _place_of(node))
-
-
-def _place_of(node: slicer.vtkMRMLVolumeNode) -> Place:
-    """Where a volume's voxels lie, under whichever parent transforms."""
-    from .straighten import Place
-
-    ijk_to_parent, to_world, from_world = vtk.vtkMatrix4x4(), vtk.vtkGeneralTransform(), vtk.vtkGeneralTransform()
-    node.GetIJKToRASMatrix(ijk_to_parent)
-    transform = node.GetParentTransformNode()
-    if transform is not None:
-        transform.GetTransformToWorld(to_world)
-        transform.GetTransformFromWorld(from_world)
-    forwards = slicer.util.arrayFromVTKMatrix(ijk_to_parent)
-    back, lps = np.linalg.inv(forwards), np.diag(RAS_TO_LPS)[:3]
-    return Place(
-        size=node.GetImageData().GetDimensions(),
-        to_world=lambda index: lps * _transformed(to_world, index @ forwards[:3, :3].T + forwards[:3, 3]),
-        to_index=lambda world: _transformed(from_world, lps * world) @ back[:3, :3].T + back[:3, 3],
-        name=node.GetName(),
-    )
-
-
-def _transformed(transform: vtk.vtkAbstractTransform, points: Points) -> Points:
-    before, after = vtk.vtkPoints(), vtk.vtkPoints()
-    flat = np.ascontiguousarray(points.reshape(-1, 3))
-    before.SetData(numpy_to_vtk(flat))
-    after.SetDataTypeToDouble()
-    transform.TransformPoints(before, after)
-    result: Points = vtk_to_numpy(after.GetData()).reshape(points.shape).copy()
-    return result
 
 
 def image_at(voxels: NDArray[np.generic], matrix: NDArray[np.float64], origin: NDArray[np.float64]) -> sitk.Image:
@@ -174,7 +78,7 @@ def grid_of(ijk_to_ras: NDArray[np.float64], shape: tuple[int, int, int], name: 
         GeometryError: the axes have no length or are not perpendicular.
     """
     lps = RAS_TO_LPS @ ijk_to_ras
-    _check_axes(lps, name)
+    check_axes(lps, name)
     spacing, origin = np.linalg.norm(lps[:3, :3], axis=0), lps[:3, 3]
     if not perpendicular(lps[:3, :3]):
         raise GeometryError(f"The axes of '{name}' are not perpendicular; load the CT again or correct its directions.")
@@ -302,6 +206,15 @@ def local_matrix(
     return (parent, local) if perpendicular(local[:3, :3]) else (None, ijk_to_world)
 
 
-def _check_axes(matrix: NDArray[np.float64], name: str) -> None:
+def check_axes(matrix: NDArray[np.float64], name: str) -> None:
+    """Refuse a matrix with an axis without length.
+
+    Args:
+        matrix: 4 x 4; its first three columns are the steps along I, J, K.
+        name: of what lies there, for the error.
+
+    Raises:
+        GeometryError: an axis has no length.
+    """
     if not np.isfinite(matrix).all() or np.linalg.norm(matrix[:3, :3], axis=0).min() <= 0:
         raise GeometryError(f"'{name}' has an axis without length; load the CT again or correct its spacing.")

@@ -1,15 +1,14 @@
-"""Panels "Answer" and "Densitometry": the result of the chosen CT."""
+"""The answer of the chosen CT: probability, call and warnings, and the tabs below it."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from ..i18n import tr as _
 from ..report import richtext as panel
 from ..scan.result import ScanResult, SliceEvidence
 
-WARNINGS_AT_FIRST = 2  # more would push the probability out of sight on a small screen
+REGIONS_TAB, SLICES_TAB, ABOUT_TAB = range(3)
 
 
 class AnswerPanel:
@@ -21,28 +20,33 @@ class AnswerPanel:
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
+        self._all_warnings = False
         self.result: ScanResult | None = None
-        ui.warningsLabel.connect("linkActivated(QString)", self._on_more_warnings)
+        ui.warningsLabel.connect("linkActivated(QString)", self._on_warnings)
         self.clear()
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Show nothing but what is known about the model."""
         self.result = None
-        self._ui.resultCollapsibleButton.visible = False
-        self._ui.numbersCollapsibleButton.visible = False
+        self._ui.answerFrame.visible = False
+        self._ui.provenanceLabel.visible = False
+        self._offer_tabs(False)
+        self._ui.resultTabs.currentIndex = ABOUT_TAB
 
     def show(self, result: ScanResult) -> None:
-        """Show a result: what kind of model it is, then the image quality warnings, then the probability."""
-        self.result = result
+        """Show a result: the probability and the call, then the image quality warnings in a line."""
         ui = self._ui
-        ui.cautionLabel.text = panel.caution(result.model)
-        self._warn(WARNINGS_AT_FIRST - bool(result.call_reason))
+        if self.result is None:
+            self._offer_tabs(True)
+            ui.resultTabs.currentIndex = REGIONS_TAB
+        self.result = result
         ui.probabilityLabel.text = panel.probability(result)
         ui.verdictLabel.text = panel.verdict(result)
         ui.provenanceLabel.text = panel.provenance(result)
         ui.densitometryLabel.text = panel.densitometry(result)
-        ui.resultCollapsibleButton.visible = True
-        ui.numbersCollapsibleButton.visible = True
+        self._show_warnings(False)
+        ui.answerFrame.visible = True
+        ui.provenanceLabel.visible = True
 
     def show_read_so_far(self, count: int | None) -> None:
         """While the scan is played: the probability after the first ``count`` slices; None for the answer again."""
@@ -59,15 +63,16 @@ class AnswerPanel:
             count=count, slices=len(result.slice_indices)
         )
 
-    def _on_more_warnings(self, _link: str = "") -> None:
-        self._warn(None)
+    def _offer_tabs(self, with_result: bool) -> None:
+        for index in (REGIONS_TAB, SLICES_TAB):
+            self._ui.resultTabs.setTabEnabled(index, with_result)
 
-    def _warn(self, most: int | None) -> None:
-        """Show the warnings, and before them why there is no call: on a small screen the verdict is out of sight."""
-        result = self.result
-        if result is None:
-            return
-        reason = [f"<b>{escape(result.call_reason)}</b>"] if result.call_reason else []
-        warnings = [panel.warnings(result, most)] if result.warnings else []
-        self._ui.warningsLabel.text = "<br>".join(reason + warnings)
-        self._ui.warningsLabel.visible = bool(reason or warnings)
+    def _on_warnings(self, _link: str = "") -> None:
+        self._show_warnings(not self._all_warnings)
+
+    def _show_warnings(self, all_of_them: bool) -> None:
+        if self.result is not None:
+            self._all_warnings = all_of_them
+            text = panel.warnings(self.result) if all_of_them else panel.warnings_in_short(self.result)
+            self._ui.warningsLabel.text = f'{text} <a href="#">{_("Hide") if all_of_them else _("Show")}</a>'
+            self._ui.warningsLabel.visible = bool(self.result.warnings)

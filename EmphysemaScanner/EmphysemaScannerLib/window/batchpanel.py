@@ -50,6 +50,11 @@ class BatchPanel:
             edit.addCurrentPathToHistory()
         return Path(source), Path(output)
 
+    @property
+    def retry(self) -> bool:
+        """Whether refused CTs are to be scanned again."""
+        return bool(self._ui.batchRetryCheckBox.checked)
+
     def clear(self) -> None:
         """Empty the table."""
         self._sources = []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 
 from ..i18n import tr as _
 from ..scene import views
 from ..scene.charts import Chart
-from ..scene.overlays import Overlay
+from ..scene.overlays import Drawing, Overlay, least_drawn
 from ..scene.result import ResultNodes
+
+if TYPE_CHECKING:
+    from .parameters import EmphysemaScannerParameterNode
 
 _FLAGS = -1  # below qt.Qt.UserRole: where the items of a combo box keep whether they can be chosen
 _ENABLED, _DISABLED = 33, 0  # qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
@@ -30,7 +33,7 @@ class Choosers:
         self._wished: Chart | None = None  # by the user, and what was given instead
         self._given: Chart | None = None
 
-    def offer(self, nodes: ResultNodes, parameters: Any) -> None:
+    def offer(self, nodes: ResultNodes, parameters: EmphysemaScannerParameterNode) -> None:
         """Offer what a result has; what is chosen and isn't there gives way to something that is,
         a chart until there is one again.
 
@@ -42,22 +45,28 @@ class Choosers:
         overlays = {*nodes.overlays, *([Overlay.GRADIENT] if Overlay.EVIDENCE in nodes.overlays else [])}
         _offer(self._ui.overlayComboBox, [overlay in overlays for overlay in Overlay])
         _offer(self._ui.chartComboBox, [chart in nodes.charts for chart in Chart])
-        if overlays and parameters.overlay not in overlays:
-            parameters.overlay = Overlay.EVIDENCE
+        first = views.first_overlay(nodes)
+        if first is not None and parameters.overlay not in overlays:
+            parameters.overlay = first
         if parameters.chart is not self._given or self._wished is None:
             self._wished = parameters.chart
         self._given = views.shown_chart(nodes, self._wished)
         parameters.chart = self._given
 
-    def update(self, nodes: ResultNodes | None, wanted: Overlay | None, attributing: bool) -> None:
-        """Enable and show what depends on the result.
+    def update(
+        self, nodes: ResultNodes | None, parameters: EmphysemaScannerParameterNode | None, attributing: bool
+    ) -> None:
+        """Enable, describe and show what depends on the result.
 
         Args:
             nodes: the result, if there is one.
-            wanted: the overlay that is chosen.
+            parameters: the scene's parameter node.
             attributing: whether the gradient attribution is being computed.
         """
         ui = self._ui
+        wanted = None if parameters is None else parameters.overlay
+        if nodes is not None and parameters is not None:
+            ui.overlayDescriptionLabel.text = _described(nodes, parameters)
         nothing_to_draw = nodes is not None and not nodes.overlays
         missing = wanted is Overlay.GRADIENT and not (nodes is not None and Overlay.GRADIENT in nodes.overlays)
         ui.attributeButton.visible = missing or nothing_to_draw or attributing
@@ -70,6 +79,19 @@ class Choosers:
             widget.enabled = not nothing_to_draw
 
 
+def _described(nodes: ResultNodes, parameters: EmphysemaScannerParameterNode) -> str:
+    """The chosen overlay in a sentence, and from which value on it is drawn."""
+    overlay = parameters.overlay
+    if overlay not in nodes.overlays:
+        return overlay.description() if nodes.overlays else _("This model has no overlay.")
+    least = f"{least_drawn(nodes.overlays[overlay], overlay, parameters.overlayThreshold):.2g} {overlay.unit}".strip()
+    how = _("Outlined at {value}.") if parameters.overlayDrawing is Drawing.OUTLINE else _("Drawn from {value}.")
+    own = "" if overlay.scale else _("The colour range is of this CT alone.")
+    return " ".join(sentence for sentence in (overlay.description(), how.format(value=least), own) if sentence)
+
+
 def _offer(combo: Any, there: Sequence[bool]) -> None:
+    """Let those be chosen that are there; the others are not in the list that opens."""
     for index, known in enumerate(there):
         combo.setItemData(index, _ENABLED if known else _DISABLED, int(qt.Qt.UserRole) + _FLAGS)
+        combo.view().setRowHidden(index, not known)

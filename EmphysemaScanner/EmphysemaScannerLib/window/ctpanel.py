@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import qt
@@ -16,7 +17,7 @@ from .dicomfiles import files_of, provenance_of
 
 
 class CTPanel:
-    """The buttons that load a CT.
+    """The menu that loads a CT.
 
     Args:
         ui: the window's widgets by name.
@@ -27,37 +28,32 @@ class CTPanel:
     def __init__(self, ui: Any, attempt: Callable[[Callable[[], Any]], None], loaded: Callable[[Any], None]) -> None:
         self._ui, self._attempt, self._loaded = ui, attempt, loaded
         styles.say(ui.seriesLabel, "")
-        menu = qt.QMenu(ui.sampleButton)
-        for name in samples.names():
-            menu.addAction(name)
-        menu.connect("triggered(QAction*)", self._on_sample)
-        ui.sampleButton.setMenu(menu)
-        ui.loadDicomButton.connect("clicked(bool)", self._on_dicom)
-        ui.loadFileButton.connect("clicked(bool)", self._on_file)
+        menu = qt.QMenu(ui.loadButton)
+        self._loaders: dict[str, Callable[[], Any]] = {
+            _("DICOM..."): lambda: slicer.util.selectModule("DICOM"),
+            _("File..."): lambda: self._load(slicer.util.openAddVolumeDialog),
+            **{name: partial(self._load, partial(samples.load, name)) for name in samples.names()},
+        }
+        for text in self._loaders:
+            menu.addAction(text)
+        menu.connect("triggered(QAction*)", self._on_action)
+        ui.loadButton.setMenu(menu)
 
-    def show_series(self, ct: Any, with_warnings: bool) -> None:
-        """Name the DICOM series of the chosen CT, where it has one.
+    def show_series(self, ct: Any) -> None:
+        """Name the DICOM series of a CT, and state why another may be better.
 
         Args:
-            ct: the CT; None if none is chosen.
-            with_warnings: say, too, why another series may be better.
+            ct: the CT; None for nothing, as where a result states the same.
         """
         known = provenance_of([] if ct is None else files_of(ct))
         if known.series is None:
             styles.say(self._ui.seriesLabel, "")
             return
-        warnings = known.warnings if with_warnings else ()
-        lines = [_("Series: {series}").format(series=wording.series_read(known.series)), *warnings]
-        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if warnings else styles.NOTE)
+        lines = [_("Series: {series}").format(series=wording.series_read(known.series)), *known.warnings]
+        styles.say(self._ui.seriesLabel, "\n".join(lines), styles.WARNING if known.warnings else styles.NOTE)
 
-    def _on_dicom(self, _checked: bool = False) -> None:
-        slicer.util.selectModule("DICOM")
-
-    def _on_file(self, _checked: bool = False) -> None:
-        self._load(slicer.util.openAddVolumeDialog)
-
-    def _on_sample(self, action: Any) -> None:
-        self._attempt(lambda: self._load(lambda: samples.load(action.text)))
+    def _on_action(self, action: Any) -> None:
+        self._attempt(self._loaders[action.text])
 
     def _load(self, load: Callable[[], Any]) -> None:
         before = set(cts())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
+from ..i18n import tr as _
+
 if TYPE_CHECKING:
     from ..ct.provenance import Provenance
 
@@ -35,3 +37,25 @@ def _provenance_of(files: tuple[Path, ...]) -> Provenance:
     from ..ct import reading
 
     return reading.provenance_of(files)
+
+
+def sheared_warnings(files: Sequence[Path], resampled: bool) -> tuple[str, ...]:
+    """That a volume shows staggered slices as if they lay straight, where it does.
+
+    Slicer's DICOM module loads such a series without a transform if its acquisition geometry regularization is "none".
+
+    Args:
+        files: of the volume's slices.
+        resampled: whether the volume was resampled for its slices' places: then it knows them.
+    """
+    from ..ct import reading
+
+    staggered = 0.0 if resampled or not files else reading.staggered_mm(files)
+    if staggered == 0.0:
+        return ()
+    sentence = _(
+        "The slices are staggered by up to {distance} mm in their DICOM files (a tilted gantry, for instance), but not"
+        " in this volume: its anatomy is sheared, unless it was resampled since. Let Slicer apply the acquisition"
+        " geometry regularization (application settings, DICOM), and load the series again."
+    )
+    return (sentence.format(distance=f"{staggered:.0f}"),)

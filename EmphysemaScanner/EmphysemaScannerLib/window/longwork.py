@@ -16,14 +16,13 @@ from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, result_of
-from ..scene.volumes import StraightImage, straight_image
+from ..scene.straighten import StraightImage, prepare
 from . import commands
-from .dicomfiles import files_of, provenance_of
+from .dicomfiles import files_of, provenance_of, sheared_warnings
 from .packages import Need, ensure
 from .waiting import wait_for
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
     from slicer import vtkMRMLScalarVolumeNode
 
     from ..batch.batch import BatchSummary
@@ -43,7 +42,7 @@ def scan(
     progress: Report | None,
 ) -> ScanResult:
     """Ask a model about a chest CT."""
-    straight, files = _straight(volume_node), files_of(volume_node)
+    straighten, files = _prepare(volume_node), files_of(volume_node)
     ensure(Need.SCAN)
     name = volume_node.GetName()
 
@@ -52,10 +51,13 @@ def scan(
         from ..models import modelfile
         from ..scan import device as devices
 
+        report(0.0, _("Reading the CT"))
+        straight = straighten()
         report(0.0, _("Loading the model"))
         model = modelfile.load(path)
         known = provenance_of(files)
-        provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings))
+        sheared = sheared_warnings(files, bool(straight.warnings))
+        provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared))
         ct = CT(straight.image, provenance)
         return devices.scan_on(devices.choose(device), ct, model, report, name, precision=precision)
 
@@ -64,7 +66,7 @@ def scan(
 
 def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, progress: Report | None) -> Attribution:
     """Which voxels moved a scanned CT's answer, added to its result in the scene."""
-    image, nodes = _image(volume_node), find_result(volume_node)
+    straighten, nodes = _prepare(volume_node), find_result(volume_node)
     if nodes is None:
         raise EmphysemaScannerError(_("Scan this CT first."))
     if read_card(path) != result_of(nodes).model:
@@ -76,7 +78,7 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
         from ..scan import device as devices
 
         report(0.0, _("Loading the model"))
-        return devices.attribute_on(devices.choose(device), image, modelfile.load(path), report)
+        return devices.attribute_on(devices.choose(device), straighten().image, modelfile.load(path), report)
 
     attributed = wait_for(work, progress, volume_node)
     nodes = find_result(volume_node)
@@ -105,13 +107,14 @@ def save(
     if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
         ensure(Need.REPORT, torch=False)
     check_output_folder(folder)
-    image, result = _image(volume_node), result_of(nodes)
+    straighten, result = _prepare(volume_node), result_of(nodes)
     with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as temporary:
         made = [_save_scene(Path(temporary))] if scene else []
 
         def work(report: Report) -> list[Path]:
             from ..report.contents import Case, pseudonym
 
+            image = straighten().image
             said = result if named else dataclasses.replace(result, source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
 
@@ -194,11 +197,8 @@ def compare(
     return comparison
 
 
-def _image(volume_node: vtkMRMLScalarVolumeNode | None) -> sitk.Image:
-    return _straight(volume_node).image
-
-
-def _straight(volume_node: vtkMRMLScalarVolumeNode | None) -> StraightImage:
+def _prepare(volume_node: vtkMRMLScalarVolumeNode | None) -> Callable[[], StraightImage]:
+    """What makes the image of a CT, on the worker's thread."""
     if volume_node is None or volume_node.GetImageData() is None:
         raise NotAChestCTError(_("There is no image to scan; choose a chest CT."))
-    return straight_image(volume_node)
+    return prepare(volume_node)

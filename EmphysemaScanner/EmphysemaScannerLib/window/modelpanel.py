@@ -33,8 +33,6 @@ class ModelPanel:
         self._filling = False
         ui.modelComboBox.connect("currentIndexChanged(int)", self._on_index)
         ui.browseModelButton.connect("clicked(bool)", self._on_browse)
-        ui.aboutModelButton.connect("toggled(bool)", self._on_about)
-        ui.aboutModelLabel.visible = False
 
     @property
     def entry(self) -> ModelEntry | None:
@@ -77,24 +75,12 @@ class ModelPanel:
             self.fill(Path(path))
             self._chosen(Path(path))
 
-    def _on_about(self, shown: bool) -> None:
-        self._ui.aboutModelLabel.visible = shown
-        self._describe()
-        self._ui.inputsCollapsibleButton.updateGeometry()
-
-    def show_caution(self, visible: bool = True) -> None:
-        """What kind of model is chosen, in a line before it is used."""
-        entry, label = self.entry, self._ui.modelCautionLabel
+    def caution(self) -> str:
+        """What the software is for and what kind of model is chosen, as rich text."""
+        entry = self.entry
         if entry is None:
-            label.text = _("There is no model; choose a model file.")
-        elif entry.card is None:
-            label.text = escape(entry.problem)
-        elif entry.card.demonstration:
-            label.text = panel.caution(entry.card)
-        else:
-            label.text = ""
-        label.visible = visible and bool(label.text)
-        self._ui.inputsCollapsibleButton.updateGeometry()  # or the label's room stays when it is hidden
+            return _("There is no model; choose a model file.")
+        return escape(entry.problem) if entry.card is None else panel.caution(entry.card)
 
     def _describe(self) -> None:
         entry = self.entry

@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-from ..scene import views
+from ..scene import layout
 
 
 class ReadingLayout:
@@ -21,6 +21,7 @@ class ReadingLayout:
     def __init__(self, button: Any, shown: Callable[[], None]) -> None:
         self._button, self._shown = button, shown
         self._before: int | None = None
+        self._line_before = False
         self._wanted = False
         self.with_3d = False
         button.connect("clicked(bool)", self._on_clicked)
@@ -29,17 +30,18 @@ class ReadingLayout:
     def is_shown(self) -> bool:
         """Whether the views are laid out our way now."""
         node = _layout_node()
-        return node is not None and node.GetViewArrangement() in views.READING_LAYOUTS
+        return node is not None and node.GetViewArrangement() in layout.READING_LAYOUTS
 
     def show(self) -> None:
         """Switch to our layout, remembering the user's."""
         node = _layout_node()
         if node is None:  # Slicer without a main window
             return
-        if node.GetViewArrangement() not in views.READING_LAYOUTS:
+        if node.GetViewArrangement() not in layout.READING_LAYOUTS:
             self._before = node.GetViewArrangement()
+            self._line_before = self._draw_line(True)
         self._wanted = True
-        views.use_layout(node, self.with_3d)
+        layout.use_layout(node, self.with_3d)
         self._button.checked = True
         self._shown()
 
@@ -47,7 +49,18 @@ class ReadingLayout:
         """Bring the user's layout back, if ours is still what is shown."""
         if self._before is not None and self.is_shown:
             _layout_node().SetViewArrangement(self._before)
+            self._draw_line(self._line_before)
         self._button.checked = False
+
+    def _draw_line(self, drawn: bool) -> bool:
+        """Draw the axial slice as a line into the coronal view, or not; whether it was drawn before."""
+        widget = slicer.app.layoutManager().sliceWidget(layout.AXIAL_VIEW)
+        display = None if widget is None else widget.sliceLogic().GetSliceDisplayNode()
+        if display is None:
+            return False
+        before = bool(display.GetIntersectingSlicesVisibility())
+        display.SetIntersectingSlicesVisibility(drawn)
+        return before
 
     def enter(self) -> None:
         """The module was entered: our layout again, if it was shown when the module was left."""

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import slicer
 
 from .. import __version__
-from ..scene.views import use_lung_window
+from ..scene.views import CTWindow, use_window
 from ..scene.volumes import volume_node_from_image
 from ..simulator.samples import SAMPLES
 
@@ -35,7 +35,7 @@ def load(name: str) -> Any:
     """
     sample = next(sample for sample in SAMPLES if sample.name == name)
     node = volume_node_from_image(sample.make(), sample.name, slicer.mrmlScene)
-    use_lung_window(node)
+    use_window(node, CTWindow.LUNG)
     return node
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import qt
-import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
 from ..i18n import tr as _
 from ..report.slicewords import slice_words
 from ..scan.result import ScanResult, SliceEvidence
-from ..scene import marker, views
+from ..scene import charts, layout, marker, views
 from ..scene.result import ResultNodes
 from . import styles
+from .linking import plot_widgets
 
 TELLING_SLICES = 10
 PLAY_INTERVAL_MS = 200
@@ -56,17 +56,15 @@ class SlicesPanel(VTKObservationMixin):
         self.stop()
         self.removeObservers()
         self._nodes = self._result = self._position = None
-        self._ui.slicesCollapsibleButton.visible = False
         self._ui.tellingTable.setRowCount(0)
 
     def show(self, nodes: ResultNodes, result: ScanResult) -> None:
         """Follow this result."""
         self.clear()
         self._nodes, self._result = nodes, result
-        self._ui.slicesCollapsibleButton.visible = True
         self._ui.playButton.visible = isinstance(result.slices, SliceEvidence)
         self._fill_table(result)
-        axial = nodes.ct.GetScene().GetSingletonNode(views.AXIAL_VIEW, "vtkMRMLSliceNode")
+        axial = nodes.ct.GetScene().GetSingletonNode(layout.AXIAL_VIEW, "vtkMRMLSliceNode")
         if axial is not None:
             self.addObserver(axial, vtk.vtkCommand.ModifiedEvent, self._on_slice_moved)
         self._on_slice_moved()
@@ -75,12 +73,12 @@ class SlicesPanel(VTKObservationMixin):
     def listen_to_plots(self) -> None:
         """Take clicks in the plot views that the layout shows now."""
         self._ignore_plots()
-        manager = slicer.app.layoutManager()
-        for index in range(0 if manager is None else manager.plotViewCount):
-            view = manager.plotWidget(index).plotView()
-            interactor = view.renderWindow().GetInteractor()
+        for widget in plot_widgets():
+            interactor = widget.plotView().renderWindow().GetInteractor()
             press = interactor.AddObserver("LeftButtonPressEvent", self._on_press)
-            release = interactor.AddObserver("LeftButtonReleaseEvent", lambda i, _event, v=view: self._on_release(v, i))
+            release = interactor.AddObserver(
+                "LeftButtonReleaseEvent", lambda i, _event, widget=widget: self._on_release(widget, i)
+            )
             self._interactors += [(interactor, press), (interactor, release)]
 
     def stop(self) -> None:
@@ -134,18 +132,20 @@ class SlicesPanel(VTKObservationMixin):
     def _on_press(self, interactor: Any, _event: str) -> None:
         self._pressed_at = interactor.GetEventPosition()
 
-    def _on_release(self, view: Any, interactor: Any) -> None:
+    def _on_release(self, widget: Any, interactor: Any) -> None:
         """A click in a plot moves the slice views to that position."""
         x, y = interactor.GetEventPosition()
-        if max(abs(x - self._pressed_at[0]), abs(y - self._pressed_at[1])) > CLICK_PIXELS:
+        chart = widget.mrmlPlotViewNode().GetPlotChartNode()
+        if max(abs(x - self._pressed_at[0]), abs(y - self._pressed_at[1])) > CLICK_PIXELS or chart is None:
             return
-        axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
-        left, right = axis.GetPoint1()[0], axis.GetPoint2()[0]
-        if left < right and left <= x <= right:
-            share = (x - left) / (right - left)
+        upwards = charts.runs_upwards(chart)
+        axis = widget.plotView().chart().GetAxis(vtk.vtkAxis.LEFT if upwards else vtk.vtkAxis.BOTTOM)
+        first, last = axis.GetPoint1()[int(upwards)], axis.GetPoint2()[int(upwards)]
+        clicked = y if upwards else x
+        if first < last and first <= clicked <= last:
             low, high = axis.GetUnscaledMinimum(), axis.GetUnscaledMaximum()
             self.stop()
-            self.go_to(low + share * (high - low))
+            self.go_to(low + (clicked - first) / (last - first) * (high - low))
 
     def _ignore_plots(self) -> None:
         for interactor, tag in self._interactors:

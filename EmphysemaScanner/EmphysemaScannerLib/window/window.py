@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import qt
 import slicer
@@ -15,8 +15,8 @@ from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.process import BackgroundProcess
 from ..models.modelfolder import default_model_path
+from ..report import richtext
 from ..scene import rendering, views
-from ..scene.overlays import Overlay
 from ..scene.result import ResultNodes, is_part_of_a_result, result_of
 from . import packages, styles
 from .answerpanel import AnswerPanel
@@ -24,13 +24,18 @@ from .batchpanel import BatchPanel
 from .choosers import Choosers
 from .ctpanel import CTPanel, cts, scalar_volumes
 from .modelpanel import ModelPanel
-from .readinglayout import ReadingLayout
 from .savepanel import SavePanel
 from .settings import Settings
 from .settingspanel import SettingsPanel
 from .slicespanel import SlicesPanel
 from .trainpanel import TrainPanel
+from .viewer import Viewer
 from .work import Work
+
+if TYPE_CHECKING:
+    from ..batch.batch import BatchSummary
+    from .logic import EmphysemaScannerLogic
+    from .parameters import EmphysemaScannerParameterNode
 
 T = TypeVar("T")
 OVERLAY_KEY = "O"  # free in Slicer's slice views
@@ -44,10 +49,10 @@ class Window(VTKObservationMixin):
         logic: the module's logic.
     """
 
-    def __init__(self, ui: Any, logic: Any) -> None:
+    def __init__(self, ui: Any, logic: EmphysemaScannerLogic) -> None:
         VTKObservationMixin.__init__(self)
         self.ui, self.logic = ui, logic
-        self.node: Any = None
+        self.node: EmphysemaScannerParameterNode | None = None
         self.nodes: ResultNodes | None = None
         self._drawn: tuple[Any, ...] = ()
         self._look_is_due = False
@@ -57,7 +62,7 @@ class Window(VTKObservationMixin):
         self.models = ModelPanel(ui, self.settings, self._on_model)
         self.choosers = Choosers(ui)
         self.slices = SlicesPanel(ui, self.answer.show_read_so_far)
-        self.layout = ReadingLayout(ui.layoutButton, self._on_layout_shown)
+        self.viewer = Viewer(ui, logic, self.slices.listen_to_plots)
         self.saving = SavePanel(ui)
         self.batch = BatchPanel(ui)
         self.training = TrainPanel(ui, self.settings, self._start_training, lambda _path: self._list_models())
@@ -74,6 +79,7 @@ class Window(VTKObservationMixin):
         ):
             button.connect("clicked(bool)", pressed)
         ui.overlay3DCheckBox.connect("clicked(bool)", self._on_3d)
+        ui.resultTabs.setCornerWidget(ui.ctWindowComboBox)
         ui.progressBar.visible = False
         styles.say(ui.statusLabel, "")
         styles.say(ui.batchStatusLabel, "")
@@ -86,13 +92,13 @@ class Window(VTKObservationMixin):
     def enter(self) -> None:
         """The module was entered."""
         self._key.enabled = True
-        self.layout.enter()
+        self.viewer.layout.enter()
 
     def leave(self) -> None:
         """The module was left."""
         self.slices.stop()
         self._key.enabled = False
-        self.layout.leave()
+        self.viewer.layout.leave()
 
     def close(self) -> None:
         """The module ends."""
@@ -100,13 +106,14 @@ class Window(VTKObservationMixin):
         self._key.enabled = False
         self.training.close()
         self.slices.close()
+        self.viewer.close()
         self.removeObservers()
 
     def scene_closes(self) -> None:
         """The scene is about to be emptied."""
         views.clear_charts(slicer.mrmlScene)  # or Slicer's plot views take a series out of the next scene's charts
 
-    def follow(self, node: Any) -> None:
+    def follow(self, node: EmphysemaScannerParameterNode | None) -> None:
         """Follow another parameter node, or none; the views stay as they are."""
         self.node = node
         if node is None:
@@ -124,11 +131,17 @@ class Window(VTKObservationMixin):
         self.update()
         self._on_nodes_changed()  # a scene that is being opened is whole only after this
 
+    @property
+    def _parameters(self) -> EmphysemaScannerParameterNode:
+        """The parameter node; there is one wherever something can be chosen or pressed."""
+        assert self.node is not None
+        return self.node
+
     def _choose_shipped_model(self) -> None:
         """Instead of none, or of one that is gone."""
-        gone = self.node.modelPath
+        gone = self._parameters.modelPath
         try:
-            self.node.modelPath = default_model_path()
+            self._parameters.modelPath = default_model_path()
         except ModelFileError as error:
             styles.say(self.ui.statusLabel, str(error), styles.ERROR)
             return
@@ -148,9 +161,9 @@ class Window(VTKObservationMixin):
             if not before or now[0] is not before[0]:
                 styles.say(self.ui.statusLabel, "")  # it was about the last CT
                 self._take_up_result()
-                self._show_chosen()
-            elif self.nodes is not None:
-                self._draw()
+                self.viewer.open()
+            else:
+                self.viewer.draw()
         self.update()
 
     def update(self) -> None:
@@ -161,7 +174,7 @@ class Window(VTKObservationMixin):
         torch_missing = not packages.torch_is_there()
         chosen = node is not None and node.inputVolume is not None
         ui.torchFrame.visible = torch_missing
-        ui.inputsCollapsibleButton.enabled = not busy
+        ui.inputsFrame.enabled = not busy
         ui.settingsCollapsibleButton.enabled = not busy
         has_result = self.nodes is not None
         has_overlays = self.nodes is not None and bool(self.nodes.overlays)
@@ -171,13 +184,14 @@ class Window(VTKObservationMixin):
         if not busy:
             tip = _("Scan the chosen CT (Ctrl+Return).") if chosen else _("Choose a chest CT first.")
             ui.scanButton.toolTip = _("Install PyTorch first.") if torch_missing else tip
-        ui.overlayCollapsibleButton.visible = has_result
+        ui.hintLabel.visible = not chosen and not torch_missing
         ui.saveButton.enabled = (has_result and not busy) or self.work.button is ui.saveButton
         ui.saveButton.toolTip = _("Write the chosen files into the folder.") if has_result else _("Scan a CT first.")
-        ui.layoutButton.enabled = has_result or self.layout.is_shown
-        ui.layoutButton.checked = self.layout.is_shown  # a saved scene brings its layout
-        self.choosers.update(self.nodes, node and node.overlay, self.work.button is ui.attributeButton)
-        self.models.show_caution(not has_result)  # with a result, the banner stands there
+        ui.layoutButton.enabled = has_result or self.viewer.layout.is_shown
+        ui.layoutButton.checked = self.viewer.layout.is_shown  # a saved scene brings its layout
+        self.choosers.update(self.nodes, node, self.work.button is ui.attributeButton)
+        answered = self.answer.result
+        ui.researchUseLabel.text = self.models.caution() if answered is None else richtext.caution(answered.model)
         ui.trainButton.enabled = self.training.running or not torch_missing
 
     # -- scanning and showing -------------------------------------------------------------------------------------
@@ -186,8 +200,7 @@ class Window(VTKObservationMixin):
         """Scan, or cancel the scan that is running."""
         if self.work.cancels(self.ui.scanButton):
             return
-        node = self.node
-        volume, model = node.inputVolume, node.modelPath
+        volume, model = self._parameters.inputVolume, self._parameters.modelPath
         result = self._do(
             self.ui.scanButton,
             self.ui.progressBar,
@@ -197,13 +210,13 @@ class Window(VTKObservationMixin):
         )
         if result is not None:
             self._do_at_once(lambda: self.logic.show(result, volume))
-            self._after_work(self._show_chosen)
+            self._after_work(self.viewer.open)
 
     def _on_attribute(self, _checked: bool = False) -> None:
         """Compute the gradient attribution of the chosen CT's result, or cancel that."""
         if self.work.cancels(self.ui.attributeButton):
             return
-        volume, model = self.node.inputVolume, self.node.modelPath
+        volume, model = self._parameters.inputVolume, self._parameters.modelPath
         done = self._do(
             self.ui.attributeButton,
             self.ui.progressBar,
@@ -212,7 +225,7 @@ class Window(VTKObservationMixin):
             lambda progress: self.logic.attribute(volume, model, self.settings.device, progress),
         )
         if done is not None:
-            self._after_work(self._draw)
+            self._after_work(self.viewer.draw)
             sentence = _(
                 "Gradient attribution: the voxels' shares add up to {difference} (within {gap}), the logit's difference"
                 " from the same chest with healthy lung density."
@@ -231,7 +244,7 @@ class Window(VTKObservationMixin):
         """Find the chosen CT's result in the scene and bring the panels to it."""
         volume = None if self.node is None else self.node.inputVolume
         nodes = None if volume is None else self.logic.find(volume)
-        self.loading.show_series(volume, nodes is None)  # with a result, the warnings stand there
+        self.loading.show_series(volume if nodes is None else None)  # a result states its series itself
         self._forget()
         if nodes is None:
             return
@@ -243,67 +256,20 @@ class Window(VTKObservationMixin):
         self.nodes = nodes
         self.answer.show(result)
         self.slices.show(nodes, result)
-        self.choosers.offer(nodes, self.node)
+        self.choosers.offer(nodes, self._parameters)
+        self.viewer.follow(self.node, nodes)
 
     def _forget(self) -> None:
         self.nodes = None
+        self.viewer.follow(self.node, None)
         self.answer.clear()
         self.slices.clear()
 
-    def _show_chosen(self) -> None:
-        """Bring the views to the chosen CT: with its result where it has one."""
-        volume = self.node.inputVolume
-        if volume is None:
-            return
-        views.use_lung_window(volume)
-        if self.nodes is None:
-            views.show_ct_alone(volume)
-            slicer.util.resetSliceViews()
-            return
-        self._draw()
-        self.layout.show()
-        slicer.util.resetSliceViews()
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *views.telling_point(self.nodes))
-
-    def _draw(self) -> None:
-        """Draw the overlay and the right plot as they are chosen."""
-        nodes, node = self.nodes, self.node
-        if nodes is None:
-            return
-        self.logic.setOverlay(
-            nodes.ct,
-            node.overlay,
-            node.overlayVisible,
-            node.overlayOpacity,
-            node.overlayThreshold,
-            node.overlayColours,
-        )
-        views.show_charts(nodes, node.chart)
-        if self.ui.overlay3DCheckBox.checked:
-            self._show_in_3d()
-
-    def _show_in_3d(self) -> None:
-        if self.nodes is not None and self.nodes.overlays:
-            overlay = self.node.overlay if self.node.overlay in self.nodes.overlays else Overlay.EVIDENCE
-            self.logic.showIn3D(self.nodes, overlay)
-
-    def _on_layout_shown(self) -> None:
-        if self.nodes is not None:
-            views.show_charts(self.nodes, self.node.chart)
-        self.slices.listen_to_plots()
-
     def _on_3d(self, shown: bool) -> None:
-        if self.nodes is None:
-            return
-        self.layout.with_3d = shown
-        if shown:
-            self._do_at_once(self._draw)
-        else:
-            rendering.hide_in_3d(self.nodes)
-        self.layout.show()
-        if shown:
-            slicer.util.resetThreeDViews()  # the box around what is shown, which stays where it was otherwise
-            rendering.turn_cameras(self.nodes)
+        if self.nodes is not None:
+            if shown:
+                self._do_at_once(self.viewer.draw)
+            self.viewer.show_3d(shown)
 
     def toggle_overlay(self) -> None:
         """Switch the overlay off or on, as the key does."""
@@ -326,8 +292,8 @@ class Window(VTKObservationMixin):
             self._take_up_result()
             self.update()
         if self.nodes is not None and rendering.is_shown_in_3d(self.nodes) and not self.ui.overlay3DCheckBox.checked:
-            self.ui.overlay3DCheckBox.checked = self.layout.with_3d = True
-            self._show_in_3d()  # saved scenes lack the lungs' surface
+            self.ui.overlay3DCheckBox.checked = self.viewer.layout.with_3d = True
+            self.viewer.draw_in_3d()  # saved scenes lack the lungs' surface
         hidden = [node.GetID() for node in scalar_volumes() if is_part_of_a_result(node)]
         self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
 
@@ -336,7 +302,7 @@ class Window(VTKObservationMixin):
     def _on_save(self, _checked: bool = False) -> None:
         if self.work.cancels(self.ui.saveButton):
             return
-        volume = self.node.inputVolume
+        volume = self._parameters.inputVolume
 
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
@@ -356,9 +322,9 @@ class Window(VTKObservationMixin):
         if self.work.cancels(ui.batchButton):
             return
         self.batch.clear()
-        model = self.node.modelPath
+        model = self._parameters.modelPath
 
-        def scan_all(progress: Progress) -> Any:
+        def scan_all(progress: Progress) -> BatchSummary:
             source, output = self.batch.paths()
             return self.logic.batch(
                 source,
@@ -368,6 +334,7 @@ class Window(VTKObservationMixin):
                 self.settings.precision,
                 progress=progress,
                 onRow=self.batch.add,
+                retry=self.batch.retry,
             )
 
         summary = self._do(ui.batchButton, ui.batchProgressBar, ui.batchStatusLabel, _("The batch failed."), scan_all)
@@ -376,7 +343,7 @@ class Window(VTKObservationMixin):
 
     def _start_training(self, manifest: Path, folder: Path, epochs: int, architecture: str) -> BackgroundProcess:
         process: BackgroundProcess = self.logic.startTraining(
-            manifest, folder, epochs, None if architecture else self.node.modelPath, architecture
+            manifest, folder, epochs, None if architecture else self._parameters.modelPath, architecture
         )
         return process
 
@@ -426,11 +393,13 @@ class Window(VTKObservationMixin):
 
     def _choice(self) -> tuple[Any, ...]:
         """What the views show."""
-        node = self.node
+        node = self._parameters
         return (
             node.inputVolume,
+            node.ctWindow,
             node.overlay,
             node.overlayVisible,
+            node.overlayDrawing,
             node.overlayOpacity,
             node.overlayThreshold,
             node.overlayColours,

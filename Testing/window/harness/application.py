@@ -58,6 +58,7 @@ class qSlicerLayoutManager(ManneredObject, QtCore.QObject):
         return list(self._slices)
 
     def sliceWidget(self, name: str) -> widgets.qMRMLSliceWidget | None:
+        self._on_layout()
         return self._slices.get(name)
 
     def plotWidget(self, index: int) -> widgets.qMRMLPlotWidget:

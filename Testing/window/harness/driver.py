@@ -75,6 +75,12 @@ class Driver:
         """Press Scan and wait for the answer."""
         self.press("scanButton")
 
+    def load(self, text: str) -> None:
+        """Choose an entry of the menu that loads a CT."""
+        actions = {action.text: action for action in self.ui.loadButton.menu().actions()}
+        actions[text].trigger()
+        settle()
+
     def shown(self, name: str) -> bool:
         """Whether a widget is not hidden, by itself or with what it lies in."""
         widget = getattr(self.ui, name)

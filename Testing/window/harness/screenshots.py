@@ -78,9 +78,6 @@ def sections(window: Driver, *opened: str) -> None:
     settle()
 
 
-READING = ("inputs", "result", "overlay", "slices", "numbers")
-
-
 def main(folder: Path) -> None:
     """Walk through the states."""
     with tempfile.TemporaryDirectory() as made:
@@ -99,17 +96,17 @@ def main(folder: Path) -> None:
 
 
 def _scans(window: Driver, folder: Path) -> None:
-    real, simulated = window.ui.sampleButton.menu().actions()
-    simulated.trigger()
-    settle()
+    real, simulated = window.module("window.samples").names()
+    window.load(simulated)
     take("loaded", folder)
-    window.press("aboutModelButton")
-    take("about-model", folder)
-    window.press("aboutModelButton")
     with window.at(0.4, lambda: take("scanning", folder)):
         window.scan()
-    sections(window, *READING)
+    sections(window)
     take("result", folder)
+    for index, name in ((1, "slices"), (2, "about")):
+        window.ui.resultTabs.currentIndex = index
+        take(name, folder)
+    window.ui.resultTabs.currentIndex = 0
     window.ui.overlayComboBox.currentIndex = window.ui.overlayComboBox.count - 1
     settle()
     take("gradient-offered", folder)
@@ -118,8 +115,7 @@ def _scans(window: Driver, folder: Path) -> None:
     wait_until(lambda: "12 of" in window.ui.verdictLabel.text, "the twelfth slice")
     take("playing", folder)
     window.press("playButton")
-    real.trigger()
-    settle()
+    window.load(real)
     window.scan()
     take("second-ct", folder)
     window.choose(bad_ct("constant"))
@@ -133,7 +129,7 @@ def _further_panels(window: Driver, folder: Path, files: Path) -> None:
     window.choose(first)
     ui.saveFolderPathLineEdit.currentPath = str(files / "results")
     window.press("saveButton")
-    sections(window, "inputs", "save")
+    sections(window, "save")
     take("saved", folder)
     sections(window, "settings")
     take("settings", folder)

@@ -39,7 +39,6 @@ def empty(window: Driver) -> None:
 def loaded(window: Driver) -> None:
     """A CT is chosen, the model's card is shown."""
     window.add_ct()
-    window.press("aboutModelButton")
 
 
 def scanned(window: Driver) -> None:

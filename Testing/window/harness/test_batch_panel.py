@@ -63,6 +63,19 @@ def test_a_cancelled_batch_keeps_what_is_done_and_goes_on_there(window: Driver, 
     assert len(output.read_text().splitlines()) == 4
 
 
+def test_refused_cts_are_scanned_again_if_that_is_ticked(window: Driver, cohort: Path, tmp_path: Path) -> None:
+    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
+    window.ui.batchOutputPathLineEdit.currentPath = str(tmp_path / "out.csv")
+    window.press("batchButton")
+    logic = window.panel.window.logic
+    for ticked in (False, True):
+        window.ui.batchRetryCheckBox.checked = ticked
+        with mock.patch.object(logic, "batch", wraps=logic.batch) as batch:
+            window.press("batchButton")
+        assert batch.call_args.kwargs["retry"] is ticked
+    window.ui.batchRetryCheckBox.checked = False
+
+
 def test_a_batch_without_a_folder_asks_for_one(window: Driver) -> None:
     window.ui.batchSourcePathLineEdit.currentPath = ""
     window.press("batchButton")

@@ -9,8 +9,9 @@ import pydicom
 import pytest
 import slicer
 from dicomfiles import write_dicom
-from EmphysemaScannerLib.scene.volumes import image_from_volume_node
+from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from window.harness.driver import Driver, settle
+from window.harness.pythonqt import plain
 
 
 class Database:
@@ -57,6 +58,7 @@ def test_a_derived_series_is_scanned_with_a_warning_that_comes_first(
     assert "not an original CT: derived images" in window.ui.seriesLabel.text
     window.scan()
     assert "%" in window.ui.probabilityLabel.text
+    plain(window.ui.warningsLabel, "linkActivated").emit("#")
     first = window.ui.warningsLabel.text.split("<br>")[1]  # after the title
     assert first.startswith("The series that was read is not an original CT: derived images")
     assert "original CT" not in window.ui.seriesLabel.text  # once is enough
@@ -78,3 +80,19 @@ def test_nothing_is_named_of_a_ct_from_another_file_or_from_another_database(
     assert not window.shown("seriesLabel")
     window.scan()
     assert "'chest'" not in unescape(window.ui.provenanceLabel.text)
+
+
+def test_staggered_slices_that_slicer_loaded_without_a_transform_are_warned_of(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with the acquisition geometry regularization "none"."""
+
+    def leaning(k: int) -> list[float]:
+        return [-190.0, -190.0 + 1.0 * k, -148.0 + 4.0 * k]
+
+    database = from_dicom(window, monkeypatch, tmp_path, ImagePositionPatient=leaning)
+    slices = len(database.files)
+    window.scan()
+    plain(window.ui.warningsLabel, "linkActivated").emit("#")
+    assert f"staggered by up to {slices - 1} mm in their DICOM files" in unescape(window.ui.warningsLabel.text)
+    assert "sheared" in window.ui.warningsLabel.text

@@ -72,7 +72,7 @@ def test_a_model_of_any_kind_answers_and_every_choice_that_is_offered_shows(
     assert ui.statusLabel.text == ""
     assert f"random {name}" in ui.provenanceLabel.text
     assert EXPLANATIONS[name] in ui.verdictLabel.text
-    assert not window.shown("playButton")
+    assert window.ui.playButton.isHidden()
     titles = [ui.tellingTable.horizontalHeaderItem(k).text() for k in range(ui.tellingTable.columnCount)]
     assert titles == COLUMNS[name]
     chart, overlay = window.module("scene.charts").Chart, window.module("scene.overlays").Overlay
@@ -133,6 +133,6 @@ def test_the_chart_and_the_play_button_come_back_with_a_model_that_reads_slice_a
     window.parameters.modelPath = window.model
     settle()
     window.scan()
-    assert window.shown("playButton")
+    assert not window.ui.playButton.isHidden()
     assert window.parameters.chart is wanted
     assert "read as slice" in window.ui.positionLabel.text

@@ -21,6 +21,9 @@ from window.harness.driver import Driver, settle, wait_until, write
 from window.harness.pythonqt import plain
 from window.harness.qtmodules import QFileDialog
 
+ABOUT_TAB = 2
+IN_SIGHT = 475  # pixels of the panel's height that Slicer leaves at 1280 x 800 above an open data probe
+
 
 @pytest.fixture
 def scanned(window: Driver) -> Driver:
@@ -158,11 +161,11 @@ def test_moving_the_axial_view_brings_the_text_along(scanned: Driver) -> None:
 def click_into_plot(share: float) -> float:
     """Click at a share of the position axis; where the axial view is then."""
     view = slicer.app.layoutManager().plotWidget(0).plotView()
-    axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
-    left, right = axis.GetPoint1()[0], axis.GetPoint2()[0]
-    assert right > left
+    axis = view.chart().GetAxis(vtk.vtkAxis.LEFT)
+    bottom, top = axis.GetPoint1()[1], axis.GetPoint2()[1]
+    assert top > bottom
     interactor = view.renderWindow().GetInteractor()
-    interactor.SetEventInformation(round(left + share * (right - left)), 100)
+    interactor.SetEventInformation(100, round(bottom + share * (top - bottom)))
     interactor.InvokeEvent("LeftButtonPressEvent")
     interactor.InvokeEvent("LeftButtonReleaseEvent")
     settle()
@@ -172,7 +175,7 @@ def click_into_plot(share: float) -> float:
 def test_a_click_into_a_plot_moves_the_axial_view(scanned: Driver) -> None:
     view = slicer.app.layoutManager().plotWidget(0).plotView()
     view.fitToContent()
-    axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
+    axis = view.chart().GetAxis(vtk.vtkAxis.LEFT)
     span = axis.GetUnscaledMaximum() - axis.GetUnscaledMinimum()
     assert click_into_plot(0.75) - click_into_plot(0.25) == pytest.approx(span / 2, abs=0.05 * span)
 
@@ -222,7 +225,7 @@ def test_playing_ends_when_another_ct_is_chosen(scanned: Driver) -> None:
     scanned.press("playButton")
     scanned.add_ct("Another")
     assert not scanned.ui.playButton.checked
-    assert not scanned.shown("slicesCollapsibleButton")
+    assert not scanned.ui.resultTabs.isTabEnabled(1)
 
 
 # -- save -------------------------------------------------------------------------------------------------------------
@@ -304,7 +307,7 @@ def test_models_of_the_folder_are_listed_and_can_be_chosen(window: Driver, tmp_p
     settle()
     assert window.parameters.modelPath == tmp_path / "mine.safetensors"
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_a_model_that_is_browsed_for_is_chosen(window: Driver) -> None:
@@ -317,12 +320,12 @@ def test_a_model_that_is_browsed_for_is_chosen(window: Driver) -> None:
 
 
 def test_what_is_known_about_a_model_is_shown_when_asked(window: Driver) -> None:
-    assert not window.shown("aboutModelLabel")
-    window.press("aboutModelButton")
+    window.ui.resultTabs.currentIndex = ABOUT_TAB
     assert window.shown("aboutModelLabel")
     assert "Limits" in window.ui.aboutModelLabel.text
-    window.press("aboutModelButton")
-    assert not window.shown("aboutModelLabel")
+    window.add_ct()
+    window.scan()
+    assert not window.shown("aboutModelLabel")  # an answer comes to the front
 
 
 def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
@@ -348,7 +351,7 @@ def test_settings_that_were_damaged_read_as_the_defaults(window: Driver, value: 
     assert (window.ui.deviceComboBox.currentIndex, window.ui.precisionComboBox.currentIndex) == (0, 0)
     window.add_ct()
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 # -- getting a CT -----------------------------------------------------------------------------------------------------
@@ -359,24 +362,23 @@ def test_a_file_that_is_loaded_is_chosen(window: Driver, tmp_path: Path) -> None
     path = tmp_path / "second.nrrd"
     write(window.ui.inputSelector.currentNode(), path)
     choose_file(path)
-    window.press("loadFileButton")
+    window.load("File...")
     assert window.ui.inputSelector.currentNode().GetName() == "second"
-    window.press("loadFileButton")  # the user cancels
+    window.load("File...")  # the user cancels
     assert window.ui.inputSelector.currentNode().GetName() == "second"
 
 
-def test_the_dicom_button_goes_to_slicers_dicom_module(window: Driver) -> None:
-    window.press("loadDicomButton")
+def test_dicom_goes_to_slicers_dicom_module(window: Driver) -> None:
+    window.load("DICOM...")
     assert slicer.util.selectedModule() == "DICOM"
 
 
 def test_a_sample_case_is_loaded_chosen_and_can_be_scanned(window: Driver) -> None:
-    window.ui.sampleButton.menu().actions()[0].trigger()
-    settle()
+    window.load(window.module("window.samples").names()[0])
     assert window.ui.inputSelector.currentNode() is not None
     window.parameters.modelPath = window.model
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_the_sample_cases_are_offered_in_slicers_sample_data(window: Driver) -> None:
@@ -404,26 +406,106 @@ def test_slicer_finds_a_file_for_each_sample_case_that_is_loaded_by_its_name(win
     assert to_local("https://example.org/ct.nrrd") == "https://example.org/ct.nrrd"
 
 
-def test_more_warnings_than_fit_are_shown_when_asked(scanned: Driver) -> None:
+def test_warnings_are_in_one_line_until_they_are_asked_for(scanned: Driver) -> None:
     label, panel = scanned.ui.warningsLabel, scanned.panel.window.answer
     many = dataclasses.replace(panel.result, warnings=("One.", "Two.", "Three.", "Four."))
     panel.show(many)
-    assert "Four." not in label.text
-    plain(label, "linkActivated").emit("more")
+    assert "(4)" in label.text
+    assert "<br>" not in label.text
+    plain(label, "linkActivated").emit("#")
     assert "Four." in label.text
+    plain(label, "linkActivated").emit("#")
+    assert "Four." not in label.text
+    panel.show(dataclasses.replace(panel.result, warnings=()))
+    assert not scanned.shown("warningsLabel")
 
 
-def test_why_there_is_no_call_stands_before_the_warnings(scanned: Driver) -> None:
-    label, panel = scanned.ui.warningsLabel, scanned.panel.window.answer
-    cut = dataclasses.replace(
-        panel.result,
-        probability=0.0,
-        coverage=Coverage(missing_top_percent=20.0, missing_bottom_percent=0.0),
-        warnings=("One.", "Two.", "Three."),
-    )
-    panel.show(cut)
-    assert label.text.startswith("<b>No call: the apices are not in this CT")
-    assert "Two." not in label.text
-    plain(label, "linkActivated").emit("more")
-    assert label.text.startswith("<b>No call")
-    assert "Three." in label.text
+def test_why_there_is_no_call_stands_with_the_probability(scanned: Driver) -> None:
+    panel = scanned.panel.window.answer
+    missing = Coverage(missing_top_percent=20.0, missing_bottom_percent=0.0)
+    panel.show(dataclasses.replace(panel.result, probability=0.0, coverage=missing))
+    assert scanned.ui.verdictLabel.text.startswith("No call: the apices are not in this CT")
+    assert scanned.shown("verdictLabel")
+
+
+def test_the_answer_and_what_it_is_looked_at_with_are_in_sight_without_scrolling(scanned: Driver) -> None:
+    main = slicer.util.mainWindow()
+    main.show()
+    settle()
+    panel = scanned.ui.EmphysemaScanner
+    for name in ("probabilityLabel", "verdictLabel", "warningsLabel", "overlayComboBox", "densitometryLabel"):
+        widget = getattr(scanned.ui, name)
+        corner = plain(widget, "mapTo")(panel, QtCore.QPoint(0, plain(widget, "height")()))
+        assert plain(widget, "isVisible")(), name
+        assert corner.y() < IN_SIGHT, name
+
+
+# -- the CT -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_window_of_the_ct_is_the_chosen_one(scanned: Driver) -> None:
+    display = scanned.ui.inputSelector.currentNode().GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (1500, -600)
+    scanned.ui.ctWindowComboBox.currentIndex = 1
+    settle()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-1000, -600)
+    display.SetWindowLevel(300, 40)  # by hand
+    scanned.ui.overlayOpacitySlider.value = 0.3
+    settle()
+    assert (display.GetWindow(), display.GetLevel()) == (300, 40)
+
+
+def test_the_window_can_be_chosen_before_a_scan_and_another_ct_keeps_its_own(window: Driver) -> None:
+    first = window.add_ct("First")
+    window.ui.ctWindowComboBox.currentIndex = 1
+    settle()
+    assert first.GetDisplayNode().GetLevel() == -800
+    second = window.add_ct("Second")
+    assert second.GetDisplayNode().GetLevel() == -800
+    second.GetDisplayNode().SetWindowLevel(300, 40)  # by hand
+    window.choose(first)
+    window.choose(second)
+    assert second.GetDisplayNode().GetLevel() == 40
+
+
+def test_the_bare_view_follows_the_axial_one_and_the_axial_one_it(scanned: Driver) -> None:
+    manager = slicer.app.layoutManager()
+    bare = manager.sliceWidget("EmphysemaScannerBare").sliceLogic()
+    assert bare.GetSliceCompositeNode().GetForegroundVolumeID() is None
+    axial().SetSliceOffset(20.0)
+    settle()
+    assert bare.GetSliceOffset() == pytest.approx(20.0)
+    bare.SetSliceOffset(-15.0)
+    settle()
+    assert axial().GetSliceOffset() == pytest.approx(-15.0)
+    assert "S -15 mm" in scanned.ui.positionLabel.text
+
+
+def test_an_outline_takes_the_place_of_the_filled_overlay_and_leaves_with_it(scanned: Driver) -> None:
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    scanned.ui.overlayComboBox.currentIndex = 1
+    scanned.ui.overlayDrawingComboBox.currentIndex = 1
+    settle()
+    assert overlay_shown() is None
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count + 1
+    assert "Outlined at" in scanned.ui.overlayDescriptionLabel.text
+    scanned.ui.overlayVisibleCheckBox.click()
+    settle()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count
+
+
+def test_each_overlay_is_described_and_the_value_from_which_on_it_is_drawn_follows_the_threshold(
+    scanned: Driver,
+) -> None:
+    texts = set()
+    for index in range(scanned.ui.overlayComboBox.count):
+        scanned.ui.overlayComboBox.currentIndex = index
+        settle()
+        texts.add(scanned.ui.overlayDescriptionLabel.text)
+    assert len(texts) == scanned.ui.overlayComboBox.count
+    scanned.ui.overlayComboBox.currentIndex = 0
+    assert "of this CT alone" not in scanned.ui.overlayDescriptionLabel.text  # evidence has a fixed range
+    for share, value in ((0.0, "0.02"), (0.5, "0.1")):  # the floor, and half of the range
+        scanned.ui.overlayThresholdSlider.value = share
+        settle()
+        assert f"Drawn from {value} logit per cell." in scanned.ui.overlayDescriptionLabel.text

@@ -25,7 +25,7 @@ def test_there_is_nothing_to_press_without_a_ct(window: Driver) -> None:
     assert not ui.scanButton.enabled
     assert "CT" in ui.scanButton.toolTip
     assert not ui.saveButton.enabled
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     assert not window.shown("progressBar")
 
 
@@ -40,7 +40,7 @@ def test_a_scan_shows_the_answer_and_the_views(window: Driver) -> None:
     window.scan()
     ui = window.ui
     assert ui.statusLabel.text == ""
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
     assert "%" in ui.probabilityLabel.text
     assert "random weights" in ui.provenanceLabel.text
     assert "LAA%-950" in ui.densitometryLabel.text
@@ -56,7 +56,7 @@ def test_ctrl_return_scans(window: Driver) -> None:
     main = slicer.util.mainWindow()
     plain(main, "activateWindow")()
     QTest.keyClick(main, QtCore.Qt.Key.Key_Return, QtCore.Qt.KeyboardModifier.ControlModifier)
-    wait_until(lambda: window.shown("resultCollapsibleButton"), "the answer")
+    wait_until(lambda: window.shown("answerFrame"), "the answer")
 
 
 def test_while_it_scans_the_button_says_cancel_and_the_choices_are_closed(window: Driver) -> None:
@@ -67,7 +67,7 @@ def test_while_it_scans_the_button_says_cancel_and_the_choices_are_closed(window
         ui = window.ui
         seen.update(
             text=ui.scanButton.text,
-            inputs=ui.inputsCollapsibleButton.enabled,
+            inputs=ui.inputsFrame.enabled,
             bar=window.shown("progressBar"),
             stage=ui.progressBar.format,
         )
@@ -103,7 +103,7 @@ def test_an_answer_belongs_to_the_ct_that_was_scanned_whatever_is_chosen_in_the_
 
     with window.at(LUNGS, choose_other):
         window.scan()
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     window.choose(scanned)
     assert "Scanned" in window.ui.provenanceLabel.text
 
@@ -113,7 +113,7 @@ def test_a_ct_that_is_loaded_during_a_scan_is_offered_after_it(window: Driver) -
     with window.at(LUNGS, lambda: bad_ct("constant") and None):
         window.scan()
     assert window.ui.inputSelector.currentNode() is scanned
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
     assert window.ui.inputSelector.nodeCount() == 2
 
 
@@ -125,10 +125,10 @@ def test_a_cancelled_scan_leaves_everything_as_it_was(window: Driver, share: flo
         window.scan()
     assert "ancelled" in window.ui.statusLabel.text
     assert window.node_ids() == before
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     assert (window.ui.scanButton.text, window.ui.scanButton.enabled) == ("Scan", True)
     window.scan()  # and it can be pressed again
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_a_cancelled_rescan_keeps_the_answer_that_was_there(window: Driver) -> None:
@@ -139,7 +139,7 @@ def test_a_cancelled_rescan_keeps_the_answer_that_was_there(window: Driver) -> N
         window.scan()
     assert window.node_ids() == before
     assert window.ui.probabilityLabel.text == answer
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_scanning_again_adds_no_nodes(window: Driver) -> None:
@@ -155,7 +155,7 @@ def test_each_of_two_cts_has_its_own_answer(window: Driver) -> None:
     first = window.add_ct("First")
     window.scan()
     second = window.add_ct("Second")
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     window.scan()
     assert "Second" in window.ui.provenanceLabel.text
     window.choose(first)
@@ -174,11 +174,11 @@ def test_a_scene_that_is_closed_during_the_scan_stays_empty(window: Driver, shar
     with window.at(share, lambda: slicer.mrmlScene.Clear(False)):
         window.scan()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     assert "removed" in window.ui.statusLabel.text
     window.add_ct()
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 @STAGES
@@ -187,7 +187,7 @@ def test_a_ct_that_is_removed_during_its_scan_gets_no_answer(window: Driver, sha
     with window.at(share, lambda: slicer.mrmlScene.RemoveNode(ct)):
         window.scan()
     assert "removed" in window.ui.statusLabel.text
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
@@ -196,7 +196,7 @@ def test_another_ct_that_is_removed_during_a_scan_does_not_disturb_it(window: Dr
     window.add_ct()
     with window.at(LUNGS, lambda: slicer.mrmlScene.RemoveNode(other)):
         window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_a_closed_main_window_ends_the_scan(window: Driver) -> None:
@@ -204,7 +204,7 @@ def test_a_closed_main_window_ends_the_scan(window: Driver) -> None:
     with window.at(LUNGS, lambda: slicer.util.mainWindow().hide()):
         window.scan()
     slicer.util.mainWindow().show()
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
 
 
 def test_leaving_the_module_during_a_scan_loses_nothing(window: Driver) -> None:
@@ -213,7 +213,7 @@ def test_leaving_the_module_during_a_scan_loses_nothing(window: Driver) -> None:
         window.scan()
     slicer.util.selectModule("EmphysemaScanner")
     settle()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 @pytest.mark.parametrize("kind", ["constant", "eight bits", "one slice", "too small"])
@@ -224,7 +224,7 @@ def test_what_cannot_be_scanned_gets_one_sentence(window: Driver, kind: str) -> 
     window.scan()
     assert window.shown("statusLabel")
     assert window.ui.statusLabel.text.endswith(".")
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     assert window.node_ids() == before
 
 
@@ -258,7 +258,7 @@ def test_a_package_that_is_missing_is_named_when_its_installation_is_refused(win
     with mock.patch.object(need, "_missing", return_value=["safetensors"]):
         window.scan()
     assert "safetensors" in window.ui.statusLabel.text
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
 
 
 def test_an_unforeseen_error_in_the_worker_is_shown_and_the_window_goes_on(window: Driver, errors: list[str]) -> None:
@@ -272,7 +272,7 @@ def test_an_unforeseen_error_in_the_worker_is_shown_and_the_window_goes_on(windo
     assert (window.ui.scanButton.text, window.ui.scanButton.enabled) == ("Scan", True)
     assert not window.shown("progressBar")
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_a_model_file_that_cannot_be_read_is_named(window: Driver, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_the_reloaded_module_scans(window: Driver) -> None:
     window.panel.onReload()
     settle()
     assert sys.modules["EmphysemaScanner"] is not old
-    assert window.shown("resultCollapsibleButton"), "the answer is in the scene"
+    assert window.shown("answerFrame"), "the answer is in the scene"
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
     assert len(window.node_ids()) == before

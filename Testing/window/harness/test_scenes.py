@@ -31,11 +31,11 @@ def test_a_scene_that_is_opened_again_shows_its_answer_and_its_choices(window: D
     rows = [window.ui.tellingTable.item(row, 1).text() for row in range(window.ui.tellingTable.rowCount)]
     slicer.mrmlScene.Clear(False)
     settle()
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     slicer.util.loadScene(str(path))
     settle()
     assert window.ui.inputSelector.currentNode().GetName() == "Saved"
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
     assert [window.ui.probabilityLabel.text, window.ui.densitometryLabel.text] == told
     assert [window.ui.tellingTable.item(row, 1).text() for row in range(window.ui.tellingTable.rowCount)] == rows
     assert window.ui.overlayOpacitySlider.value == pytest.approx(0.25)
@@ -77,7 +77,7 @@ def test_a_scene_that_is_opened_while_another_module_is_shown_is_there_on_enteri
     settle()
     slicer.util.selectModule("EmphysemaScanner")
     settle()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_closing_the_scene_empties_the_window(window: Driver) -> None:
@@ -85,8 +85,8 @@ def test_closing_the_scene_empties_the_window(window: Driver) -> None:
     window.scan()
     slicer.mrmlScene.Clear(False)
     settle()
-    for name in ("resultCollapsibleButton", "slicesCollapsibleButton", "numbersCollapsibleButton"):
-        assert not window.shown(name), name
+    assert not window.shown("answerFrame")
+    assert [window.ui.resultTabs.isTabEnabled(index) for index in range(3)] == [False, False, True]
     assert not window.ui.scanButton.enabled
     assert window.ui.inputSelector.currentNode() is None
 
@@ -96,7 +96,7 @@ def test_a_ct_that_is_removed_takes_its_answer_along(window: Driver) -> None:
     window.scan()
     slicer.mrmlScene.RemoveNode(ct)
     settle()
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     assert not window.ui.scanButton.enabled
 
 
@@ -106,9 +106,9 @@ def test_a_result_that_somebody_removes_leaves_the_window(window: Driver) -> Non
     nodes = window.panel.logic.find(ct)
     slicer.mrmlScene.RemoveNode(nodes.record)
     settle()
-    assert not window.shown("resultCollapsibleButton")
+    assert not window.shown("answerFrame")
     window.scan()
-    assert window.shown("resultCollapsibleButton")
+    assert window.shown("answerFrame")
 
 
 def test_a_results_volumes_are_not_offered_for_scanning(window: Driver) -> None:

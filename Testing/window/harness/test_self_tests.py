@@ -22,7 +22,7 @@ def test_the_self_tests_pass(window: Driver, suite: str) -> None:
 
 def test_the_modules_own_quick_test_passes(window: Driver) -> None:
     module = sys.modules["EmphysemaScanner"]
-    with mock.patch.object(module, "default_model_path", return_value=window.model):
+    with mock.patch.object(window.module("window.logic"), "default_model_path", return_value=window.model):
         case = module.EmphysemaScannerTest()
         case.runTest()
 

@@ -140,7 +140,7 @@ def test_a_signal_that_is_not_there_cannot_be_connected(window: Driver) -> None:
 
 
 def test_a_slot_gets_as_many_arguments_as_it_takes_and_none_after_it_is_disconnected(window: Driver) -> None:
-    box, heard = window.ui.overlayVisibleCheckBox, []
+    box, heard = window.ui.saveCsvCheckBox, []
 
     def with_argument(checked: bool) -> None:
         heard.append(checked)
@@ -165,10 +165,10 @@ def test_an_error_in_a_slot_is_swallowed_as_in_slicer_and_the_harness_knows_of_i
     def fails() -> None:
         raise ZeroDivisionError
 
-    window.ui.overlayVisibleCheckBox.connect("clicked(bool)", fails)
-    window.ui.overlayVisibleCheckBox.click()
+    window.ui.saveCsvCheckBox.connect("clicked(bool)", fails)
+    window.ui.saveCsvCheckBox.click()
     assert "ZeroDivisionError" in errors.pop()
-    window.ui.overlayVisibleCheckBox.disconnect("clicked(bool)", fails)
+    window.ui.saveCsvCheckBox.disconnect("clicked(bool)", fails)
 
 
 def test_a_parameter_refuses_what_slicer_refuses(window: Driver) -> None:

@@ -208,6 +208,7 @@ class ctkSliderWidget(_Widget):  # type: ignore[misc]
     maximum = Property(float, lambda self: self._box.maximum(), _set_maximum)
     singleStep = Property(float, lambda self: self._box.singleStep(), _set_step)
     pageStep = Property(float, lambda self: self._slider.pageStep() * self._box.singleStep(), _set_page)
+    spinBoxVisible = Property(bool, lambda self: not self._box.isHidden(), lambda self, on: self._box.setVisible(on))
     decimals = Property(int, lambda self: self._box.decimals(), lambda self, count: self._box.setDecimals(count))
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, text: self._box.setSuffix(text))
     prefix = Property(str, lambda self: self._box.prefix(), lambda self, text: self._box.setPrefix(text))

@@ -1,0 +1,309 @@
+"""The module's logic: the same work for the window and for the Python console. Loading it needs no PyTorch."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import slicer
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from ..base.errors import EmphysemaScannerError
+from ..base.progress import Progress
+from ..i18n import tr as _
+from ..jobs.worker import shared_worker
+from ..models.modelfolder import default_model_path
+from ..scan.device import Device, Precision
+from ..scene.colours import ColourMap
+from ..scene.overlays import Drawing, Overlay
+from .parameters import EmphysemaScannerParameterNode
+
+if TYPE_CHECKING:
+    from ..batch.batch import BatchSummary
+    from ..batch.row import BatchRow
+    from ..evaluation.compare import Comparison, ModelFigures
+    from ..jobs.process import BackgroundProcess
+    from ..report.saving import Kind
+    from ..scan.attribution import Attribution
+    from ..scan.result import ScanResult
+    from ..scene.result import ResultNodes
+
+
+class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
+    """The same work for the window and for the Python console; to be called on the main thread.
+
+    Whatever takes long waits while the window stays alive, reports to ``progress`` the share done (0 to 1) and the
+    stage, can be ended by ``cancel`` (also from ``progress``), and raises
+
+    - ``ScanCancelled``: it was cancelled, or Slicer is closing;
+    - ``VolumeRemovedError``: the CT left the scene in the meantime;
+    - ``PackagesMissingError``: PyTorch or another package is not installed;
+    - another ``EmphysemaScannerError``: anything else that the user can do something about; the message says what.
+    """
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        # Results by the ID of their CT's node, for show(result).
+        self._scanned: weakref.WeakValueDictionary[str, ScanResult] = weakref.WeakValueDictionary()
+
+    def getParameterNode(self) -> EmphysemaScannerParameterNode:
+        return EmphysemaScannerParameterNode(super().getParameterNode())  # type: ignore[call-arg] # by its decorator
+
+    def scan(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        modelPath: Path | str | None = None,
+        device: Device = Device.AUTO,
+        precision: Precision = Precision.AUTO,
+        progress: Progress | None = None,
+    ) -> ScanResult:
+        """Ask a model about a chest CT; changes nothing in the scene.
+
+        Args:
+            volumeNode: a CT in HU, in any orientation, under any transform.
+            modelPath: a model file; the model that comes with the module if None.
+            device: where the network runs.
+            precision: with how many bits it calculates.
+            progress: told the share done and the stage.
+        """
+        from . import longwork
+
+        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress)
+        self._scanned[volumeNode.GetID()] = result
+        return result
+
+    def show(self, result: ScanResult, volumeNode: vtkMRMLScalarVolumeNode | None = None) -> ResultNodes:
+        """Put a result into the scene beside its CT: overlays, lungs, tables and charts; whole or not at all.
+
+        Args:
+            result: what ``scan`` answered.
+            volumeNode: its CT; the one that ``scan`` was given if None.
+        """
+        from ..scene.result import show_result
+
+        if volumeNode is None:
+            nodeId = next((key for key, known in self._scanned.items() if known is result), None)
+            volumeNode = None if nodeId is None else slicer.mrmlScene.GetNodeByID(nodeId)
+        if volumeNode is None:
+            raise EmphysemaScannerError(_("It is not known which CT this result is of; name its volume node."))
+        nodes = show_result(result, volumeNode, slicer.mrmlScene)
+        self.setOverlay(volumeNode)
+        return nodes
+
+    def setOverlay(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        overlay: Overlay = Overlay.EVIDENCE,
+        visible: bool = True,
+        opacity: float = 0.5,
+        threshold: float = 0.1,
+        colours: ColourMap = ColourMap.STANDARD,
+        drawing: Drawing = Drawing.FILL,
+    ) -> ResultNodes | None:
+        """Show a scanned CT in all slice views, with an overlay or without; return its result, or None without one.
+
+        Args:
+            volumeNode: the CT.
+            overlay: what lies over it; nothing where the result has no such overlay.
+            visible, opacity: whether and how strongly it covers the CT (0 to 1).
+            threshold: values below this share (0 to 1) of the colour range are not drawn.
+            colours: of the overlay and its legend.
+            drawing: filled, or the outline of where the values reach the threshold.
+        """
+        from ..scene import views
+
+        nodes = self.find(volumeNode)
+        if nodes is not None:
+            shown = overlay if visible and overlay in nodes.overlays else None
+            views.draw_overlay(nodes, shown, drawing, opacity, threshold, colours)
+        return nodes
+
+    def find(self, volumeNode: vtkMRMLScalarVolumeNode) -> ResultNodes | None:
+        """The nodes of a CT's result that is in the scene, e.g. after a saved scene was opened; needs no PyTorch."""
+        from ..scene.result import find_result
+
+        return find_result(volumeNode)
+
+    def result(self, volumeNode: vtkMRMLScalarVolumeNode) -> ScanResult | None:
+        """A CT's result from the scene; None if it has none. Needs no PyTorch."""
+        from ..scene.result import result_of
+
+        nodes = self.find(volumeNode)
+        return None if nodes is None else result_of(nodes)
+
+    def attribute(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        modelPath: Path | str | None = None,
+        device: Device = Device.AUTO,
+        progress: Progress | None = None,
+    ) -> Attribution:
+        """Which voxels moved a scanned CT's answer (integrated gradients), as one more overlay of its result.
+
+        Args:
+            volumeNode: a CT that was scanned and shown.
+            modelPath, device, progress: as for ``scan``; the model must be the one that answered.
+        """
+        from . import longwork
+
+        return longwork.attribute(volumeNode, self._model(modelPath), device, progress)
+
+    def save(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        folder: Path | str,
+        kinds: set[Kind] | None = None,
+        scene: bool = False,
+        progress: Progress | None = None,
+        named: bool = False,
+    ) -> list[Path]:
+        """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
+
+        Args:
+            volumeNode: a CT whose result is in the scene.
+            folder: a new or empty one, or one with results of this module, which are replaced.
+            kinds: what to write; everything if None.
+            scene: whether the whole scene is written too, as scene.mrb.
+            progress: told the share done and the stage.
+            named: whether reports call the CT by its node's name, which may name a patient. A scene always does.
+
+        Returns:
+            The files.
+        """
+        from . import longwork
+
+        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named)
+
+    def batch(
+        self,
+        source: Path | str,
+        csvPath: Path | str,
+        modelPath: Path | str | None = None,
+        device: Device = Device.AUTO,
+        precision: Precision = Precision.AUTO,
+        progress: Progress | None = None,
+        onRow: Callable[[BatchRow], None] | None = None,
+        retry: bool = False,
+    ) -> BatchSummary:
+        """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+
+        CTs whose files have changed since are scanned again.
+
+        Args:
+            source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
+            csvPath: the result.
+            modelPath, device, precision, progress: as for ``scan``.
+            onRow: told each row, on the main thread.
+            retry: scan refused CTs again, changed or not.
+        """
+        from . import longwork
+
+        model = self._model(modelPath)
+        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow, retry)
+
+    def train(
+        self,
+        manifest: Path | str,
+        folder: Path | str,
+        epochs: int = 50,
+        startModel: Path | str | None = None,
+        progress: Progress | None = None,
+        architecture: str = "conv_lstm",
+    ) -> Path:
+        """Train a model on a cohort in a background process, and wait for it.
+
+        Args:
+            manifest: CSV with the columns volume, label, patient, split.
+            folder: checkpoints, log and the model; a run that was stopped there goes on.
+            epochs: at most.
+            startModel: a model to train further; None trains a new one, as published.
+            progress: told the share done and the epoch; what it raises ends the training, resumably.
+            architecture: of a new model: conv_lstm, mil_max, mil_mean, mil_product, mil_attention, cnn3d,
+                laa950_logistic or perc15_logistic.
+
+        Returns:
+            The model file.
+        """
+        from . import commands
+
+        process = self.startTraining(manifest, folder, epochs, startModel, architecture)
+        return commands.train(process, Path(folder), epochs, progress)
+
+    def startTraining(
+        self,
+        manifest: Path | str,
+        folder: Path | str,
+        epochs: int = 50,
+        startModel: Path | str | None = None,
+        architecture: str = "conv_lstm",
+    ) -> BackgroundProcess:
+        """As ``train``, without waiting."""
+        from . import commands, packages
+
+        packages.ensure(packages.Need.LEARNING)
+        start = None if startModel is None else Path(startModel)
+        return commands.start_training(Path(manifest), Path(folder), epochs, start, architecture)
+
+    def evaluate(
+        self,
+        model: Path | str,
+        manifest: Path | str,
+        split: str = "test",
+        data: str = "",
+        record: bool = False,
+        progress: Progress | None = None,
+    ) -> ModelFigures:
+        """Measure one model on labelled volumes; its answers are computed in a background process.
+
+        Args:
+            model: a model file, or a folder with a training.
+            manifest: CSV with the columns volume, label, patient, split.
+            split: the part of it to measure on.
+            data: what the volumes are, in words; goes beside every figure.
+            record: write the figures into the model's card.
+            progress: told the share done and the volume; what it raises ends the work.
+
+        Returns:
+            Its probabilities, and AUC, sensitivity, specificity and the like with their 95 % intervals.
+        """
+        from . import longwork
+
+        return longwork.compare([Path(model)], Path(manifest), split, data, record, progress).models[0]
+
+    def compare(
+        self,
+        models: Sequence[Path | str],
+        manifest: Path | str,
+        split: str = "test",
+        progress: Progress | None = None,
+        data: str = "",
+    ) -> Comparison:
+        """Measure models on the same labelled volumes, with DeLong's paired tests, as ``evaluate``.
+
+        ``evaluation.comparisontables.markdown`` writes the paper's Table 1 of it, ``evaluation.comparisonpage.write``
+        a page with plots.
+        """
+        from . import longwork
+
+        return longwork.compare([Path(model) for model in models], Path(manifest), split, data, False, progress)
+
+    def cancel(self) -> None:
+        """Ask the running work to stop; it does at the next slice."""
+        shared_worker().cancel()
+
+    def close(self) -> None:
+        """Cancel the running work and end the worker's thread, waiting a few seconds at most."""
+        shared_worker().close()
+
+    def showIn3D(self, nodes: ResultNodes, overlay: Overlay = Overlay.EVIDENCE) -> None:
+        """Show an overlay as a coloured volume rendering, with the lungs as a faint surface."""
+        from ..scene import rendering
+
+        rendering.show_in_3d(nodes, overlay, slicer.modules.volumerendering.logic())
+
+    @staticmethod
+    def _model(modelPath: Path | str | None) -> Path:
+        return default_model_path() if modelPath is None else Path(modelPath)

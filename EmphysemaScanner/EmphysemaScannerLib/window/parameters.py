@@ -1,0 +1,28 @@
+"""The user's choices as Slicer's parameter node keeps them with the scene."""
+
+from pathlib import Path
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from ..scene.charts import Chart
+from ..scene.colours import ColourMap
+from ..scene.overlays import Drawing, Overlay
+from ..scene.views import CTWindow
+
+
+@parameterNodeWrapper
+class EmphysemaScannerParameterNode:
+    """The user's choices; they are saved with the scene, so a renamed field breaks saved scenes."""
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    modelPath: Path
+    ctWindow: CTWindow = CTWindow.LUNG
+    overlay: Overlay = Overlay.EVIDENCE
+    overlayVisible: bool = True
+    overlayDrawing: Drawing = Drawing.FILL
+    overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
+    overlayThreshold: Annotated[float, WithinRange(0, 1)] = 0.1
+    overlayColours: ColourMap = ColourMap.STANDARD
+    chart: Chart = Chart.PROBABILITY
