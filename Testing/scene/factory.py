@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.lungs.densitometry import Densitometry
-from EmphysemaScannerLib.models.modelcard import ModelCard, OperatingPoint
+from EmphysemaScannerLib.models.modelcard import DiseaseMap, ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult, SliceEvidence
 from numpy.typing import NDArray
@@ -98,4 +98,17 @@ def _card() -> ModelCard:
         intended_use="tests",
         limits="knows nothing",
         demonstration=True,
+    )
+
+
+def with_disease_map(result: ScanResult) -> ScanResult:
+    """The result as of a model that has a disease map: disease in the upper half of the right lung."""
+    known = DiseaseMap(("asc1",), (1.0,), 0.0, 0.7, "invented cases")
+    disease = np.full((SLICES, 64, 64), 0.2, np.float32)
+    disease[SLICES // 2 :, :, :32] = 0.95
+    return dataclasses.replace(
+        result,
+        model=dataclasses.replace(result.model, disease_map=known),
+        disease=OverlayMap(disease, result.lung_fraction.grid.resized(disease.shape)),
+        disease_extent_percent={"whole": 25.0, "right": 50.0, "left": 0.0},
     )

@@ -21,7 +21,7 @@ from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import composite_nodes, telling_slices
 from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
-from .factory import chest, result_on
+from .factory import chest, result_on, with_disease_map
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 def test_every_overlay_has_axial_coronal_and_sagittal_pictures(folder):
     names = {path.stem for path in folder.glob("*.png")}
-    for overlay in set(Overlay) - {Overlay.GRADIENT}:
+    for overlay in set(Overlay) - {Overlay.DISEASE, Overlay.GRADIENT}:
         axial = (
             {f"{overlay.value}_axial_{n}" for n in (1, 2, 3)}
             if overlay is Overlay.EVIDENCE
@@ -61,7 +61,7 @@ def test_the_saved_scene_opens_with_ct_overlays_tables_and_plot_in_place(folder,
 
     nodes = find_result(ct)
     assert nodes is not None
-    assert set(nodes.overlays) == set(Overlay) - {Overlay.GRADIENT}
+    assert set(nodes.overlays) == set(Overlay) - {Overlay.DISEASE, Overlay.GRADIENT}
     grid = result.lung_fraction.grid
     expected = grid.resized((3 * grid.shape[0], *grid.shape[1:])).ijk_to_ras()
     for overlay in nodes.overlays.values():
@@ -188,3 +188,14 @@ def test_inside_the_application_no_second_scene_is_made(monkeypatch):
     monkeypatch.setattr(slicer, "app", object(), raising=False)
     with pytest.raises(RuntimeError, match=r"slicer\.mrmlScene"), standalone_scene():
         pass
+
+
+def test_a_scene_of_a_model_with_a_disease_map_opens_with_it(tmp_path, scene):
+    image, labels = chest()
+    export_scan(image, with_disease_map(result_on(image, labels)), tmp_path)
+    names = {path.stem for path in tmp_path.glob("disease_*.png")}
+    assert names >= {f"disease_axial_{n}" for n in (1, 2, 3)} | {"disease_coronal", "disease_sagittal"}
+    open_scene(scene, tmp_path / "scene.mrb")
+    ct = next(n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetName() == "Chest")
+    disease = find_result(ct).overlays[Overlay.DISEASE]
+    assert composite_nodes(scene)[0].GetForegroundVolumeID() == disease.GetID()

@@ -12,13 +12,21 @@ from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.scan.result import OverlayMap
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
-from EmphysemaScannerLib.scene.overlays import Drawing, Overlay, display_grid, display_lungs, display_map, least_drawn
+from EmphysemaScannerLib.scene.overlays import (
+    Drawing,
+    Overlay,
+    display_grid,
+    display_lungs,
+    display_map,
+    least_drawn,
+    legends_of,
+)
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import CTWindow, style_overlay
 from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
-from .factory import SLICES, chest, result_on
+from .factory import SLICES, chest, result_on, with_disease_map
 
 MARKER = (41, 50, 30)  # (slice, row, column) of a canonical chest, in the right lung
 
@@ -108,7 +116,7 @@ def test_maps_are_zero_outside_the_lungs_and_unchanged_at_their_own_voxels_centr
     assert between[inner] == pytest.approx(ramp[inner], rel=1e-5)
     assert (fine.min(), fine.max()) == (ramp.min(), ramp.max())
     inside = display_lungs(result)
-    shown = display_map(Overlay.EVIDENCE, result.evidence, grid, inside)
+    shown = display_map(Overlay.EVIDENCE, result.evidence, grid, inside, Overlay.EVIDENCE.scale(result.model))
     assert not shown.values[~inside].any()
     assert shown.values[inside].all()
 
@@ -119,7 +127,7 @@ def test_evidence_has_the_same_range_for_every_ct_and_activation_that_of_its_map
     grid, lungs = display_grid(result), display_lungs(result)
     for factor in (0.01, 1.0, 100.0):
         scaled = OverlayMap(factor * result.evidence.values, result.evidence.grid)
-        evidence = display_map(Overlay.EVIDENCE, scaled, grid, lungs)
+        evidence = display_map(Overlay.EVIDENCE, scaled, grid, lungs, Overlay.EVIDENCE.scale(result.model))
         assert (evidence.low, evidence.high, evidence.floor) == (-0.2, 0.2, 0.02)
     activation = display_map(Overlay.DESC2, result.activations["desc2"], grid, lungs)
     assert activation.low == pytest.approx(np.median(activation.values[lungs]), rel=0.05)
@@ -245,3 +253,18 @@ def test_the_display_grid_covers_the_ct_edge_to_edge():
     for corner in (0.0, 1.0):
         edge = [np.array(g.shape) * corner - 0.5 for g in (grid, ct)]
         assert grid.position_lps(edge[0]) == pytest.approx(ct.position_lps(edge[1]), abs=1e-6)
+
+
+def test_the_disease_map_is_drawn_from_its_models_floor_on_and_comes_first(scene):
+    image, labels = chest()
+    result = with_disease_map(result_on(image, labels))
+    nodes = show_result(result, volume_node_from_image(image, "Chest", scene), scene)
+    assert next(iter(nodes.overlays)) is Overlay.DISEASE
+    node = nodes.overlays[Overlay.DISEASE]
+    display = node.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.7, 1.0)
+    for threshold, least in ((0.1, 0.7), (0.7, 0.7), (0.9, 0.9)):
+        assert least_drawn(node, Overlay.DISEASE, threshold) == pytest.approx(least)
+    values = slicer.util.arrayFromVolume(node)
+    assert 0.7 < values.max() <= 1
+    assert legends_of(node)[0].GetLabelFormat() == "%.2f"

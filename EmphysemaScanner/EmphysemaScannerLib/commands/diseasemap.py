@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from .options import ModelArgument
+from .options import ManifestsArgument, ModelArgument
 from .progress import progress_bar
 
 
 def disease_map(
     model: ModelArgument,
-    cohort: Annotated[Path, typer.Argument(help="Manifest of cases with lesion maps.", show_default=False)],
+    manifests: ManifestsArgument,
     data: Annotated[str, typer.Option(help="What the cases are, in one sentence; goes into the new card.")],
     out: Annotated[Path, typer.Option(help="The new model file (.safetensors).")],
 ) -> None:
@@ -28,7 +28,7 @@ def disease_map(
         raise DiseaseMapError(f"There is a file '{out}' already; name another one.")
     if out.suffix != ".safetensors":
         raise DiseaseMapError(f"A model file's name ends in .safetensors; '{out.name}' does not.")
-    loaded, rows = modelfile.load(model), read_manifest(cohort)
+    loaded, rows = modelfile.load(model), [row for manifest in manifests for row in read_manifest(manifest)]
     check_volumes(rows)
     with progress_bar() as progress:
         found = learn_disease_map(loaded, rows, data, progress)

@@ -19,6 +19,7 @@ from .standalone import standalone_scene
 from .views import (
     OPACITY,
     CTWindow,
+    first_overlay,
     lung_bounds,
     set_overlay,
     show_charts,
@@ -32,7 +33,7 @@ SCENE_FILE = "scene.mrb"
 MARGIN_MM = 22.0
 LEGEND_MM = 34.0  # room at the right, so that the legend doesn't cover lung
 PIXELS_PER_MM = 2.0
-AXIAL_PICTURES = {Overlay.EVIDENCE: 3}  # of each other overlay one
+AXIAL_PICTURES = {Overlay.DISEASE: 3, Overlay.EVIDENCE: 3}  # of each other overlay one
 
 
 class SceneNotSavedError(EmphysemaScannerError):
@@ -104,7 +105,7 @@ def render_pictures(nodes: ResultNodes, out_dir: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def arrange_views(nodes: ResultNodes, overlay: Overlay = Overlay.EVIDENCE) -> None:
+def arrange_views(nodes: ResultNodes, overlay: Overlay | None = None) -> None:
     """Let a standalone scene open in Slicer with slice views and plot on a result, in one of Slicer's own layouts."""
     scene = nodes.ct.GetScene()
     layout_logic = slicer.vtkMRMLLayoutLogic()  # makes the view nodes of a layout
@@ -122,6 +123,7 @@ def arrange_views(nodes: ResultNodes, overlay: Overlay = Overlay.EVIDENCE) -> No
         node.SetFieldOfView(largest, largest, 1.0)
         node.JumpSliceByCentering(*(float(v) for v in point))
         logic.SetMRMLScene(None)
+    overlay = overlay or first_overlay(nodes)
     set_overlay(nodes, overlay if overlay in nodes.overlays else None)
     show_charts(nodes)
     layout_logic.SetMRMLScene(None)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..ct.grid import Grid, area_average
 from ..i18n import tr as _
+from ..models.modelcard import ModelCard
 from ..scan.result import OverlayMap, ScanResult
 from .colours import ENTRIES, ColourMap, add_colours, colours_of, set_colours
 from .volumes import add_volume
@@ -41,6 +42,7 @@ class Scale:
 class Overlay(Enum):
     """What can be drawn over the CT; of those that a result has, the first in this order is shown first."""
 
+    DISEASE = "disease"
     EVIDENCE = "evidence"
     ASC1 = "asc1"
     DESC1 = "desc1"
@@ -50,6 +52,8 @@ class Overlay(Enum):
 
     def label(self) -> str:
         """Its name in the window."""
+        if self is Overlay.DISEASE:
+            return _("Disease map")
         if self is Overlay.EVIDENCE:
             return _("Evidence")
         if self is Overlay.GRADIENT:
@@ -58,6 +62,8 @@ class Overlay(Enum):
 
     def description(self) -> str:
         """What it shows, in a sentence."""
+        if self is Overlay.DISEASE:
+            return _("How probable disease is at each place, by a linear readout of the network's hidden states.")
         if self is Overlay.EVIDENCE:
             return _("What each place added to the model's logit; it does not outline disease.")
         if self is Overlay.GRADIENT:
@@ -67,23 +73,34 @@ class Overlay(Enum):
     @property
     def unit(self) -> str:
         """The unit of its values; empty for a response without one."""
-        return {Overlay.EVIDENCE: _("logit per cell"), Overlay.GRADIENT: _("logit per voxel")}.get(self, "")
+        return {
+            Overlay.DISEASE: _("probability"),
+            Overlay.EVIDENCE: _("logit per cell"),
+            Overlay.GRADIENT: _("logit per voxel"),
+        }.get(self, "")
 
     @property
-    def scale(self) -> Scale | None:
+    def has_fixed_range(self) -> bool:
+        """Whether its colours mean the same in every CT."""
+        return self in (Overlay.DISEASE, Overlay.EVIDENCE)
+
+    def scale(self, card: ModelCard) -> Scale | None:
         """Its fixed colour range; None where the range is read from each CT's own map.
+
+        The disease map's floor is in the model's card.
 
         Of the bundled model's evidence on LIDC-IDRI-0001, 2 % of the lungs' voxels reach the floor; on the same chest
         with simulated emphysema 37 % do, and none goes beyond 0.24.
         """
-        return {Overlay.EVIDENCE: Scale(floor=0.02, full=0.2)}.get(self)
+        if self is Overlay.DISEASE and card.disease_map is not None:
+            return Scale(floor=card.disease_map.floor, full=1.0)
+        return Scale(floor=0.02, full=0.2) if self is Overlay.EVIDENCE else None
 
     @property
     def node_name(self) -> str:
         """What follows the CT's name in the names of its nodes; saved with the scene, so never translated."""
-        return {Overlay.EVIDENCE: "evidence", Overlay.GRADIENT: "gradient attribution"}.get(
-            self, f"activation {self.value}"
-        )
+        names = {Overlay.DISEASE: "disease map", Overlay.EVIDENCE: "evidence", Overlay.GRADIENT: "gradient attribution"}
+        return names.get(self, f"activation {self.value}")
 
     @property
     def signed(self) -> bool:
@@ -122,8 +139,9 @@ class DisplayMap:
 
 def maps_of(result: ScanResult) -> dict[Overlay, OverlayMap]:
     """The result's maps by what they show; none for a model that reads no volume."""
-    evidence = {} if result.evidence is None else {Overlay.EVIDENCE: result.evidence}
-    return {**evidence, **{Overlay(name): m for name, m in result.activations.items()}}
+    named = {Overlay.DISEASE: result.disease, Overlay.EVIDENCE: result.evidence}
+    maps = {overlay: raw for overlay, raw in named.items() if raw is not None}
+    return {**maps, **{Overlay(name): raw for name, raw in result.activations.items()}}
 
 
 def display_grid(result: ScanResult) -> Grid:
@@ -140,14 +158,17 @@ def display_lungs(result: ScanResult) -> NDArray[np.bool_]:
     return inside
 
 
-def display_map(overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np.bool_]) -> DisplayMap:
+def display_map(
+    overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np.bool_], scale: Scale | None = None
+) -> DisplayMap:
     """A raw map as it is drawn: linear between its voxels' centres, constant beyond the outermost ones.
 
     Args:
-        overlay: decides the range: its fixed one, or, without one, the map's own: that of signed maps is symmetric
-            about zero, activation starts at the lungs' median.
+        overlay: decides the range of a map without a fixed one: that of signed maps is symmetric about zero,
+            activation starts at the lungs' median.
         raw: on any grid that covers the same box of space as ``grid``.
         lungs: on ``grid``; outside, the map is 0.
+        scale: the fixed range, if it has one.
     """
     from scipy import ndimage
 
@@ -156,8 +177,8 @@ def display_map(overlay: Overlay, raw: OverlayMap, grid: Grid, lungs: NDArray[np
     fine = ndimage.zoom(raw.values.astype(np.float32), zoom, order=1, mode="nearest", grid_mode=True)
     inside = fine[lungs]
     values = np.where(lungs, fine, np.float32(0))
-    if overlay.scale is not None:
-        floor, full = overlay.scale.floor, overlay.scale.full
+    if scale is not None:
+        floor, full = scale.floor, scale.full
         return DisplayMap(values, grid, -full if overlay.signed else floor, full, floor)
     if inside.size == 0:
         return DisplayMap(values, grid, -1.0 if overlay.signed else 0.0, 1.0)
@@ -234,7 +255,8 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
     display = node.GetDisplayNode()
     low, high = float(display.GetWindowLevelMin()), float(display.GetWindowLevelMax())
     floor = float(node.GetAttribute(FLOOR_ATTRIBUTE) or 0)
-    return max(threshold * high if overlay.signed else low + threshold * (high - low), floor)
+    from_zero = overlay.signed or overlay is Overlay.DISEASE  # a probability is read as it stands
+    return max(threshold * high if from_zero else low + threshold * (high - low), floor)
 
 
 def legends_of(node: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLColorLegendDisplayNode]:
@@ -267,6 +289,8 @@ def _add_legend(
 
 
 def _legend_title(overlay: Overlay) -> str:
+    if overlay is Overlay.DISEASE:
+        return _("Disease\n(probability)")
     if overlay is Overlay.EVIDENCE:
         return _("Evidence\n(logit / cell)")
     if overlay is Overlay.GRADIENT:
@@ -279,7 +303,8 @@ def _label_format(shown: DisplayMap) -> str:
     largest = max(abs(shown.low), abs(shown.high))
     if largest < 1e-3:
         return "%.1e"
-    decimals = int(np.clip(1 - np.floor(np.log10(largest)), 0, 6))
+    finest = min(largest, 2 * (shown.high - shown.low))  # labels of a narrow range differ too
+    decimals = int(np.clip(1 - np.floor(np.log10(finest)), 0, 6))
     return f"%.{decimals}f"
 
 

@@ -212,7 +212,10 @@ def parts_of(record: slicer.vtkMRMLTextNode) -> dict[str, slicer.vtkMRMLNode]:
 
 def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer.vtkMRMLScene) -> ResultNodes:
     grid, lungs = display_grid(result), display_lungs(result)
-    shown = {overlay: display_map(overlay, raw, grid, lungs) for overlay, raw in maps_of(result).items()}
+    shown = {
+        overlay: display_map(overlay, raw, grid, lungs, overlay.scale(result.model))
+        for overlay, raw in maps_of(result).items()
+    }
 
     name = ct.GetName()
     charts = add_charts(scene, result, name)

@@ -86,7 +86,7 @@ def _described(nodes: ResultNodes, parameters: EmphysemaScannerParameterNode) ->
         return overlay.description() if nodes.overlays else _("This model has no overlay.")
     least = f"{least_drawn(nodes.overlays[overlay], overlay, parameters.overlayThreshold):.2g} {overlay.unit}".strip()
     how = _("Outlined at {value}.") if parameters.overlayDrawing is Drawing.OUTLINE else _("Drawn from {value}.")
-    own = "" if overlay.scale else _("The colour range is of this CT alone.")
+    own = "" if overlay.has_fixed_range else _("The colour range is of this CT alone.")
     return " ".join(sentence for sentence in (overlay.description(), how.format(value=least), own) if sentence)
 
 

