@@ -62,7 +62,8 @@ def where(model: Model, rows: Sequence[CohortRow], seed: int = 1, progress: Prog
 
 def _overlays(result: ScanResult, image: sitk.Image, model: Model) -> dict[str, Map]:
     shape = result.lung_fraction.values.shape
-    maps = {} if result.evidence is None else {"evidence": enlarged(result.evidence.values, shape)}
+    known = {"disease map": result.disease, "evidence": result.evidence}
+    maps = {name: enlarged(overlay.values, shape) for name, overlay in known.items() if overlay is not None}
     maps["gradient attribution"] = attribute(image, model).values.values.astype(float)
     for name, of in result.activations.items():
         maps[f"activation {name}"] = enlarged(of.values, shape)

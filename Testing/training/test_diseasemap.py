@@ -1,0 +1,102 @@
+"""Learning a disease map: the readout finds what tells diseased places, its floor keeps healthy lungs empty."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError
+from EmphysemaScannerLib.cohort.manifest import CohortRow
+from EmphysemaScannerLib.commands.cli import main
+from EmphysemaScannerLib.models import modelfile
+from EmphysemaScannerLib.models.modelheader import read_card
+from EmphysemaScannerLib.training.diseasemap import DiseaseMapError, Places, fit, learn_disease_map, places_of
+from everymodel import model_of
+from phantom import phantom, phantom_image
+
+
+def test_the_readout_is_the_logistic_regression_of_the_diseased_share() -> None:
+    """Scikit-learn's own answer where no place is partly diseased, and half a place counts as half of each."""
+    random = np.random.default_rng(0)
+    states = random.normal(5, 2, (400, 3)).astype(np.float32)
+    diseased = (states @ [1.0, -2.0, 0.0] + random.normal(0, 3, 400) > -5).astype(np.float32)
+    weights, bias = fit([Places(states, diseased)])
+    logits = states @ weights + bias
+    assert np.corrcoef(logits, states @ [1.0, -2.0, 0.0])[0, 1] > 0.98
+    half = Places(states, np.full(400, 0.5, np.float32))
+    weights, bias = fit([half])
+    np.testing.assert_allclose(states @ weights + bias, 0, atol=1e-2)
+
+
+def test_cases_count_the_same_however_many_places_they_have() -> None:
+    random = np.random.default_rng(0)
+    one = Places(random.normal(0, 1, (50, 2)).astype(np.float32), random.integers(0, 2, 50).astype(np.float32))
+    other = Places(random.normal(0, 1, (80, 2)).astype(np.float32), random.integers(0, 2, 80).astype(np.float32))
+    twice = Places(np.repeat(other.states, 3, 0), np.repeat(other.diseased, 3))
+    for a, b in zip(fit([one, other]), fit([one, twice]), strict=True):
+        np.testing.assert_allclose(a, b, atol=0.02)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Two training cases and a healthy tuning case; in the diseased one the upper half of the right lung is lighter."""
+    _, labels = phantom()
+    image = phantom_image()
+    lines = ["volume,label,patient,split,lesions"]
+    for name, label, split in (("a", 0, "train"), ("b", 1, "train"), ("c", 0, "tune")):
+        hu = sitk.GetArrayFromImage(image)
+        where = (labels == 1) & (np.arange(70)[:, None, None] > 35)
+        if label:
+            hu[where] = -1000
+        ct = sitk.GetImageFromArray(hu)
+        ct.CopyInformation(image)
+        sitk.WriteImage(ct, str(tmp_path / f"{name}.nrrd"))
+        lesions = sitk.GetImageFromArray(np.where(where, 255 * label, 0).astype(np.uint8))
+        lesions.CopyInformation(image)
+        sitk.WriteImage(lesions, str(tmp_path / f"{name}-lesions.nrrd"))
+        lines.append(f"{name}.nrrd,{label},{name},{split},{name}-lesions.nrrd")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "manifest.csv"
+
+
+def test_the_command_writes_a_model_whose_map_finds_the_disease_and_leaves_healthy_lungs_empty(
+    cohort: Path, tmp_path: Path
+) -> None:
+    model = model_of("conv_lstm")
+    modelfile.save(tmp_path / "plain.safetensors", model.network, model.card)
+    out = tmp_path / "new.safetensors"
+    arguments = ["disease-map", str(tmp_path / "plain.safetensors"), str(cohort), "--data", "Boxes.", "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert not ended.value.code
+    card = read_card(out)
+    assert card.disease_map is not None
+    assert card.disease_map.learned_from == "Boxes."
+    assert dataclasses.replace(card, disease_map=None) == model.card
+    loaded = modelfile.load(out)
+    weights, bias = np.array(card.disease_map.weights), card.disease_map.bias
+
+    def marked(name: str, label: int) -> tuple[np.ndarray, np.ndarray]:
+        lesions = cohort.parent / f"{name}-lesions.nrrd"
+        places = places_of(loaded, CohortRow(cohort.parent / f"{name}.nrrd", label, name, lesions=lesions))
+        probability = 1 / (1 + np.exp(-(places.states @ weights + bias)))
+        return probability >= card.disease_map.floor, places.diseased > 0.5
+
+    found, diseased = marked("b", 1)
+    assert found[diseased].mean() > 0.8
+    assert found[~diseased].mean() < 0.1
+    assert marked("c", 0)[0].mean() < 0.006
+    with pytest.raises(SystemExit) as ended:  # nothing is written over
+        main(arguments)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("architecture", "split"), [("mil_mean", "train"), ("conv_lstm", "test")])
+def test_a_map_that_cannot_be_learned_is_refused_in_a_sentence(architecture: str, split: str, tmp_path: Path) -> None:
+    rows = [CohortRow(tmp_path / "x.nrrd", label, "p", split=split) for label in (0, 1)]
+    with pytest.raises(DiseaseMapError, match=r"\.$"):
+        learn_disease_map(model_of(architecture), rows, "nothing")
+    assert issubclass(DiseaseMapError, EmphysemaScannerError)
