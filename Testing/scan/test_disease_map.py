@@ -83,17 +83,18 @@ def test_a_model_without_a_disease_map_gives_none_and_the_same_answer(result: Sc
     assert "disease_map" not in plain.model.to_dict()
 
 
-def test_the_extent_is_the_share_of_lung_voxels_in_marked_places() -> None:
+def test_the_extent_is_the_sum_of_the_probabilities_of_marked_places_in_the_lung() -> None:
     _, labels = phantom()
     ct = Grid.of_image(phantom_image())
     view = Preprocessing(shape=(35, 64, 64)).view(ct)
     marked = np.random.default_rng(0).random((35, 32, 32)) < 0.3
-    extent = disease_extent(marked, labels, (labels > 0).sum((1, 2)), view)
+    probability = np.where(marked, 0.8, 0.3).astype(np.float32)
+    extent = disease_extent(probability, 0.5, labels, (labels > 0).sum((1, 2)), view)
     fine = marked.repeat(2, 0).repeat(2, 1).repeat(2, 2)  # the CT has 70 x 64 x 64 voxels
     assert set(extent) == REGIONS
-    assert extent["whole"] == pytest.approx(100 * fine[labels > 0].mean(), abs=1e-4)
-    assert extent["right"] == pytest.approx(100 * fine[labels == 1].mean(), abs=1e-4)
-    assert extent["left"] == pytest.approx(100 * fine[labels == 2].mean(), abs=1e-4)
+    assert extent["whole"] == pytest.approx(80 * fine[labels > 0].mean(), abs=1e-4)
+    assert extent["right"] == pytest.approx(80 * fine[labels == 1].mean(), abs=1e-4)
+    assert extent["left"] == pytest.approx(80 * fine[labels == 2].mean(), abs=1e-4)
 
 
 def test_disease_in_the_upper_slices_is_in_the_upper_third() -> None:
@@ -101,7 +102,7 @@ def test_disease_in_the_upper_slices_is_in_the_upper_third() -> None:
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
     marked = np.zeros((35, 32, 32), bool)
     marked[21:] = True
-    extent = disease_extent(marked, labels, (labels > 0).sum((1, 2)), view)
+    extent = disease_extent(marked.astype(np.float32), 0.5, labels, (labels > 0).sum((1, 2)), view)
     assert extent["upper"] == pytest.approx(100, abs=8)
     assert extent["lower"] == pytest.approx(0, abs=1e-6)
     thirds = extent["upper"] + extent["middle"] + extent["lower"]
@@ -112,7 +113,7 @@ def test_a_region_without_lung_has_no_extent() -> None:
     _, labels = phantom()
     labels = np.where(labels == 1, labels, 0).astype(np.uint8)
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
-    extent = disease_extent(np.ones((35, 32, 32), bool), labels, (labels > 0).sum((1, 2)), view)
+    extent = disease_extent(np.ones((35, 32, 32), np.float32), 0.5, labels, (labels > 0).sum((1, 2)), view)
     assert np.isnan(extent["left"])
     assert extent["right"] == pytest.approx(100)
 

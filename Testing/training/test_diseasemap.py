@@ -29,6 +29,9 @@ def test_the_readout_is_the_logistic_regression_of_the_diseased_share() -> None:
     half = Places(states, np.full(400, 0.5, np.float32))
     weights, bias = fit([half])
     np.testing.assert_allclose(states @ weights + bias, 0, atol=1e-2)
+    tenth = Places(states, np.full(400, 0.1, np.float32))  # as often as in the cases
+    weights, bias = fit([tenth])
+    np.testing.assert_allclose(1 / (1 + np.exp(-(states @ weights + bias))), 0.1, atol=1e-3)
 
 
 def test_cases_count_the_same_however_many_places_they_have() -> None:

@@ -92,7 +92,7 @@ class DiseaseMap:
         units: the units that are read, the finest one first, such as ("asc1", "desc1", "asc2").
         weights: one for each channel, unit after unit.
         bias: logit.
-        floor: probability, 0 to 1, from which a place is drawn and counts as diseased; the same for all CTs.
+        floor: probability, 0 to 1, from which a place is marked; the same for all CTs.
         learned_from: the cases with lesion maps, in one sentence.
     """
 

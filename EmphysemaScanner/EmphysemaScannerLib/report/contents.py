@@ -342,7 +342,7 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
         " the depth of inspiration change these figures."
     )
     if result.disease_extent_percent:
-        extent = _("Extent: share of the lung that the model's disease map marks.")
+        extent = _("Extent: estimated share of the lung with disease, the sum of the disease map's probabilities.")
         note = f"{extent} {note}"
     return (Section(_("Densitometry"), (densitometry(result), Paragraph(note))),)
 

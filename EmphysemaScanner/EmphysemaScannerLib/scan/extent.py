@@ -1,4 +1,4 @@
-"""How much of the lungs a disease map marks, by region."""
+"""How much of the lungs is diseased by a disease map, by region."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lungs.densitometry import thirds
+from ..lungs.morphology import box
 from ..models.preprocessing import View
 
 
 def disease_extent(
-    diseased: NDArray[np.bool_], labels: NDArray[np.uint8], voxels_by_slice: NDArray[np.int64], view: View
+    probability: NDArray[np.float32],
+    floor: float,
+    labels: NDArray[np.uint8],
+    voxels_by_slice: NDArray[np.int64],
+    view: View,
 ) -> dict[str, float]:
-    """The share of the lung that lies in diseased places.
+    """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
 
     Args:
-        diseased: (slices, rows, columns) of the map, inferior to superior.
+        probability: (slices, rows, columns) of the map, inferior to superior.
+        floor: the probability from which a place is marked; others count as healthy.
         labels: 1 right lung, 2 left, on the canonical CT's voxels.
         voxels_by_slice: lung voxels of each slice of the CT.
         view: the part of the CT that the map covers.
@@ -23,6 +29,7 @@ def disease_extent(
     Returns:
         Per cent by region: "whole", "right", "left", "upper", "middle", "lower"; NaN for one without lung.
     """
+    diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
     right, left = (_by_place(labels == side, diseased.shape, view) for side in (1, 2))
     lung = right + left
     third = thirds(voxels_by_slice)
@@ -30,15 +37,18 @@ def disease_extent(
     for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
         regions[name] = lung * _share_of_slices(voxels_by_slice, third == number, len(diseased), view.over[0])
     return {
-        name: 100 * float(share[diseased].sum() / total) if (total := share.sum()) > 0 else float("nan")
+        name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 0 else float("nan")
         for name, share in regions.items()
     }
 
 
 def _by_place(mask: NDArray[np.bool_], shape: tuple[int, ...], view: View) -> NDArray[np.float64]:
+    """The share of each place of a map that a mask fills."""
+    if not mask.any():
+        return np.zeros(shape)
     slices, rows, columns = shape
     resized = View(view.over, view.grid.resized((slices, rows, columns)))
-    return resized.share(mask).astype(np.float64)
+    return resized.share(mask, within=box(mask)).astype(np.float64)
 
 
 def _share_of_slices(

@@ -189,8 +189,8 @@ class ScanResult:
         activations: root mean square of the hidden state over channels, by unit: "asc1", "desc1", "asc2", "desc2".
         disease: probability of disease by place, 0 to 1, (slices, 64, 64), also outside the lungs; None for a model
             without a disease map.
-        disease_extent_percent: share of the lung that the disease map marks (at or above the model's floor), by the
-            regions of ``densitometry``; empty for a model without a disease map.
+        disease_extent_percent: share of the lung that is diseased by the disease map, by region as ``densitometry``:
+            the sum of the probabilities that reach the model's floor; empty for a model without a disease map.
         lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
         densitometry: by region: "whole", "left", "right", "upper", "middle", "lower".

@@ -106,8 +106,8 @@ def scan(
     with _timed(timings, "disease_map"):
         extent: dict[str, float] = {}
         if card.disease_map is not None and answered.disease is not None:
-            marked = answered.disease >= card.disease_map.floor
-            extent = disease_extent(marked, labels, lungs.voxels_by_slice, view)
+            floor = card.disease_map.floor
+            extent = disease_extent(answered.disease, floor, labels, lungs.voxels_by_slice, view)
     timings["total"] = sum(timings.values())
     if not np.isfinite(answered.logit):
         raise ModelFileError("The model's answer is not a number; choose another model.")

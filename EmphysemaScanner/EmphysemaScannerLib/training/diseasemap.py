@@ -1,7 +1,8 @@
 """Learning a disease map: a linear readout of a trained Conv-LSTM's hidden states, from cases with lesion maps.
 
 The network stays as it is. In every place of the lungs the readout estimates how probable disease is from the hidden
-states there; both classes count the same, and every case counts the same.
+states there. Both classes count the same while it learns, and so does every case; the probability is then set to that
+of the cases as they are.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..models.preprocessing import View
 
 UNITS = ("asc1", "desc1", "asc2")
 LUNG_SHARE = 0.5  # a place is of the lung where lung fills this much of it
-PLACES_PER_CASE = 3000
+PLACES_PER_CASE = 1000
 PENALTY = 1e-3  # of the squared weights of standardised states
 MARKED_HEALTHY_PERCENT = 0.5  # of the lungs of healthy cases, all together: the floor leaves no more
 
@@ -148,18 +149,19 @@ def fit(places: Sequence[Places]) -> tuple[NDArray[np.float64], float]:
     sick, well = weight * diseased, weight * (1 - diseased)
     if not sick.any():
         raise DiseaseMapError("The lesion maps of these cases are empty; no disease map can be learned from them.")
+    odds = sick.sum() / well.sum()
     sick, well = sick / sick.sum(), well / well.sum()
     mean, scale = states.mean(0), states.std(0) + 1e-6
     standard = (states - mean) / scale
     either = [sick > 0, well > 0]
-    model = LogisticRegression(C=1 / (2 * PENALTY), max_iter=1000, tol=1e-6)
+    model = LogisticRegression(C=1 / (2 * PENALTY), max_iter=1000)
     model.fit(
         np.concatenate([standard[chosen] for chosen in either]),
         np.concatenate([np.full(int(chosen.sum()), label) for chosen, label in zip(either, (1, 0), strict=True)]),
         np.concatenate([sick[either[0]], well[either[1]]]),
     )
     weights: NDArray[np.float64] = model.coef_[0] / scale
-    return weights, float(model.intercept_[0] - mean @ weights)
+    return weights, float(model.intercept_[0] - mean @ weights + np.log(odds))
 
 
 def _probability(logit: float) -> float:
