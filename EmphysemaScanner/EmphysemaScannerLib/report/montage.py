@@ -24,7 +24,7 @@ LUNG_WINDOW_HU = (-1350.0, 150.0)
 TOWARDS, AGAINST, OUTLINE = "#ff7a00", "#1e90ff", "#3dff3d"
 LUNG_OUTLINE = "#f0e442"  # yellow of Okabe and Ito, told from orange and blue by the colour-blind, too
 COLUMNS, AXIAL_ROWS = 4, 2
-PAIRED_ROWS = 3  # each picture beside the bare CT
+PAIRED_ROWS = 2  # each picture beside the bare CT
 MARGIN_MM = 25.0  # so wide that lung which the mask lacks is seen beside it
 WIDTH_INCHES = 7.5
 
@@ -34,7 +34,7 @@ EVIDENCE_COLOURS = LinearSegmentedColormap.from_list("evidence", [(0.0, AGAINST)
 BAR_COLOURS = LinearSegmentedColormap.from_list("evidence bar", [(0.0, AGAINST), (0.5, "#3a3a3a"), (1.0, TOWARDS)])
 
 
-DISEASE_COLOURS = LinearSegmentedColormap.from_list("disease", ["#fdd049", "#f1731d", "#a32c61"])
+DISEASE_COLOURS = LinearSegmentedColormap.from_list("disease", ["#a32c61", "#f1731d", "#fdd049"])
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Volume:
 def overlay_montage(case: Case) -> Figure:
     """Axial and coronal pictures through the lungs, their mask and the true lesions outlined.
 
-    Eight axial and four coronal ones with the evidence; with a disease map six and two, each beside the bare CT.
+    Eight axial and four coronal ones with the evidence; with a disease map four and two, each beside the bare CT.
     """
     volume = Volume(case)
     paired = volume.result.disease is not None
@@ -299,7 +299,7 @@ def _colour_bar(figure: Figure, paint: Paint, height: float) -> None:
     else:
         bar.set_ticks([paint.low, 0, paint.high], labels=[f"{paint.low:.2g}", "0", f"+{paint.high:.2g}{paint.unit}"])
     bar.ax.tick_params(labelsize=6, length=2)
-    low_colour, high_colour = ("#7a5c00", "#7a1f48") if paint.even else ("#14629f", "#a34b00")
+    low_colour, high_colour = ("#7a1f48", "#7a5c00") if paint.even else ("#14629f", "#a34b00")
     figure.text(0.35, height * 0.62, paint.below, ha="right", va="center", fontsize=7, color=low_colour)
     figure.text(0.65, height * 0.62, paint.above, ha="left", va="center", fontsize=7, color=high_colour)
 

@@ -20,12 +20,7 @@ ENTRIES = 255  # odd: one entry is exactly in the middle
 # Against disease, nothing, towards disease. Blue and orange stay apart in all common colour blindness.
 _SIGNED = ((0.0, (0.35, 0.80, 1.00)), (0.5, (0.04, 0.24, 0.60)), (0.5, (0.60, 0.16, 0.02)), (1.0, (1.00, 0.78, 0.25)))
 # Weak to strong; brightness rises throughout, so that it also reads in grey.
-_RISING = (
-    (0.0, (0.16, 0.32, 0.42)),
-    (0.35, (0.10, 0.55, 0.52)),
-    (0.7, (0.45, 0.78, 0.30)),
-    (1.0, (0.99, 0.95, 0.40)),
-)
+_RISING = ((0.0, (0.64, 0.17, 0.38)), (0.5, (0.95, 0.45, 0.11)), (1.0, (0.99, 0.82, 0.29)))
 _GREY = ((0.0, (0.15, 0.15, 0.15)), (1.0, (1.0, 1.0, 1.0)))
 # Equally spaced colours of the maps of S. van der Walt and N. Smith (2015), in the public domain.
 _VIRIDIS = "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219 fde725"  # noqa: E501
@@ -35,7 +30,7 @@ Stops = tuple[tuple[float, tuple[float, float, float]], ...]
 
 
 class ColourMap(Enum):
-    """Which colours an overlay has; STANDARD is blue and orange for signed maps, green to yellow for the others."""
+    """Which colours an overlay has; STANDARD is blue and orange for signed maps, purple to yellow for the others."""
 
     STANDARD = "standard"
     VIRIDIS = "viridis"
