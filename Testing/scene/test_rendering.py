@@ -138,3 +138,14 @@ def test_cameras_turn_to_the_lungs_at_first_and_then_stay_as_the_user_wants(scen
     camera.SetPosition(1.0, 2.0, 3.0)
     show_in_3d(nodes, Overlay.ASC1, logic)
     assert camera.GetPosition() == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1])
+def test_what_lies_outside_the_lungs_is_transparent_whatever_the_threshold(nodes, logic, threshold):
+    style_overlay(nodes, Overlay.ASC1, threshold, ColourMap.STANDARD)
+    show_in_3d(nodes, Overlay.ASC1, logic)
+    display = nodes.overlays[Overlay.ASC1].GetDisplayNode()
+    assert display.GetWindowLevelMin() > 0.1
+    opacity = properties_of(logic, nodes, Overlay.ASC1).GetScalarOpacity()
+    assert opacity.GetValue(0.0) == 0
+    assert opacity.GetValue(display.GetWindowLevelMax()) > 0

@@ -303,7 +303,7 @@ def _label_format(shown: DisplayMap) -> str:
     largest = max(abs(shown.low), abs(shown.high))
     if largest < 1e-3:
         return "%.1e"
-    finest = min(largest, 2 * (shown.high - shown.low))  # labels of a narrow range differ too
+    finest = min(largest, shown.high - shown.low)  # labels of a narrow range differ too
     decimals = int(np.clip(1 - np.floor(np.log10(finest)), 0, 6))
     return f"%.{decimals}f"
 

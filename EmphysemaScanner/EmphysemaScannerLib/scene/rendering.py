@@ -94,6 +94,10 @@ def _copy_colours(
     colours, opacity = vtk.vtkColorTransferFunction(), vtk.vtkPiecewiseFunction()
     strength = np.abs(values) if overlay.signed else values - values[0]
     strength = strength / (strength.max() or 1.0)
+    if not overlay.signed:
+        opacity.AddPoint(
+            2 * values[0] - values[1], 0.0
+        )  # below the colours, such as outside the lungs, nothing is drawn
     for i, value in enumerate(values):
         red, green, blue, drawn = table.GetTableValue(i)
         colours.AddRGBPoint(value, red, green, blue)
