@@ -17,6 +17,9 @@ from EmphysemaScanner import EmphysemaScannerLogic, phantomVolume
 
 needsTorch = unittest.skipUnless(importlib.util.find_spec("torch"), "PyTorch is not installed")
 
+# What a scan by the model of these tests gives: it has no disease map, and gradient attribution is asked for.
+COMPUTED = [overlay for overlay in Overlay if overlay not in (Overlay.DISEASE, Overlay.GRADIENT)]
+
 
 class EmphysemaScannerLogicTest(unittest.TestCase):
     def setUp(self) -> None:
@@ -59,7 +62,7 @@ class EmphysemaScannerLogicTest(unittest.TestCase):
         before = set(selftestdata.sceneState())
         self.logic.show(result)
         added = [slicer.mrmlScene.GetNodeByID(i) for i in selftestdata.sceneState() if i not in before]
-        self.assertEqual(sum(node.IsA("vtkMRMLScalarVolumeNode") for node in added), len(Overlay) - 1)
+        self.assertEqual(sum(node.IsA("vtkMRMLScalarVolumeNode") for node in added), len(COMPUTED))
         self.assertTrue(any(node.IsA("vtkMRMLTableNode") for node in added))
 
     @needsTorch
@@ -81,13 +84,12 @@ class EmphysemaScannerLogicTest(unittest.TestCase):
             layers = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", "Red")
         self.logic.show(self.scan(), self.volumeNode)
         shown = set()
-        computed = [overlay for overlay in Overlay if overlay is not Overlay.GRADIENT]
-        for overlay in computed:
+        for overlay in COMPUTED:
             self.logic.setOverlay(self.volumeNode, overlay, opacity=0.3)
             self.assertEqual(layers.GetBackgroundVolumeID(), self.volumeNode.GetID())
             self.assertAlmostEqual(layers.GetForegroundOpacity(), 0.3)
             shown.add(layers.GetForegroundVolumeID())
-        self.assertEqual(len(shown - {None}), len(computed))
+        self.assertEqual(len(shown - {None}), len(COMPUTED))
         self.logic.setOverlay(self.volumeNode, visible=False)
         self.assertIsNone(layers.GetForegroundVolumeID())
 

@@ -30,7 +30,7 @@ from ..models.preprocessing import View
 UNITS = ("asc1", "desc1", "asc2")
 LUNG_SHARE = 0.5  # a place is of the lung where lung fills this much of it
 PLACES_PER_CASE = 1000
-PENALTY = 1e-3  # of the squared weights of standardised states
+PENALTY = 1e-2  # of the squared weights of standardised states
 MARKED_HEALTHY_PERCENT = 0.5  # of the lungs of healthy cases, all together: the floor leaves no more
 
 Floats = NDArray[np.float32]
