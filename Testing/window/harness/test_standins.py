@@ -187,7 +187,7 @@ def test_a_parameter_is_written_into_the_scene_as_slicer_writes_it(window: Drive
     node.overlayOpacity = 0.25
     assert written.GetParameter("overlayOpacity") == "0.25"
     assert written.GetParameter("overlayVisible") == "True"
-    assert written.GetParameter("overlay") == "EVIDENCE"
+    assert written.GetParameter("overlay") == "DISEASE"
     assert written.GetNodeReferenceID("inputVolume") == ct.GetID()
     assert written.GetParameter("modelPath") == str(window.model)
 
