@@ -34,7 +34,7 @@ from EmphysemaScannerLib.report.outputfolder import FILE_LIST, whole_or_nothing
 from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json
-from EmphysemaScannerLib.training import runfolder as trainingwatch
+from EmphysemaScannerLib.training import runfolder
 from EmphysemaScannerLib.training.card import card_texts
 from EmphysemaScannerLib.training.checkpoints import LAST_FILE
 from EmphysemaScannerLib.training.plan import TrainingError
@@ -98,14 +98,14 @@ def model_file(path: Path) -> None:
 
 def training_folder(path: Path) -> None:
     """A window reads it while another process writes: it is never refused."""
-    for name in (trainingwatch.PLAN_FILE, trainingwatch.METRICS_FILE):
+    for name in (runfolder.PLAN_FILE, runfolder.METRICS_FILE):
         (path.parent / name).write_bytes(path.read_bytes())
-    curves = trainingwatch.read_training(path.parent)
+    curves = runfolder.read_training(path.parent)
     assert len(curves.train_loss) == len(curves.val_auc) == curves.epoch
     keep_plan(path.parent, {"epochs": 50})
-    trainingwatch.keep_epochs(path.parent, 3)
-    assert trainingwatch.read_training(path.parent).epoch == 3
-    assert trainingwatch.read_training(path.parent).train_loss[: curves.epoch] == pytest.approx(
+    runfolder.keep_epochs(path.parent, 3)
+    assert runfolder.read_training(path.parent).epoch == 3
+    assert runfolder.read_training(path.parent).train_loss[: curves.epoch] == pytest.approx(
         curves.train_loss[:3], nan_ok=True
     )
 

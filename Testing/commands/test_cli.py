@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.base.errors import ModelFileError, UnreadableInputError
 from EmphysemaScannerLib.commands import cli, demo
 from EmphysemaScannerLib.ct.reading import CT
-from EmphysemaScannerLib.models import modelfolder as shippedmodel
+from EmphysemaScannerLib.models import modelfolder
 from EmphysemaScannerLib.models.modelfile import load
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
 from EmphysemaScannerLib.scan import device
@@ -281,7 +281,7 @@ def test_the_demonstration_shows_the_same_chest_with_lesions_whose_place_is_know
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(shippedmodel, "MODEL_FOLDERS", (model_path.parent,))
+    monkeypatch.setattr(modelfolder, "MODEL_FOLDERS", (model_path.parent,))
     monkeypatch.setattr(demo, "demo_ct_path", lambda: chest_file)
     out = tmp_path / "demo-output"
     demo.run_demo(out, pictures=False)
@@ -304,12 +304,12 @@ def test_the_demonstrations_ct_comes_from_the_wheel_or_the_user_is_told_how_to_b
 
 
 def test_an_installation_without_a_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shippedmodel, "MODEL_FOLDERS", (tmp_path, tmp_path / "absent"))
+    monkeypatch.setattr(modelfolder, "MODEL_FOLDERS", (tmp_path, tmp_path / "absent"))
     with pytest.raises(ModelFileError, match="no shipped model"):
-        shippedmodel.default_model_path()
+        modelfolder.default_model_path()
     (tmp_path / "a-1.safetensors").touch()
     (tmp_path / "a-2.safetensors").touch()
-    assert shippedmodel.default_model_path().name == "a-2.safetensors"
+    assert modelfolder.default_model_path().name == "a-2.safetensors"
 
 
 def test_help_answers_without_torch_matplotlib_or_slicer() -> None:

@@ -99,13 +99,22 @@ def read_image(path: Path) -> tuple[sitk.Image, list[str]]:
     return image, sentences(warned, path)
 
 
-def _read(path: Path) -> sitk.Image:
+def check_name(path: Path) -> None:
+    """Refuse a file whose name ITK cannot take; it would end the process.
+
+    Raises:
+        UnreadableInputError: the name holds bytes that are not text.
+    """
     try:
         str(path).encode()
-    except UnicodeEncodeError as error:  # ITK would end the process
+    except UnicodeEncodeError as error:
         raise UnreadableInputError(
             f"The name of '{path}' holds bytes that are not text; rename the file or folder."
         ) from error
+
+
+def _read(path: Path) -> sitk.Image:
+    check_name(path)
     try:
         _check_size(str(path))
         return sitk.ReadImage(str(path))

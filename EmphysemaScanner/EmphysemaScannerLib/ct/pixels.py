@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..base.errors import NotAChestCTError, UnreadableInputError
 from ..base.parallel import in_threads, pieces
 from .dicomheader import Other, Slice, slices_in
+from .imagefiles import check_name
 from .series import Volume
 
 _JUMP_HU = 200.0  # neighbouring slices differ by less than 60 HU in the mean
@@ -108,12 +109,7 @@ def _rescaled(numbers: Voxels, slope: float, intercept: float) -> Voxels:
 
 def _frames(path: Path, place: str, size: tuple[int, int]) -> Voxels:
     """(frames, rows, columns) of a file, which GDCM decodes, and rescales all as the first frame is."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # ITK would end the process
-        raise UnreadableInputError(
-            f"The name of '{path}' holds bytes that are not text; rename the file or folder."
-        ) from error
+    check_name(path)
     try:
         frames = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
     except RuntimeError as error:

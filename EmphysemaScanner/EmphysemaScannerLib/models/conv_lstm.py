@@ -1,7 +1,7 @@
 """The convolutional LSTM network of Braman, Beymer and Dehghan (2018), section 2.2, to be read beside the paper.
 
 At its published size it has 901,793 parameters, as Keras counts them. This file is the whole network in its plainest
-form. ``fast_conv_lstm.FastConvLSTM`` is the same network in less time and memory; tests hold the two equal.
+form. ``networks.FastConvLSTM`` is the same network in less time and memory; tests hold the two equal.
 
 Shapes: B volumes, T slices (35), C channels, F filters, H x W pixels (128 x 128 at the input). The slices of a tensor
 always run inferior to superior (ascending), whatever the order in which a unit reads them.

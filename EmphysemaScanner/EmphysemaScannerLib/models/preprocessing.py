@@ -34,6 +34,17 @@ class View:
     grid: Grid
     outside: NDArray[np.bool_] | None = None
 
+    def slice_of(self, count: int) -> NDArray[np.int64]:
+        """Which of the grid's slices each slice of the CT falls into, by its centre; the nearest for those beyond.
+
+        Args:
+            count: slices of the CT.
+        """
+        first, last = self.over[0]
+        slices = self.grid.shape[0]
+        at = (np.arange(count) + 0.5 - first) * slices // (last - first)
+        return at.astype(np.int64).clip(0, slices - 1)
+
     def share(self, mask: NDArray[np.generic], within: tuple[slice, ...] | None = None) -> NDArray[np.float32]:
         """How much of each of the grid's voxels a mask fills, 0 to 1.
 

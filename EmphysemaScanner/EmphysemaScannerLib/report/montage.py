@@ -228,7 +228,7 @@ def strongest_step(result: ScanResult) -> int:
     known = result.model.disease_map
     if result.disease is None or known is None:
         return result.telling_slices(1)[0]
-    lung = area_average(result.lung_fraction.values, _shape(result.disease.values))
+    lung = area_average(result.lung_fraction.values, result.disease.grid.shape)
     marked = np.where(result.disease.values >= known.floor, lung, 0).sum((1, 2))
     return int(np.argmax(marked[result.slice_indices]))
 
@@ -302,8 +302,3 @@ def _colour_bar(figure: Figure, paint: Paint, height: float) -> None:
     low_colour, high_colour = ("#7a1f48", "#7a5c00") if paint.even else ("#14629f", "#a34b00")
     figure.text(0.35, height * 0.62, paint.below, ha="right", va="center", fontsize=7, color=low_colour)
     figure.text(0.65, height * 0.62, paint.above, ha="left", va="center", fontsize=7, color=high_colour)
-
-
-def _shape(values: NDArray[Any]) -> tuple[int, int, int]:
-    slices, rows, columns = values.shape
-    return slices, rows, columns

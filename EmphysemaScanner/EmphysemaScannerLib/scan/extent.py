@@ -20,7 +20,7 @@ def disease_extent(
     """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
 
     Args:
-        probability: (slices, rows, columns) of the map, inferior to superior.
+        probability: (slices, rows, columns) of the map, inferior to superior, on the slices of the view's grid.
         floor: the probability from which a place is marked; others count as healthy.
         labels: 1 right lung, 2 left, on the canonical CT's voxels.
         voxels_by_slice: lung voxels of each slice of the CT.
@@ -35,7 +35,7 @@ def disease_extent(
     third = thirds(voxels_by_slice)
     regions = {"whole": lung, "right": right, "left": left}
     for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
-        regions[name] = lung * _share_of_slices(voxels_by_slice, third == number, len(diseased), view.over[0])
+        regions[name] = lung * _share_of_slices(voxels_by_slice, third == number, view)
     return {
         name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 0 else float("nan")
         for name, share in regions.items()
@@ -51,12 +51,9 @@ def _by_place(mask: NDArray[np.bool_], shape: tuple[int, ...], view: View) -> ND
     return resized.share(mask, within=box(mask)).astype(np.float64)
 
 
-def _share_of_slices(
-    voxels_by_slice: NDArray[np.int64], chosen: NDArray[np.bool_], slices: int, over: tuple[float, float]
-) -> NDArray[np.float64]:
+def _share_of_slices(voxels_by_slice: NDArray[np.int64], chosen: NDArray[np.bool_], view: View) -> NDArray[np.float64]:
     """(slices, 1, 1): of the lung in each slice of a map, the share that lies in chosen slices of the CT."""
-    at = (np.arange(len(voxels_by_slice)) + 0.5 - over[0]) * slices // (over[1] - over[0])
-    at = at.astype(int).clip(0, slices - 1)
+    slices, at = view.grid.shape[0], view.slice_of(len(voxels_by_slice))
     total = np.bincount(at, voxels_by_slice, slices)
     part = np.bincount(at, voxels_by_slice * chosen, slices)
     share: NDArray[np.float64] = np.divide(part, total, out=np.zeros(slices), where=total > 0)

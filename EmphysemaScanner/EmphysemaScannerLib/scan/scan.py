@@ -26,7 +26,7 @@ from ..lungs.morphology import box
 from ..models.likeness import unlike_training
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
-from ..models.preprocessing import Needs
+from ..models.preprocessing import Needs, View
 from .answers import Reading, answer
 from .call import contradiction
 from .extent import disease_extent
@@ -89,7 +89,7 @@ def scan(
         view = preprocessing.view(ct_grid, labels)
         grid = view.grid
         lung_fraction = view.share(labels, within=where)
-        laa_by_slice = _laa_by_slice(lungs, view.over[0], preprocessing.shape[0])
+        laa_by_slice = _laa_by_slice(lungs, view)
         if needs is Needs.DENSITOMETRY:
             whole = densitometry["whole"]
             x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32)
@@ -147,16 +147,10 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(lungs: LungDensities, over: tuple[float, float], slices: int) -> NDArray[np.float64]:
-    """LAA%-950 of the CT slices that fall into each slice of the grid (by their centres), inferior to superior.
-
-    Args:
-        lungs: by slice of the CT.
-        over: the part of the CT's slices that the grid covers.
-        slices: of the grid.
-    """
+def _laa_by_slice(lungs: LungDensities, view: View) -> NDArray[np.float64]:
+    """LAA%-950 of the CT slices that fall into each slice of the grid, inferior to superior."""
     voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
-    owner = ((np.arange(len(voxels)) + 0.5 - over[0]) * slices // (over[1] - over[0])).astype(int).clip(0, slices - 1)
+    slices, owner = view.grid.shape[0], view.slice_of(len(voxels))
     total = np.bincount(owner, voxels, slices)
     counts = np.bincount(owner, low, slices)
     share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)

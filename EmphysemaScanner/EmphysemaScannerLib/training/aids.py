@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..cohort.cache import VolumeCache
+from ..cohort.lesionmaps import lesions_on
 from ..cohort.manifest import CohortRow
-from ..ct.grid import Grid, area_average, canonical
 from ..evaluation.statistics import Floats, balancing_shift
 from ..models.conv_lstm import ConvLSTMNetwork
 from ..models.networks import FastConvLSTM
@@ -128,7 +127,8 @@ class AidedVolumes(Volumes):
         if row.lesions is None:
             return np.zeros(self.stored.shape, np.uint8)
         if self.stored.field is Field.LUNGS or self.stored is not self.preprocessing:
-            return self._lesions_in_view(row, row.lesions)
+            grid = self.cache.grid(row.volume, self.stored)
+            return np.rint(lesions_on(row.lesions, grid)).astype(np.uint8)
         lesions: Shares = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
         if lesions.shape != self.preprocessing.shape or lesions.dtype != np.uint8:
             raise TrainingError(
@@ -136,16 +136,6 @@ class AidedVolumes(Volumes):
                 "train on the grid that the cohort was made for."
             )
         return lesions
-
-    def _lesions_in_view(self, row: CohortRow, path: Path) -> Shares:
-        """A lesion map of the same patient on any grid, as much of it as the network sees."""
-        stored = canonical(sitk.ReadImage(str(path)))
-        shares: NDArray[np.generic] = sitk.GetArrayFromImage(stored)
-        if shares.dtype != np.uint8:
-            raise TrainingError(f"'{path.name}' is not a lesion map of bytes.")
-        grid = self.cache.grid(row.volume, self.stored)
-        seen = np.rint(area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))))
-        return seen.astype(np.uint8)
 
     def present(self, rng: np.random.Generator, k: int) -> Item:
         hu, lesions = self.read(k)

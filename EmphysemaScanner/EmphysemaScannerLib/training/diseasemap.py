@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch.nn import functional
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
+from ..cohort.lesionmaps import lesions_on
 from ..cohort.manifest import CohortRow
-from ..ct.grid import Grid, area_average, canonical, canonical_view
+from ..ct.grid import canonical, canonical_view
 from ..ct.reading import read_ct
 from ..lungs.lungs import segment_lungs
 from ..models.conv_lstm import ConvLSTMNetwork
@@ -85,7 +86,7 @@ def learn_disease_map(model: Model, rows: Sequence[CohortRow], data: str, progre
         progress(0.9 + 0.1 * number / len(healthy), row.volume.name)
         logits.append(places_of(model, row).states @ weights + bias)
     floor = np.percentile(np.concatenate(logits), 100 - MARKED_HEALTHY_PERCENT)
-    return DiseaseMap(UNITS, tuple(weights.tolist()), bias, _probability(float(floor)), data)
+    return DiseaseMap(UNITS, tuple(weights.tolist()), bias, float(expit(floor)), data)
 
 
 def places_of(model: Model, row: CohortRow) -> Places:
@@ -114,14 +115,8 @@ def places_of(model: Model, row: CohortRow) -> Places:
     inside = lung >= LUNG_SHARE
     diseased = np.zeros(int(inside.sum()), np.float32)
     if row.lesions is not None and row.label:
-        diseased = (_lesions(row, grid)[inside] / lung[inside]).clip(0, 1)
+        diseased = (lesions_on(row.lesions, grid)[inside] / 255 / lung[inside]).clip(0, 1)
     return Places(channels[inside], diseased)
-
-
-def _lesions(row: CohortRow, grid: Grid) -> Floats:
-    stored = canonical(sitk.ReadImage(str(row.lesions)))
-    shares = sitk.GetArrayFromImage(stored).astype(np.float32) / 255
-    return area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored)))
 
 
 def _some(places: Places, random: np.random.Generator) -> Places:
@@ -162,7 +157,3 @@ def fit(places: Sequence[Places]) -> tuple[NDArray[np.float64], float]:
     )
     weights: NDArray[np.float64] = model.coef_[0] / scale
     return weights, float(model.intercept_[0] - mean @ weights + np.log(odds))
-
-
-def _probability(logit: float) -> float:
-    return float(1 / (1 + np.exp(-logit)))

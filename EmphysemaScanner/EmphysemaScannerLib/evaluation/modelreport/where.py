@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...base.progress import Progress, silent
+from ...cohort.lesionmaps import lesions_on
 from ...cohort.manifest import CohortRow
-from ...ct.grid import Grid, area_average, canonical
+from ...ct.grid import Grid, canonical
 from ...ct.reading import read_ct
 from ...models import networks
 from ...models.modelfile import Model
@@ -80,9 +81,7 @@ def _averaged(result: ScanResult, image: sitk.Image, model: Model) -> NDArray[np
 def _lesions(row: CohortRow, grid: Grid) -> Map:
     """Lesion shares on the network's grid."""
     assert row.lesions is not None
-    stored = canonical(sitk.ReadImage(str(row.lesions)))
-    shares = sitk.GetArrayFromImage(stored).astype(np.float32) / 255
-    return area_average(shares, grid.shape, over=grid.box_in(Grid.of_image(stored))).astype(float)
+    return lesions_on(row.lesions, grid).astype(float) / 255
 
 
 def _falls(
