@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.commands.terminal import print_scan
 from EmphysemaScannerLib.ct.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.lungs.coverage import Coverage
-from EmphysemaScannerLib.models.modelcard import OperatingPoint
+from EmphysemaScannerLib.models.modelcard import DiseaseMap, OperatingPoint
 from EmphysemaScannerLib.report import richtext as panel
 from EmphysemaScannerLib.report import wording
 from EmphysemaScannerLib.report.contents import Case
@@ -280,6 +280,27 @@ def test_numbers_that_json_does_not_have_become_null(make_result: MakeResult) ->
     assert values["densitometry"]["mean_hu"] is None
     assert values["laa_950_by_slice_percent"][0] is None
     assert result_to_dict(result)["laa_950_by_slice_percent"][1] == pytest.approx(9 / 34)
+
+
+def test_the_disease_map_is_drawn_and_said_to_be_learned_from_its_cases(
+    make_result: MakeResult, tiny_chest: sitk.Image
+) -> None:
+    plain = make_result()
+    known = DiseaseMap(("asc1",), (1.0,), 0.0, 0.4, "invented cases")
+    disease = np.full((35, 64, 64), 0.9, np.float32)
+    result = dataclasses.replace(
+        plain,
+        model=dataclasses.replace(plain.model, disease_map=known),
+        disease=OverlayMap(disease, plain.lung_fraction.grid.resized((35, 64, 64))),
+        disease_extent_percent=dict.fromkeys(plain.densitometry, 90.0),
+    )
+    text = Page(render_report(Case(tiny_chest, result))).text
+    assert "Learned from invented cases" in text
+    assert "at least 40 % probable" in text
+    assert "90.0" in text
+    without = Page(render_report(Case(tiny_chest, plain))).text
+    assert "Disease map" not in without
+    assert "Extent" not in without
 
 
 def test_a_ct_without_a_measure_of_density_still_has_a_report(make_result: MakeResult, tiny_chest: sitk.Image) -> None:

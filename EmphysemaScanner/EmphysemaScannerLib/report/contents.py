@@ -286,11 +286,14 @@ def about_model(card: ModelCard, reads: str = "") -> Entries:
         )
         for m in card.metrics
     )
+    known = card.disease_map
+    disease_map = () if known is None else (_("Learned from {cases}").format(cases=known.learned_from),)
     rows = (
         (_("Name"), (card.name,)),
         (_("Architecture"), (architecture,)),
         (_("Trained on"), (f"{card.training_data} ({card.trained_on})",)),
         (_("Training log"), card.training_log),
+        (_("Disease map"), disease_map),
         (_("Intended use"), (card.intended_use,)),
         (_("Limits"), (card.limits,)),
         (_("Operating point"), (f"{point.probability:.3f}: {point.source}",)),
