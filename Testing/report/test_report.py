@@ -298,8 +298,10 @@ def test_the_disease_map_is_drawn_and_said_to_be_learned_from_its_cases(
     assert "Learned from invented cases" in text
     assert "at least 40 % probable" in text
     assert "90.0" in text
+    assert "coloured cells" not in text  # which are those of the evidence
     without = Page(render_report(Case(tiny_chest, plain))).text
     assert "Disease map" not in without
+    assert "coloured cells" in without
     assert "Extent" not in without
 
 

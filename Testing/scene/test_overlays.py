@@ -23,7 +23,7 @@ from EmphysemaScannerLib.scene.overlays import (
 )
 from EmphysemaScannerLib.scene.result import show_result
 from EmphysemaScannerLib.scene.straighten import image_from_volume_node
-from EmphysemaScannerLib.scene.views import CTWindow, style_overlay
+from EmphysemaScannerLib.scene.views import CTWindow, style_overlay, telling_slices
 from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
 from .factory import SLICES, chest, result_on, with_disease_map
@@ -268,3 +268,17 @@ def test_the_disease_map_is_drawn_from_its_models_floor_on_and_comes_first(scene
     values = slicer.util.arrayFromVolume(node)
     assert 0.7 < values.max() <= 1
     assert legends_of(node)[0].GetLabelFormat() == "%.2f"
+
+
+def test_planes_without_disease_follow_by_how_much_lung_they_show(scene):
+    image, labels = chest()
+    result = with_disease_map(result_on(image, labels))
+    disease = np.full_like(result.disease.values, 0.2)
+    disease[25] = 0.95
+    result = dataclasses.replace(result, disease=OverlayMap(disease, result.disease.grid))
+    nodes = show_result(result, volume_node_from_image(image, "Chest", scene), scene)
+    marked, *others = telling_slices(nodes, 3)
+    heights = result.lung_fraction.grid.slice_positions_mm()
+    assert marked == pytest.approx(heights[25], abs=5)
+    area = result.lung_fraction.values.sum((1, 2))
+    assert all(area[np.abs(heights - height).argmin()] > 0.7 * area.max() for height in others)

@@ -308,7 +308,7 @@ def _map(case: Case) -> Section:
     title = _("Where the evidence lies") if has_evidence else _("The CT")
     description = _("Axial and coronal CT images with the model's evidence over the lungs")
     if case.result.disease is not None:
-        title = _("Where disease is")
+        title = _("Disease map")
         description = _("Axial and coronal CT images, bare and with the model's disease map over the lungs")
     elif not has_evidence:
         description = _("Axial and coronal CT images")

@@ -107,7 +107,7 @@ class SliceWords:
         if self.ranking:
             ranked = [f"S {result.slice_positions_mm[k]:.0f} mm ({self.short(k)})" for k in result.telling_slices(3)]
             sentences.append(self.ranking.format(slices=self.separator.join(ranked)))
-        if result.evidence is not None:
+        if result.evidence is not None and result.disease is None:  # else the disease map is drawn in its place
             cell = result.evidence.grid.spacing_mm
             coarse = _("The coloured cells are coarse ({across} x {down} mm, smoothed for display).").format(
                 across=wording.number(cell[2], 0), down=wording.number(cell[1], 0)

@@ -254,20 +254,23 @@ def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
 def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
     """World S positions, mm, of the axial planes with most of the first overlay, most first.
 
-    They keep at least a tenth of the scan between them. Of the highest bars, where there is no overlay.
+    They keep at least a tenth of the scan between them. Where fewer planes have any of it, the ones with most lung
+    follow. Of the highest bars, where there is no overlay.
     """
     overlay = first_overlay(nodes)
     if overlay is None:
         positions, weight = _by_slice(nodes)
+        lung = np.zeros_like(weight)
     else:
         node = nodes.overlays[overlay]
         columns, rows, slices = node.GetImageData().GetDimensions()
         matrix = ijk_to_world_ras(node)
         positions = [float((matrix @ [(columns - 1) / 2, (rows - 1) / 2, k, 1.0])[2]) for k in range(slices)]
         weight = _weight(nodes, overlay).sum(axis=(1, 2))
+        lung = (slicer.util.arrayFromVolume(node) != 0).sum(axis=(1, 2))  # outside the lungs, overlays are 0
     apart = max(1, len(weight) // 10)
     chosen: list[int] = []
-    for k in np.argsort(-weight, kind="stable"):
+    for k in np.lexsort((-lung, -weight)):
         if len(chosen) < count and all(abs(int(k) - other) >= apart for other in chosen):
             chosen.append(int(k))
     return [positions[k] for k in chosen]
