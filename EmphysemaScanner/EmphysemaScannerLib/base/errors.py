@@ -20,8 +20,9 @@ def reason(error: object) -> str:
 
 
 class EmphysemaScannerError(Exception):
-    """Base of every error that EmphysemaScanner raises on purpose; as text it is one line, as ``shown``, whatever words
-    of files it quotes.
+    """Base of every error that EmphysemaScanner raises on purpose.
+
+    As text it is one line, as ``shown`` makes it, whatever words of files it quotes.
     """
 
     def __str__(self) -> str:

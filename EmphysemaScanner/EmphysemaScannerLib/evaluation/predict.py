@@ -184,7 +184,9 @@ def merge(manifest: Path, out: Path, split: str = "") -> int:
     """Put the files of all shards together, in the manifest's order.
 
     Args:
-        manifest, out, split: as they were given to ``predict_cohort``.
+        manifest: as it was given to ``predict_cohort``.
+        out: as it was given to ``predict_cohort``.
+        split: as it was given to ``predict_cohort``.
 
     Returns:
         The number of rows in ``out``, which is written whole or not at all.

@@ -126,7 +126,8 @@ def _pair(pieces: NDArray[np.uint32], sizes: NDArray[np.int64]) -> Labels | None
     """The largest piece of air and the largest one beside it that may be the other lung; None without a second.
 
     Args:
-        pieces, sizes: as from ``numbered``.
+        pieces: number of each cell's piece, as from ``numbered``.
+        sizes: cells of each piece, as from ``numbered``.
     """
     if len(sizes) < 3:
         return None

@@ -168,6 +168,7 @@ class ModelCard:
         return values
 
     def to_json(self) -> str:
+        """The card as indented JSON, as model files and ``result.json`` hold it; ``from_json`` reads it."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     @classmethod

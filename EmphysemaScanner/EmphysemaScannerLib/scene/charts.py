@@ -94,9 +94,11 @@ class ChartNodes:
 
 
 def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> ChartNodes:
-    """Tables, series and charts of a result; the marker is at the most telling slice.
+    """Tables, series and charts of a result; the marker is at the most influential slice.
 
     Args:
+        scene: gets the new nodes.
+        result: what the charts show.
         name: of the CT; tables and charts begin with it.
     """
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar

@@ -81,7 +81,11 @@ def add_lesions(
     """Where disease truly is, where that is known, outlined in green.
 
     Args:
-        lesions: not 0 in disease, on ``grid``.
+        scene: gets the new node.
+        lesions: (slices, rows, columns), not 0 in disease, on ``grid``.
+        grid: where they lie in the world.
+        name: of the node.
+        ct: the CT that they belong to.
     """
     return add_outlines(scene, {"Lesions": lesions != 0}, grid, {"Lesions": LESION_COLOUR}, name, ct)
 
@@ -97,10 +101,12 @@ def add_outlines(
     """A segmentation beside a CT, drawn as thin outlines.
 
     Args:
-        masks: by the name of the segment, on ``grid``.
+        scene: gets the new node.
+        masks: (slices, rows, columns) by the name of the segment, on ``grid``.
         grid: where the masks lie in the world.
-        colours: by the name of the segment.
+        colours: red, green, blue from 0 to 1, by the name of the segment.
         name: of the node.
+        ct: the CT under whose parent transform the node goes.
     """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     node.SetName(name)

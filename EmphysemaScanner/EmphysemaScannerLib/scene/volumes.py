@@ -71,6 +71,7 @@ def grid_of(ijk_to_ras: NDArray[np.float64], shape: tuple[int, int, int], name: 
     """A grid from its 4 x 4 matrix.
 
     Args:
+        ijk_to_ras: to RAS in mm.
         shape: (slices, rows, columns).
         name: of what lies there, for the error.
 
@@ -132,8 +133,10 @@ def add_volume(
     """A new scalar volume node with its display node.
 
     Args:
+        scene: gets the new nodes.
         values: (K, J, I), a number type that VTK has.
         ijk_to_world: 4 x 4 to world RAS in mm.
+        name: of the node.
         beside: the new volume goes under this one's parent transform, so that they move together.
     """
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
@@ -196,8 +199,9 @@ def put_beside(
 def local_matrix(
     ijk_to_world: NDArray[np.float64], ct: slicer.vtkMRMLVolumeNode
 ) -> tuple[slicer.vtkMRMLTransformNode | None, NDArray[np.float64]]:
-    """A grid's matrix in the coordinates that a CT's result has, and the parent transform that leads from these to the
-    world: None where they are the world's. As for ``put_beside``.
+    """A grid's matrix in the coordinates that a CT's result has, as for ``put_beside``.
+
+    With the parent transform that leads from these to the world: None where they are the world's.
     """
     parent = ct.GetParentTransformNode()
     if parent is None or not parent.IsTransformToWorldLinear():

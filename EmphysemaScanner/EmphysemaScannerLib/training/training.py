@@ -119,8 +119,9 @@ def alone_in(out: Path) -> Iterator[None]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of a training's processes, as torchrun, Lightning and srun number them; on machines
-    that are started by hand, NODE_RANK numbers these.
+    """Whether this is the first of a training's processes, as torchrun, Lightning and srun number them.
+
+    On machines that are started by hand, NODE_RANK numbers these.
     """
     numbers = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
     return {*numbers[:1], os.environ.get("NODE_RANK", "0")} == {"0"}
