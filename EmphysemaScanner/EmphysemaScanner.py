@@ -35,8 +35,8 @@ class EmphysemaScanner(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The EmphysemaScanner contributors"]
         self.parent.helpText = _(
-            "Reads a chest CT slice by slice with a convolutional LSTM network, says how probable emphysema is, and"
-            " shows where in the lungs and at which slice the evidence came in, with lung densitometry beside it."
+            "Reads a chest CT slice by slice with a convolutional LSTM network, estimates the"
+            " probability of emphysema, and shows which slices and lung regions contributed, with lung densitometry."
             "<p>Choose a chest CT and press <b>Scan</b>. From the Python console:"
             "<pre>logic = slicer.util.getModuleLogic('EmphysemaScanner')\n"
             "result = logic.scan(getNode('CT'))\n"

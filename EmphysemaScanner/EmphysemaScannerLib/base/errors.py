@@ -37,7 +37,7 @@ class UnreadableInputError(EmphysemaScannerError):
 def damaged(path: Path) -> UnreadableInputError:
     """The error of a file that cannot be read."""
     return UnreadableInputError(
-        f"'{path}' cannot be read: it is damaged, incomplete or of an unsupported kind; get a new copy of it."
+        f"'{path}' cannot be read: it is damaged, incomplete or of an unsupported kind; obtain a new copy."
     )
 
 

@@ -1,4 +1,4 @@
-"""Many CTs through one model into one CSV, a row a CT as they finish; a batch that was stopped goes on there."""
+"""Many CTs through one model into one CSV, one row per CT, written as it finishes; an interrupted batch is resumed."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def rows_from_processes(
                 yield future.result()
     except BrokenProcessPool as error:
         raise BatchError(
-            _("A process of the batch ended unexpectedly, perhaps for want of memory; use fewer processes.")
+            _("A process of the batch ended unexpectedly, possibly out of memory; use fewer processes.")
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

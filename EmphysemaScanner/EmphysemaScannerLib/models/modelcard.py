@@ -235,7 +235,7 @@ def strict_json(text: str) -> Any:
 
     def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a name is there twice")
+            raise ValueError("a name occurs twice")
         return found
 
     def refused(number: str) -> None:

@@ -42,7 +42,7 @@ def make_trainer(
     where = choose(hardware.device)
     cuda = where.type == "cuda"
     if cuda and devices > torch.cuda.device_count():
-        raise TrainingError(f"There are {torch.cuda.device_count()} GPUs here and not {devices}; ask for no more.")
+        raise TrainingError(f"{devices} GPUs were requested, {torch.cuda.device_count()} available; request fewer.")
     precision = plan.precision
     if precision is MixedPrecision.AUTO:
         half = MixedPrecision.BFLOAT16 if cuda and torch.cuda.is_bf16_supported() else MixedPrecision.FLOAT16

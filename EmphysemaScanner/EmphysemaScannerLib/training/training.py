@@ -308,7 +308,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
     before = runfolder.read_plan(out)
     kept = next((name for name in (LAST_FILE, MODEL_FILE) if (out / name).exists()), None)
     if kept is not None and not before:
-        raise TrainingError(f"The folder '{out}' holds a {kept} and nobody knows of which run; name another folder.")
+        raise TrainingError(f"The folder '{out}' contains {kept} but no plan of its run; name another folder.")
     changed = [name for name, value in plan.items() if name in before and before[name] != value]
     if kept is not None and changed:
         was = ", ".join(f"{name} {before[name]} instead of {plan[name]}" for name in changed)

@@ -100,7 +100,7 @@ def run(arguments: Sequence[str], progress: Report | None) -> None:
         exit_code = _wait(process, look)
         look()
         if exit_code != 0:
-            raise EmphysemaScannerError(said[-1] if said else _("The command ended without a word."))
+            raise EmphysemaScannerError(said[-1] if said else _("The command ended without a message."))
 
 
 def _wait(process: BackgroundProcess, look: Callable[[], None]) -> int:

@@ -65,7 +65,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: a CT in HU, in any orientation, under any transform.
-            modelPath: a model file; the model that comes with the module if None.
+            modelPath: a model file; the bundled model if None.
             device: where the network runs.
             precision: with how many bits it calculates.
             progress: told the share done and the stage.
@@ -193,7 +193,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         onRow: Callable[[BatchRow], None] | None = None,
         retry: bool = False,
     ) -> BatchSummary:
-        """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+        """Scan many CTs into one CSV, one row per CT; an unfinished CSV of the same model is continued.
 
         CTs whose files have changed since are scanned again.
 
