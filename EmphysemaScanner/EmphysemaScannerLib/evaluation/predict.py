@@ -243,6 +243,15 @@ def read_predictions(
 ) -> list[Predictions]:
     """The answers of models on volumes, from the CSV that ``predict_cohort`` or ``merge`` wrote.
 
+    Args:
+        path: the CSV.
+        models: whose answers are wanted.
+        rows: the volumes whose answers are wanted.
+        manifest: the cohort's file, from whose folder the CSV names volumes.
+
+    Returns:
+        One for each model, each with all volumes in the order of ``rows``.
+
     Raises:
         PredictionsError: there is no such file, or it lacks a model or a volume.
     """

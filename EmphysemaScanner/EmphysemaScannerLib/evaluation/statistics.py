@@ -177,7 +177,14 @@ def measure(predictions: Predictions, threshold: float, data: str) -> Figures:
 
 
 def proportion(name: str, count: int, total: int, data: str) -> Metric:
-    """A share with Wilson's 95 % interval (Wilson 1927); NaN of nothing."""
+    """A share with Wilson's 95 % interval (Wilson 1927); NaN of nothing.
+
+    Args:
+        name: of the figure.
+        count: how many of them.
+        total: of how many.
+        data: what the volumes are, in words.
+    """
     if total == 0:
         return Metric(name, np.nan, np.nan, np.nan, data)
     interval = binomtest(count, total).proportion_ci(method="wilson")

@@ -114,7 +114,7 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
     )
     bars = {
-        chart.value: _add_bars(scene, table, MEASURES[chart].title, _bar_name(chart), colour)
+        chart.value: _add_line(scene, table, MEASURES[chart].title, _bar_name(chart), colour, BAR_WIDTH)
         for chart, colour in _BARS.items()
         if chart in ranges
     }
@@ -239,16 +239,6 @@ def _value_title(chart: Chart) -> str:
         Chart.LAA: _("LAA%-950 (%)"),
         Chart.ACTIVATION: _("Activation (of largest)"),
     }[chart]
-
-
-def _add_bars(
-    scene: slicer.vtkMRMLScene,
-    table: slicer.vtkMRMLTableNode,
-    column: str,
-    name: str,
-    colour: tuple[float, float, float],
-) -> slicer.vtkMRMLPlotSeriesNode:
-    return _add_line(scene, table, column, name, colour, BAR_WIDTH)
 
 
 def _add_line(

@@ -21,7 +21,14 @@ LESION_COLOUR = (0.24, 1.0, 0.24)
 def add_lungs(
     scene: slicer.vtkMRMLScene, result: ScanResult, name: str, ct: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLSegmentationNode:
-    """The lung mask that was scanned with; hidden at first, so that it doesn't cover the pictures."""
+    """The lung mask that was scanned with; hidden at first, so that it doesn't cover the pictures.
+
+    Args:
+        scene: gets the new node.
+        result: whose lung mask it is.
+        name: of the node.
+        ct: the CT under whose parent transform the node goes.
+    """
     labels = result.lung_mask.values
     masks = {side: labels == label for label, side in enumerate(LUNG_COLOURS, start=1)}
     node = add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)

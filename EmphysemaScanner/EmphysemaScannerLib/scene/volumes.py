@@ -148,7 +148,13 @@ def add_volume(
 
 
 def volume_node_from_image(image: sitk.Image, name: str, scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode:
-    """A new volume node of an image; whole numbers that fit are kept as 16 bit, which halves the scene's file."""
+    """A new volume node of an image; whole numbers that fit are kept as 16 bit, which halves the scene's file.
+
+    Args:
+        image: 3D, in LPS as ITK has it.
+        name: of the node.
+        scene: gets the new node.
+    """
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype != np.int16:
         as_short = np.clip(values, -32768, 32767).astype(np.int16)
@@ -170,7 +176,13 @@ def vtk_image(values: NDArray[np.generic]) -> vtk.vtkImageData:
 def place(
     node: slicer.vtkMRMLVolumeNode, ijk_to_world: NDArray[np.float64], beside: slicer.vtkMRMLVolumeNode | None
 ) -> None:
-    """Give a volume its place in the world, under the parent transform of another where they can share it."""
+    """Give a volume its place in the world, under the parent transform of another where they can share it.
+
+    Args:
+        node: the volume.
+        ijk_to_world: 4 x 4 to world RAS in mm.
+        beside: the volume whose parent transform is shared; None for none.
+    """
     local = ijk_to_world if beside is None else put_beside(node, ijk_to_world, beside)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(local))
 

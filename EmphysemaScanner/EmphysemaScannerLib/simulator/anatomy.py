@@ -111,7 +111,13 @@ class Body:
 
 
 def embody(anatomy: Anatomy, body: Body, rng: np.random.Generator) -> Anatomy:
-    """The anatomy as this body, in its field of view."""
+    """The anatomy as this body, in its field of view.
+
+    Args:
+        anatomy: a chest.
+        body: its shape, field of view and arms.
+        rng: chance; of the bends.
+    """
     hu, labels = bend(anatomy.hu, anatomy.labels, anatomy.grid.spacing_mm, body.shape, rng)
     chest = framed(Anatomy(anatomy.name, anatomy.split, hu, labels, anatomy.grid), body)
     if not body.arm_mm:

@@ -99,7 +99,16 @@ class LungSpace:
         return points
 
     def patchiness(self, points: NDArray[np.floating], rng: np.random.Generator, nodes: int = 5) -> Floats:
-        """A smooth random field over the lungs at these points, mean about 0, standard deviation about 1."""
+        """A smooth random field over the lungs at these points, mean about 0, standard deviation about 1.
+
+        Args:
+            points: (N, 3) in mm, from the box's corner.
+            rng: chance.
+            nodes: of the field along each axis; more make finer patches.
+
+        Returns:
+            (N,)
+        """
         values = rng.standard_normal((nodes, nodes, nodes))
         at = points / self.size_mm * (nodes - 1)
         field: Floats = ndimage.map_coordinates(values, at.T, order=3, mode="nearest").astype(np.float32)

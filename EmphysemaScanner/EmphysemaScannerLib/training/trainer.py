@@ -34,6 +34,13 @@ def make_trainer(
 ) -> tuple[lightning.Trainer, Keeper]:
     """A trainer, and its callback that keeps the run in ``out``.
 
+    Args:
+        network: whose weights are kept.
+        plan: how to train.
+        out: the run's folder.
+        hardware: devices and processes.
+        watch: who sees the progress and may stop the run.
+
     Raises:
         TrainingError: there are not that many GPUs, or they don't have the precision.
         DeviceError: there is no such device.

@@ -301,6 +301,11 @@ def _field(preprocessing: Preprocessing) -> dict[str, object]:
 def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
     """Write the plan down in the first process, or see that a run that goes on is the same one.
 
+    Args:
+        out: the run's folder.
+        plan: as from ``model_plan``.
+        main: whether this process is the first, which alone writes.
+
     Raises:
         TrainingError: it is another one, such as one with another learning rate, whose schedule cannot be changed on
             the way; or nothing can be written.
