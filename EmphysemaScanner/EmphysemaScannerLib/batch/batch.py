@@ -1,4 +1,4 @@
-"""Many CTs through one model into one CSV, a row a CT as they finish; a batch that was stopped goes on there."""
+"""Many CTs through one model into one CSV, one row per CT, written as it finishes; an interrupted batch is resumed."""
 
 from __future__ import annotations
 
@@ -49,11 +49,14 @@ class BatchSummary:
     path: Path
 
     def __str__(self) -> str:
-        said = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused").format(
-            done=self.done, positive=self.positive, no_call=self.no_call, refused=self.refused
-        )
-        kept = _(", {kept} of them in an earlier run").format(kept=self.kept) if self.kept else ""
-        return said + kept + _(": '{path}'.").format(path=self.path)
+        if self.kept:
+            sentence = _(
+                "{done} scanned ({positive} positive, {no_call} without a call), {refused} refused, {kept} of them "
+                "in an earlier run: '{path}'."
+            )
+        else:
+            sentence = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused: '{path}'.")
+        return sentence.format(**vars(self))
 
 
 def find_cts(path: Path) -> list[Path]:
@@ -159,22 +162,27 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         else:
             from .batchpool import rows_from_processes
 
-            def still_wanted(count: int) -> None:
+            def report(count: int) -> None:
                 finished = len(kept) + count
-                said = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
-                progress(finished / len(sources), said)
+                stage = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
+                progress(finished / len(sources), stage)
 
-            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, still_wanted)
-        rows = list(kept)
+            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, report)
+        added = []
         with contextlib.closing(coming):
             for row in coming:
                 table.add([dataclasses.astuple(row)])
-                rows.append(row)
+                added.append(row)
                 on_row(row)
-    done = [row for row in rows if row.status == DONE]
+    return _summary(kept, added, out_csv)
+
+
+def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) -> BatchSummary:
+    done = [row for row in (*kept, *added) if row.status == DONE]
     positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
+    refused = len(kept) + len(added) - len(done)
     refused_before = sum(row.status == REFUSED for row in kept)
-    return BatchSummary(len(done), len(rows) - len(done), positive, no_call, len(kept), refused_before, out_csv)
+    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path)
 
 
 def _stands(row: BatchRow, state: str, retry: bool) -> bool:

@@ -42,8 +42,10 @@ def rows_from_processes(
     Args:
         states: the CTs' paths, with the state that their files are in.
         processes: how many; they share the cores.
-        model_path, checksum: the model file, and what its rows name it by.
-        device, precision: as for ``run_batch``.
+        model_path: the model file.
+        checksum: SHA-256 of the model file, by which its rows name it.
+        device: as for ``run_batch``.
+        precision: as for ``run_batch``.
         still_wanted: told a few times a second how many are done; what it raises ends the processes.
 
     Raises:
@@ -65,7 +67,7 @@ def rows_from_processes(
                 yield future.result()
     except BrokenProcessPool as error:
         raise BatchError(
-            _("A process of the batch ended unexpectedly, perhaps for want of memory; use fewer processes.")
+            _("A process of the batch ended unexpectedly, possibly out of memory; use fewer processes.")
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

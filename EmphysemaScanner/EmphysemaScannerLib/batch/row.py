@@ -80,7 +80,18 @@ def row_of(
     precision: Precision,
     report: Progress = silent,
 ) -> BatchRow:
-    """The row of one CT, which ``read`` reads or has read, with the state that its files were in before."""
+    """The row of one CT, which ``read`` reads or has read, with the state that its files were in before.
+
+    Args:
+        source: the CT's path, which names the row.
+        input_state: of its files, as from ``state_of``.
+        read: reads the CT; what it raises becomes a row of a refused CT.
+        model: the model, with its weights.
+        checksum: SHA-256 of the model file.
+        device: where the network runs.
+        precision: numerical precision of the network.
+        report: called with the share done (0 to 1) and the stage.
+    """
     start = time.perf_counter()
     point = model.card.operating_point.probability
     try:

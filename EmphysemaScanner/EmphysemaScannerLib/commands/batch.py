@@ -25,13 +25,13 @@ def batch(
     out: Annotated[Path, typer.Option(help="CSV for the results; one that was begun is continued.")],
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
+    precision: Annotated[Precision, typer.Option(help="Numerical precision.")] = Precision.AUTO,
     processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
     retry: Annotated[
         bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
     ] = False,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
+    """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
     from ..batch.batch import find_cts, run_batch
     from ..models.modelfolder import default_model_path
 
