@@ -99,7 +99,8 @@ def cluster(scan: Scan, where: str, workers: int) -> Iterator[Engine]:
         from distributed import Client
     except ImportError as error:
         raise _missing("dask.distributed") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are told of by rows_of
+    for name in ("distributed", "distributed.client"):  # what they would write, rows_of reports
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_OF_A_SCHEDULER_OF_OURS))
         start = _STARTS.get(where)
