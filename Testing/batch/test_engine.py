@@ -22,6 +22,8 @@ from EmphysemaScannerLib.batch.cluster import cluster
 from EmphysemaScannerLib.batch.engine import MOST_LOSSES, Engine, process_pool, rows_of
 from EmphysemaScannerLib.batch.parquet import write_parquet
 from EmphysemaScannerLib.batch.row import DONE, REFUSED, BatchError, BatchRow
+from EmphysemaScannerLib.commands.batch import batch
+from EmphysemaScannerLib.scan.device import Device, Precision
 
 Started = AbstractContextManager[Engine]
 
@@ -152,3 +154,14 @@ def test_the_same_rows_are_in_the_parquet(model_path: Path, tmp_path: Path) -> N
     found = duckdb.sql(f"SELECT {columns} FROM '{files}' ORDER BY source").fetchall()
     assert found == [(str(tmp_path / name), REFUSED, None, 0.47) for name in ("a.nrrd", "b?.nrrd")]
     assert [path.name for path in (tmp_path / "results.parquet").iterdir()] == ["status=refused"]
+
+
+def test_a_folder_gets_the_table_and_the_parquet(
+    model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("duckdb")
+    (tmp_path / "a.nrrd").touch()
+    for _ in range(2):
+        batch(tmp_path / "a.nrrd", tmp_path / "results", model_path, Device.CPU, Precision.AUTO)
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["results.csv", "results.parquet"]
+    assert "1 refused, 1 of them in an earlier run" in capsys.readouterr().out
