@@ -130,7 +130,7 @@ def test_a_batch_of_a_cluster_that_loses_a_worker_has_the_rows_of_one_process_to
 
 @needs_dask
 @pytest.mark.parametrize(
-    ("where", "says"), [("clutser", "'clutser' is not a cluster"), ("tcp://127.0.0.1:9", "no Dask")]
+    ("where", "says"), [("clutser", "'clutser' is not a cluster"), ("tcp://127.0.0.1:9", "No Dask")]
 )
 def test_where_there_is_no_cluster_one_sentence_says_so(where: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("EmphysemaScannerLib.batch.cluster._ANSWERS_WITHIN_S", 0.5)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..base.errors import MissingPackageError, reason
 from ..base.parallel import threads
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 
 LOCAL, SLURM = "local", "slurm"
 
-_ANSWERS_WITHIN_S = 20
+_ANSWERS_WITHIN_S, _REPLACE_EVERY_S = 20, 10
 _OF_A_SCHEDULER_OF_OURS = {
     "distributed.scheduler.allowed-failures": 0,  # rows_of counts them
     "distributed.scheduler.worker-saturation": 1.0,  # a CT that waits in a worker would be lost with it
+    "distributed.deploy.lost-worker-timeout": "60s",  # on a busy machine, starting again takes more than Dask's 15 s
 }
 
 
@@ -33,16 +36,21 @@ class DaskEngine:
     Args:
         client: of the scheduler.
         scan: what a worker does.
+        replace: called now and then; replaces workers that are gone.
     """
 
     shares_losses = False
 
-    def __init__(self, client: Client, scan: Scan) -> None:
-        self._client, self._scan = client, scan
+    def __init__(self, client: Client, scan: Scan, replace: Callable[[], None]) -> None:
+        self._client, self._scan, self._replace = client, scan, replace
         self._executor = client.get_executor(pure=False)
+        self._replaced_at = time.monotonic()
 
     def slots(self) -> int:
         """Threads of all workers that are there at this moment."""
+        if time.monotonic() > self._replaced_at + _REPLACE_EVERY_S:
+            self._replaced_at = time.monotonic()
+            self._replace()
         try:
             return sum(self._client.nthreads().values())
         except (OSError, RuntimeError, CancelledError) as error:
@@ -103,23 +111,33 @@ def cluster(scan: Scan, where: str, workers: int) -> Iterator[Engine]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_OF_A_SCHEDULER_OF_OURS))
-        start = _STARTS.get(where)
-        if start is None and "://" not in where:
+        if where in _STARTS:
+            of = stack.enter_context(_started(where, workers))
+            replace = partial(of.scale, workers)  # also starts those anew that ended
+        elif "://" in where:
+            of, replace = where, partial(int)
+        else:
             raise BatchError(
-                _("'{where}' is not a cluster; give local, slurm or a scheduler's address such as tcp://host:8786.")
-                .format(where=reason(where))
-            )  # fmt: skip
+                _(
+                    "'{where}' is not a cluster; give local, slurm or a scheduler's address such as tcp://host:8786."
+                ).format(where=reason(where))
+            )
         try:
-            of = where if start is None else stack.enter_context(start(workers))
             client = stack.enter_context(Client(of, timeout=_ANSWERS_WITHIN_S, set_as_default=False))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BatchError(
-                _("There is no Dask cluster at '{where}' ({why}); check the address and that the scheduler runs.")
-                .format(where=where, why=reason(error))
-            ) from error  # fmt: skip
-        engine = DaskEngine(client, scan)
+        except (OSError, ValueError) as error:
+            sentence = _("No Dask scheduler answers at '{where}' ({why}); check the address and that it runs.")
+            raise BatchError(sentence.format(where=where, why=reason(error))) from error
+        engine = DaskEngine(client, scan, replace)
         stack.callback(engine.close)
         yield engine
+
+
+def _started(where: str, workers: int) -> SpecCluster:
+    try:
+        return _STARTS[where](workers)
+    except (OSError, ValueError, RuntimeError) as error:
+        sentence = _("The workers cannot be started by {where} ({why}); correct that, or run the same command again.")
+        raise BatchError(sentence.format(where=where, why=reason(error))) from error
 
 
 def _missing(package: str) -> MissingPackageError:
@@ -129,27 +147,39 @@ def _missing(package: str) -> MissingPackageError:
 
 def _on_this_machine(workers: int) -> SpecCluster:
     """Workers here, each with its share of the cores and a GPU of its own where there are several."""
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import Nanny, Scheduler, SpecCluster, Status
+
+    class Numbered(SpecCluster):  # type: ignore[misc]
+        def new_worker_spec(self) -> dict[int, dict[str, Any]]:
+            ((number, spec),) = super().new_worker_spec().items()
+            return {number: {**spec, "options": {**spec["options"], "env": environment(share, int(number))}}}
+
+        def scale(self, n: int = 0) -> None:
+            """As in SpecCluster, which does not start again a worker that ended before it had started."""
+            for number, worker in list(self.workers.items()):
+                if worker.status in (Status.failed, Status.closed):
+                    del self.workers[number]
+            super().scale(n)
 
     share = max(1, threads() // workers)
-    options = [
-        {"nthreads": 1, "memory_limit": 0, "dashboard": False, "env": environment(share, k)} for k in range(workers)
-    ]
-    return SpecCluster(
-        workers={k: {"cls": Nanny, "options": of_worker} for k, of_worker in enumerate(options)},
+    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
+    cluster = Numbered(
+        worker={"cls": Nanny, "options": options},
         scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}},
         silence_logs=logging.CRITICAL,
     )
+    cluster.scale(workers)
+    return cluster
 
 
 def _by_slurm(workers: int) -> SpecCluster:
-    """Jobs of SLURM, sent again when they end; each with as many workers as Dask's configuration states."""
+    """Jobs of SLURM, each with as many workers as Dask's configuration states."""
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
         raise _missing("dask-jobqueue") from error
     jobs: SpecCluster = SLURMCluster(silence_logs=logging.CRITICAL)
-    jobs.adapt(minimum=workers, maximum=workers)
+    jobs.scale(workers)
     return jobs
 
 
