@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,16 @@ from ..i18n import tr as _
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
+from .cluster import cluster as on_cluster
+from .engine import Engine, process_pool, rows_of
 from .inputstate import state_of, visible_files
 from .row import DONE, REFUSED, BatchError, BatchRow, parsed, row_file, row_of
+from .scanning import Scanning
 
 if TYPE_CHECKING:
     import torch
 
+    from ..ct.reading import CT
     from ..models.modelfile import Model
 
 
@@ -115,6 +120,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     precision: Precision = Precision.AUTO,
     *,
     processes: int = 1,
+    cluster: str = "",
     retry: bool = False,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
@@ -130,6 +136,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         device: where the network runs.
         precision: with how many bits.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
+        cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
+            then starts the processes.
         retry: scan refused CTs again, changed or not.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
@@ -138,36 +146,33 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     Raises:
         ModelFileError: the model cannot be read.
         DeviceError: there is no such device here.
-        BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written.
+        BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written; or the cluster is not
+            there, or is lost.
+        MissingPackageError: a cluster is asked for, and dask.distributed is not installed.
     """
     from ..models.modelfile import load
 
     model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
-    chosen = choose(device)
+    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
         kept: list[BatchRow] = []
-        remaining: dict[Path, str] = {}
+        remaining: list[Path] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
-            state, row = state_of(source), earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state, retry):
+            row = earlier.get(one_line(str(source)))
+            if row is not None and _stands(row, state_of(source), retry):
                 kept.append(row)
                 on_row(row)
             else:
-                remaining[source] = state
-        if processes == 1:
-            coming = _rows_here(remaining, len(kept), len(sources), (model, checksum, chosen, precision), progress)
+                remaining.append(source)
+        if processes == 1 and not cluster:
+            here = (model, checksum, choose(device), precision)
+            coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
-            from .batchpool import rows_from_processes
-
-            def report(count: int) -> None:
-                finished = len(kept) + count
-                stage = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
-                progress(finished / len(sources), stage)
-
-            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, report)
+            shared = process_pool(scanning, processes) if not cluster else on_cluster(scanning, cluster, processes)
+            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), shared, progress)
         added = []
         with contextlib.closing(coming):
             for row in coming:
@@ -194,25 +199,57 @@ def _stands(row: BatchRow, state: str, retry: bool) -> bool:
 
 
 def _rows_here(
-    states: Mapping[Path, str],
+    sources: Sequence[Path],
     before: int,
     count: int,
     scanning: tuple[Model, str, torch.device, Precision],
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
-    """The rows of CTs (by path, with the state of their files) one after the other; the next one is read meanwhile."""
-    reader, sources = ThreadPoolExecutor(1), list(states)
+    """The rows of CTs one after the other; the next one is read meanwhile."""
+    reader = ThreadPoolExecutor(1)
+
+    def begin(source: Path) -> tuple[str, Future[CT]]:
+        return state_of(source), reader.submit(read_ct, source)
+
     try:
-        following = [reader.submit(read_ct, source) for source in sources[:1]]
+        following = [begin(source) for source in sources[:1]]
         for k, source in enumerate(sources):
-            this = following.pop()
-            following = [reader.submit(read_ct, after) for after in sources[k + 1 : k + 2]]
+            state, this = following.pop()
+            following = [begin(after) for after in sources[k + 1 : k + 2]]
 
             def report(fraction: float, stage: str, number: int = before + k, source: Path = source) -> None:
                 where = _("CT {number} of {count}, {name}: {stage}")
                 said = where.format(number=number + 1, count=count, name=source.name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source, states[source], this.result, *scanning, report)
+            yield row_of(source, state, this.result, *scanning, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _rows_elsewhere(
+    sources: Sequence[Path],
+    before: int,
+    count: int,
+    asked: tuple[Model, str],
+    starting: AbstractContextManager[Engine],
+    progress: Progress,
+) -> Generator[BatchRow, None, None]:
+    """The rows of CTs as the workers of an engine finish them."""
+    model, checksum = asked
+
+    def refused(source: Path, problem: str) -> BatchRow:
+        point = model.card.operating_point.probability
+        state = state_of(source)
+        return BatchRow(str(source), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state)
+
+    def still_wanted(done: int, at_a_time: int) -> None:
+        said = _("{done} of {count} CTs are done, {at_a_time} at a time")
+        done += before
+        progress(done / count, said.format(done=done, count=count, at_a_time=at_a_time))
+
+    if not sources:
+        return
+    progress(before / count, _("Starting the processes"))
+    with starting as engine:
+        yield from rows_of(sources, engine, refused, still_wanted)

@@ -22,36 +22,54 @@ def batch(
         Path,
         typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="CSV for the results; one that was begun is continued.")],
+    out: Annotated[Path, typer.Option(help="CSV, or folder, for the results; one that was begun is continued.")],
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="Numerical precision.")] = Precision.AUTO,
-    processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows; 1 if not given.")
+    ] = None,
+    cluster: Annotated[
+        str, typer.Option(help="local, slurm, or a Dask scheduler's address such as tcp://host:8786.")
+    ] = "",
     retry: Annotated[
         bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
     ] = False,
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
     from ..batch.batch import find_cts, run_batch
+    from ..batch.parquet import write_parquet
     from ..models.modelfolder import default_model_path
 
+    if "://" in cluster and processes is not None:
+        raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
     sources = find_cts(path)
+    csv = _csv(out)
     with progress_bar() as progress:
         summary = run_batch(
             sources,
-            out,
+            csv,
             model or default_model_path(),
             device,
             precision,
-            processes=processes,
+            processes=processes or 1,
+            cluster=cluster,
             retry=retry,
             progress=progress,
             on_row=_print_row,
         )
     print(shown(str(summary)))
+    if csv != out and write_parquet(csv, csv.with_suffix(".parquet")):
+        print(shown(f"The same as Parquet: '{csv.with_suffix('.parquet')}'."))
     if summary.refused_before:
         print(f"Refused in an earlier run and unchanged since: {summary.refused_before}; --retry scans them again.")
     print(wording.RESEARCH_USE)
+
+
+def _csv(out: Path) -> Path:
+    """The CSV itself, or that of a folder; what is not there yet is a folder if its name has no extension."""
+    is_folder = out.is_dir() or not (out.exists() or out.suffix)
+    return out / "results.csv" if is_folder else out
 
 
 def _print_row(row: BatchRow) -> None:

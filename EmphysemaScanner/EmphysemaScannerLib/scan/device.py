@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,15 @@ def choose(device: Device) -> torch.device:
     if not present[device]:
         raise DeviceError(f"There is no {device.value} device that torch can use here; choose auto or cpu.")
     return torch.device(device.value)
+
+
+def take_own_gpu() -> None:
+    """Of several processes of this machine that torchrun, srun or a batch numbered, each takes another GPU."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
+    if local.isdecimal() and torch.cuda.is_available():
+        torch.cuda.set_device(int(local) % torch.cuda.device_count())
 
 
 def scan_on(
