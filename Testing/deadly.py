@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 from EmphysemaScannerLib.batch.row import DONE, BatchRow
+from EmphysemaScannerLib.batch.source import Source
 
 
-def scan(source: Path) -> BatchRow:
+def scan(source: Source) -> BatchRow:
     """A CT named "deadly" ends whatever process scans it; one named "unlucky" does when no file ``.tried`` is there."""
-    tried = source.with_suffix(".tried")
-    if source.name.startswith("deadly") or (source.name.startswith("unlucky") and not tried.exists()):
+    path = source.path
+    tried = path.with_suffix(".tried")
+    if path.name.startswith("deadly") or (path.name.startswith("unlucky") and not tried.exists()):
         tried.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return BatchRow(str(source), DONE, probability=0.5)
+    return BatchRow(str(path), DONE, probability=0.5)

@@ -22,6 +22,7 @@ from EmphysemaScannerLib.batch.cluster import cluster
 from EmphysemaScannerLib.batch.engine import MOST_LOSSES, Engine, process_pool, rows_of
 from EmphysemaScannerLib.batch.parquet import write_parquet
 from EmphysemaScannerLib.batch.row import DONE, REFUSED, BatchError, BatchRow
+from EmphysemaScannerLib.batch.source import Source
 from EmphysemaScannerLib.commands.batch import batch
 from EmphysemaScannerLib.scan.device import Device, Precision
 
@@ -33,8 +34,8 @@ needs_dask = pytest.mark.skipif(
 )
 
 
-def refused(source: Path, problem: str) -> BatchRow:
-    return BatchRow(str(source), REFUSED, problem=problem)
+def refused(source: Source, problem: str) -> BatchRow:
+    return BatchRow(str(source.path), REFUSED, problem=problem)
 
 
 def ignore(done: int, at_a_time: int) -> None:
@@ -53,7 +54,7 @@ def test_whatever_ends_every_ct_has_one_row_and_only_the_one_to_blame_is_refused
 ) -> None:
     names = [*"ab", "unlucky", "deadly", *"cdef"]
     with start() as engine:
-        rows = list(rows_of([tmp_path / f"{name}.nrrd" for name in names], engine, refused, ignore))
+        rows = list(rows_of([Source(tmp_path / f"{name}.nrrd") for name in names], engine, refused, ignore))
     assert sorted(Path(row.source).stem for row in rows) == sorted(names)
     bad = [row for row in rows if row.status == REFUSED]
     assert [Path(row.source).stem for row in bad] == ["deadly"]
@@ -71,11 +72,11 @@ class Counted:
     def slots(self) -> int:
         return self.room
 
-    def submit(self, source: Path) -> Future[BatchRow]:
+    def submit(self, source: Source) -> Future[BatchRow]:
         self.inside += 1
         self.most = max(self.most, self.inside)
         future: Future[BatchRow] = Future()
-        future.set_result(BatchRow(str(source), DONE))
+        future.set_result(BatchRow(str(source.path), DONE))
         return future
 
     def losses(self, error: BaseException) -> int:
@@ -90,7 +91,7 @@ def test_no_more_cts_wait_in_the_engine_than_it_can_scan_and_new_workers_are_use
         engine.inside = 0  # all that were submitted are finished
         engine.room = 7 if done > 50 else 3
 
-    rows = list(rows_of([Path(f"{k}") for k in range(200)], engine, refused, told))
+    rows = list(rows_of([Source(Path(f"{k}")) for k in range(200)], engine, refused, told))
     assert len(rows) == 200
     assert engine.most == 7
     assert counts[:3] == [0, 3, 6]

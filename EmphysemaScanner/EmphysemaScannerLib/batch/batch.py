@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..base.lists import SUFFIXES, read_list
@@ -25,6 +26,7 @@ from .engine import Engine, process_pool, rows_of
 from .inputstate import state_of, visible_files
 from .row import DONE, REFUSED, BatchError, BatchRow, parsed, row_file, row_of
 from .scanning import Scanning
+from .source import Source, addresses
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +89,16 @@ def find_cts(path: Path) -> list[Path]:
     return _listed(path) if path.suffix.lower() in SUFFIXES else [path]
 
 
+def addresses_of(path: Path) -> dict[Path, str]:
+    """Where the CTs of a list are that have an address (column ``url``); none if the path is no list.
+
+    Raises:
+        BatchError: the list cannot be read.
+    """
+    path = _plain(Path(path).absolute())
+    return {_plain(path.parent / volume): address for volume, address in addresses(path).items()}
+
+
 def _search(top: Path) -> list[Path]:
     visible = list(visible_files(top))
     images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
@@ -121,6 +133,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     *,
     processes: int = 1,
     cluster: str = "",
+    at: Mapping[Path, str] = MappingProxyType({}),
     retry: bool = False,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
@@ -138,6 +151,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
         cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
             then starts the processes.
+        at: from where to copy the files of CTs that are not there, as ``addresses_of`` gives them; each is
+            copied when its turn comes, and removed when it has been read.
         retry: scan refused CTs again, changed or not.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
@@ -158,7 +173,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
         kept: list[BatchRow] = []
-        remaining: list[Path] = []
+        remaining: list[Source] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
             row = earlier.get(one_line(str(source)))
@@ -166,7 +181,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
                 kept.append(row)
                 on_row(row)
             else:
-                remaining.append(source)
+                remaining.append(Source(source, at.get(source, "")))
         if processes == 1 and not cluster:
             here = (model, checksum, choose(device), precision)
             coming = _rows_here(remaining, len(kept), len(sources), here, progress)
@@ -199,7 +214,7 @@ def _stands(row: BatchRow, state: str, retry: bool) -> bool:
 
 
 def _rows_here(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     before: int,
     count: int,
     scanning: tuple[Model, str, torch.device, Precision],
@@ -208,8 +223,12 @@ def _rows_here(
     """The rows of CTs one after the other; the next one is read meanwhile."""
     reader = ThreadPoolExecutor(1)
 
-    def begin(source: Path) -> tuple[str, Future[CT]]:
-        return state_of(source), reader.submit(read_ct, source)
+    def read(source: Source) -> CT:
+        with source.files() as files:
+            return read_ct(files)
+
+    def begin(source: Source) -> tuple[str, Future[CT]]:
+        return state_of(source.path), reader.submit(read, source)
 
     try:
         following = [begin(source) for source in sources[:1]]
@@ -217,18 +236,18 @@ def _rows_here(
             state, this = following.pop()
             following = [begin(after) for after in sources[k + 1 : k + 2]]
 
-            def report(fraction: float, stage: str, number: int = before + k, source: Path = source) -> None:
+            def report(fraction: float, stage: str, number: int = before + k, name: str = source.path.name) -> None:
                 where = _("CT {number} of {count}, {name}: {stage}")
-                said = where.format(number=number + 1, count=count, name=source.name, stage=stage)
+                said = where.format(number=number + 1, count=count, name=name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source, state, this.result, *scanning, report)
+            yield row_of(source.path, state, this.result, *scanning, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
 
 def _rows_elsewhere(
-    sources: Sequence[Path],
+    sources: Sequence[Source],
     before: int,
     count: int,
     asked: tuple[Model, str],
@@ -238,10 +257,12 @@ def _rows_elsewhere(
     """The rows of CTs as the workers of an engine finish them."""
     model, checksum = asked
 
-    def refused(source: Path, problem: str) -> BatchRow:
+    def refused(source: Source, problem: str) -> BatchRow:
         point = model.card.operating_point.probability
-        state = state_of(source)
-        return BatchRow(str(source), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state)
+        state = state_of(source.path)
+        return BatchRow(
+            str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
+        )
 
     def still_wanted(done: int, at_a_time: int) -> None:
         said = _("{done} of {count} CTs are done, {at_a_time} at a time")

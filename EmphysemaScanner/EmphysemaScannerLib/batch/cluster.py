@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.errors import MissingPackageError, reason
@@ -16,6 +15,7 @@ from ..base.parallel import threads
 from ..i18n import tr as _
 from .engine import Engine, Scan, environment
 from .row import BatchError, BatchRow
+from .source import Source
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -56,7 +56,7 @@ class DaskEngine:
         except (OSError, RuntimeError, CancelledError) as error:
             raise _scheduler_lost() from error
 
-    def submit(self, source: Path) -> Future[BatchRow]:
+    def submit(self, source: Source) -> Future[BatchRow]:
         """Have a CT scanned by the worker that has least to do."""
         future: Future[BatchRow] = self._executor.submit(self._scan, source)
         return future

@@ -11,14 +11,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from ..base.parallel import threads
 from ..i18n import tr as _
 from .row import BatchError, BatchRow
+from .source import Source
 
-Scan = Callable[[Path], BatchRow]
+Scan = Callable[[Source], BatchRow]
 
 MOST_LOSSES = 2  # of worker processes by one CT
 _ASK_EVERY_S = 0.3
@@ -32,7 +32,7 @@ class Engine(Protocol):
     def slots(self) -> int:
         """How many CTs can be scanned at this moment."""
 
-    def submit(self, source: Path) -> Future[BatchRow]:
+    def submit(self, source: Source) -> Future[BatchRow]:
         """Have a CT scanned."""
 
     def losses(self, error: BaseException) -> int:
@@ -40,9 +40,9 @@ class Engine(Protocol):
 
 
 def rows_of(
-    sources: Iterable[Path],
+    sources: Iterable[Source],
     engine: Engine,
-    refused: Callable[[Path, str], BatchRow],
+    refused: Callable[[Source, str], BatchRow],
     still_wanted: Callable[[int, int], None],
 ) -> Generator[BatchRow, None, None]:
     """One row of each CT, as they are finished; not more of them wait in the engine than it can scan.
@@ -60,10 +60,10 @@ def rows_of(
     Raises:
         BatchError: the engine is lost.
     """
-    waiting, running = deque(sources), dict[Future[BatchRow], Path]()
-    lost, done = Counter[Path](), 0
+    waiting, running = deque(sources), dict[Future[BatchRow], Source]()
+    lost, done = Counter[Source](), 0
 
-    def may_start(source: Path) -> bool:
+    def may_start(source: Source) -> bool:
         if engine.shares_losses and (lost[source] or any(lost[other] for other in running.values())):
             return not running
         return len(running) < engine.slots()
@@ -114,7 +114,7 @@ class ProcessPool:
         """As many as there are processes, since those that end are replaced."""
         return self._processes
 
-    def submit(self, source: Path) -> Future[BatchRow]:
+    def submit(self, source: Source) -> Future[BatchRow]:
         """Have a CT scanned, by new processes if one of the old ones ended."""
         try:
             return self._pool.submit(self._scan, source)

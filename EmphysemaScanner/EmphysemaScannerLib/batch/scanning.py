@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..ct.reading import read_ct
+from ..ct.reading import CT, read_ct
 from ..i18n import tr as _
 from ..models.modelheader import read_metadata
 from ..scan.device import Device, Precision, choose, take_own_gpu
 from .inputstate import state_of
 from .row import BatchError, BatchRow, row_of
+from .source import Source
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +39,8 @@ class Scanning:
     precision: Precision
     version: str = __version__
 
-    def __call__(self, source: Path) -> BatchRow:
-        """The row of a CT that is read from its files here.
+    def __call__(self, source: Source) -> BatchRow:
+        """The row of a CT that is read here.
 
         Raises:
             ModelFileError: the model cannot be read here, or has no answer.
@@ -47,8 +48,13 @@ class Scanning:
             BatchError: another model, or another version of EmphysemaScanner, is here than where the batch was started.
         """
         model, device = _loaded(self, threading.get_ident())
-        state = state_of(source)
-        return row_of(source, state, partial(read_ct, source), model, self.checksum, device, self.precision)
+        state = state_of(source.path)
+        return row_of(source.path, state, partial(_read, source), model, self.checksum, device, self.precision)
+
+
+def _read(source: Source) -> CT:
+    with source.files() as files:
+        return read_ct(files)
 
 
 @lru_cache(maxsize=8)

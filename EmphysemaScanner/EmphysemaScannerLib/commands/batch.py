@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..batch.row import BatchRow
 
 
-def batch(
+def batch(  # noqa: PLR0913  # one parameter per option
     path: Annotated[
         Path,
         typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
@@ -35,15 +35,23 @@ def batch(
     retry: Annotated[
         bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
     ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Copy CTs that are not there from the addresses in the list's column url.")
+    ] = False,
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
-    from ..batch.batch import find_cts, run_batch
+    from ..batch.batch import addresses_of, find_cts, run_batch
     from ..batch.parquet import write_parquet
+    from ..batch.row import BatchError
     from ..models.modelfolder import default_model_path
 
     if "://" in cluster and processes is not None:
         raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
-    sources = find_cts(path)
+    sources, at = find_cts(path), addresses_of(path)
+    if not fetch and (away := sum(source in at and not source.exists() for source in sources)):
+        raise BatchError(
+            f"{away} of {len(sources)} CTs are not here but have an address; --fetch copies them from there."
+        )
     csv = _csv(out)
     with progress_bar() as progress:
         summary = run_batch(
@@ -54,6 +62,7 @@ def batch(
             precision,
             processes=processes or 1,
             cluster=cluster,
+            at=at,
             retry=retry,
             progress=progress,
             on_row=_print_row,
