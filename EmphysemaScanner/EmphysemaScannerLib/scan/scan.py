@@ -15,7 +15,7 @@ from scipy.special import expit
 from ..base.errors import ModelFileError, shown
 from ..base.progress import Progress, silent
 from ..ct.checks import check_image
-from ..ct.grid import Grid, canonical_view
+from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import lung_coverage
 from ..lungs.densitometry import LungDensities, measure_lungs
@@ -30,6 +30,7 @@ from ..models.preprocessing import Needs, View
 from .answers import Reading, answer
 from .call import contradiction
 from .extent import disease_extent
+from .manifest import run_manifest
 from .result import OverlayMap, ScanResult
 
 
@@ -62,6 +63,7 @@ def scan(
     with _timed(timings, "check"):
         check_image(image)
         hu, ct_grid = canonical_view(image)
+        read = voxels_sha256(hu)
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
@@ -139,6 +141,7 @@ def scan(
         provenance=provenance,
         disease=None if answered.disease is None else _overlay(answered.disease, grid),
         disease_extent_percent=extent,
+        run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )
 
 
