@@ -69,6 +69,23 @@ def _slices(path: Path) -> Iterable[Slice]:
     return () if isinstance(found, Other) else found
 
 
+def read_files(files: Iterable[Path]) -> CT:
+    """The CT that some DICOM files make, all of them one volume.
+
+    Raises:
+        UnreadableInputError: they are not there, or hold several volumes, none, or CTs of several patients.
+        GeometryError: as ``read_ct``.
+    """
+    found = contents(files)
+    volumes = ct_volumes([s for s in found.slices if s.header.modality == "CT"])
+    if len(volumes) != 1:
+        listed = "; ".join(v.name for v in volumes[:_LISTED])
+        whose = " of several patients" if len(volumes) > 1 and of_two_patients(volumes) else ""
+        holds = f"{len(volumes)} CTs{whose} ({listed})" if volumes else "no CT"
+        raise UnreadableInputError(f"The DICOM files hold {holds}, not one; read the CT again.")
+    return CT(*read_volume(volumes[0], (), found), volumes[0])
+
+
 _ARCHIVES = ((0, b"PK\3\4"), (0, b"Rar!"), (0, b"7z\xbc\xaf"), (0, b"\x1f\x8b"), (0, b"BZh"), (257, b"ustar"))
 
 
@@ -79,10 +96,12 @@ class CT:
     Attributes:
         image: HU where the file states how to get them, in the geometry that the file states.
         provenance: what else the file states.
+        volume: the DICOM slices that were read; None for another kind of file.
     """
 
     image: sitk.Image
     provenance: Provenance = UNKNOWN
+    volume: Volume | None = None
 
 
 def read_ct(path: Path, series: str = "") -> CT:
@@ -177,7 +196,7 @@ def _read_folder(folder: Path, series: str) -> CT:
             raise ambiguous(whole, folder)
         if len(choice.best) > 1:
             raise ambiguous(choice.best, folder)
-    return CT(*read_volume(choice.best[0], choice.others, found))
+    return CT(*read_volume(choice.best[0], choice.others, found), choice.best[0])
 
 
 def _read_one_of(path: Path, series: str) -> CT:
@@ -201,7 +220,7 @@ def _read_one_of(path: Path, series: str) -> CT:
         here = [v for v in volumes if any(s.instance == own[0].instance for s in v.slices)]
     chosen = here[0]
     others = [(v, "another series than the file's") for v in volumes if v is not chosen]
-    return CT(*read_volume(chosen, others, found))
+    return CT(*read_volume(chosen, others, found), chosen)
 
 
 def _no_ct(folder: Path, found: Contents) -> EmphysemaScannerError:
