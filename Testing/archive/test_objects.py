@@ -17,7 +17,7 @@ import pypdf
 import pytest
 from EmphysemaScannerLib.archive.kinds import ObjectKind
 from EmphysemaScannerLib.archive.writing import write_objects
-from EmphysemaScannerLib.ct.grid import area_average
+from EmphysemaScannerLib.ct.grid import area_average, canonical_view
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.ct.series import Volume
 from EmphysemaScannerLib.report import wording
@@ -229,9 +229,9 @@ def test_every_object_joins_the_study_in_a_series_of_its_own_and_invents_nothing
 def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
     folder: Path, ct: CT, result: ScanResult, tmp_path: Path
 ) -> None:
-    write_objects(ct.image, result, volume(ct), tmp_path / "again")
-    for path in folder.glob("*.dcm"):
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+    without_pages = frozenset(ObjectKind) - {ObjectKind.PAGES}
+    for path in write_objects(ct.image, result, volume(ct), tmp_path / "again", without_pages):
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
     assert result.run
     others = {
         "answer": dataclasses.replace(result, probability=0.111),
@@ -244,6 +244,17 @@ def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
         uids[name] = pydicom.dcmread(tmp_path / name / "segmentation.dcm", stop_before_pixels=True)
     assert len({found.SOPInstanceUID for found in uids.values()}) == len(uids)
     assert uids["answer"].SeriesInstanceUID == uids[""].SeriesInstanceUID != uids["model"].SeriesInstanceUID
+
+
+def test_a_folder_to_which_the_objects_came_back_holds_the_same_ct(folder: Path, ct: CT, tmp_path: Path) -> None:
+    archivedct.turned_series(tmp_path / "study")
+    shutil.copytree(folder, tmp_path / "study/objects")
+    again = archivedct.read(tmp_path / "study")
+    assert np.array_equal(canonical_view(again.image)[0], canonical_view(ct.image)[0])
+    assert {part.what for part in again.provenance.left_out} == {
+        *("multi-frame Segmentation", "Enhanced SR", "multi-frame Parametric Map", "Encapsulated PDF"),
+        *("key image or screen capture", "other file"),
+    }
 
 
 def test_only_what_was_chosen_is_written(ct: CT, result: ScanResult, tmp_path: Path) -> None:

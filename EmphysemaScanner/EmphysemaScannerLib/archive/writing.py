@@ -37,9 +37,18 @@ def check_can_write(volume: Volume | None) -> Volume:
         ArchiveError: as ``source.check_is_dicom``.
         MissingPackageError: highdicom is not installed.
     """
+    check_packages()
+    return check_is_dicom(volume)
+
+
+def check_packages() -> None:
+    """Refuse to go on without highdicom.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
     if importlib.util.find_spec("highdicom") is None:
         raise MissingPackageError(_("DICOM objects need highdicom; install it with: pip install highdicom."))
-    return check_is_dicom(volume)
 
 
 def write_objects(
@@ -83,7 +92,7 @@ def write_objects(
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """highdicom and pydicom refuse what breaks the standard with errors of these kinds."""
+    """Make one sentence of the errors with which highdicom and pydicom refuse what breaks the standard."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that are copied from the CT as they are
@@ -131,8 +140,7 @@ def _objects(
 
 
 def _case(image: sitk.Image, frame: Frame) -> Case:
-    """A report that names no patient and nothing of the moment: the object's header has the one, its UID forbids the
-    other."""
+    """A report that names no patient, as the object's header does, and nothing that changes when it is made again."""
     date = str(frame.source.first.StudyDate or "")
     shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else _("without a date")
     return Case(

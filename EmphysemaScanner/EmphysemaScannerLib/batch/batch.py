@@ -1,4 +1,4 @@
-"""Many CTs through one model into one CSV, a row a CT as they finish; a batch that was stopped goes on there."""
+"""Many CTs through one model into one CSV, one row per CT, written as it finishes; an interrupted batch is resumed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
 from .inputstate import state_of, visible_files
-from .row import DONE, REFUSED, BatchError, BatchRow, parsed, row_file, row_of
+from .row import DONE, REFUSED, BatchError, BatchRow, Scanning, parsed, row_file, row_of
 
 if TYPE_CHECKING:
-    import torch
-
-    from ..models.modelfile import Model
+    pass
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class BatchSummary:
         kept: CTs that an earlier run had already been through.
         refused_before: CTs among those kept that were refused.
         path: the CSV.
+        without_objects: CTs among those done for which DICOM objects were wanted and could not be written.
     """
 
     done: int
@@ -47,13 +46,18 @@ class BatchSummary:
     kept: int
     refused_before: int
     path: Path
+    without_objects: int = 0
 
     def __str__(self) -> str:
-        said = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused").format(
-            done=self.done, positive=self.positive, no_call=self.no_call, refused=self.refused
-        )
-        kept = _(", {kept} of them in an earlier run").format(kept=self.kept) if self.kept else ""
-        return said + kept + _(": '{path}'.").format(path=self.path)
+        if self.kept:
+            sentence = _(
+                "{done} scanned ({positive} positive, {no_call} without a call), {refused} refused, {kept} of them "
+                "in an earlier run: '{path}'."
+            )
+        else:
+            sentence = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused: '{path}'.")
+        lacking = " " + _("{without_objects} without DICOM objects, for the reason in the table.")
+        return (sentence + (lacking if self.without_objects else "")).format(**vars(self))
 
 
 def find_cts(path: Path) -> list[Path]:
@@ -113,6 +117,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     *,
     processes: int = 1,
     retry: bool = False,
+    objects: Path | None = None,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
@@ -128,6 +133,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         precision: with how many bits.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
         retry: scan refused CTs again, changed or not.
+        objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
+            and no such folder is scanned again. None if none are wanted.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
@@ -139,8 +146,9 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     """
     from ..models.modelfile import load
 
-    model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
-    chosen = choose(device)
+    checksum = read_metadata(model_path).get("sha256", "")
+    objects = None if objects is None else Path(objects).absolute()
+    scanning = Scanning(load(model_path), checksum, choose(device), precision, objects)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
@@ -149,36 +157,46 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
             state, row = state_of(source), earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state, retry):
+            if row is not None and _stands(row, state, retry, objects):
                 kept.append(row)
                 on_row(row)
             else:
                 remaining[source] = state
         if processes == 1:
-            coming = _rows_here(remaining, len(kept), len(sources), (model, checksum, chosen, precision), progress)
+            coming = _rows_here(remaining, len(kept), len(sources), scanning, progress)
         else:
             from .batchpool import rows_from_processes
 
-            def still_wanted(count: int) -> None:
+            def report(count: int) -> None:
                 finished = len(kept) + count
-                said = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
-                progress(finished / len(sources), said)
+                stage = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
+                progress(finished / len(sources), stage)
 
-            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, still_wanted)
-        rows = list(kept)
+            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, objects, report)
+        added = []
         with contextlib.closing(coming):
             for row in coming:
                 table.add([dataclasses.astuple(row)])
-                rows.append(row)
+                added.append(row)
                 on_row(row)
-    done = [row for row in rows if row.status == DONE]
+    return _summary(kept, added, out_csv)
+
+
+def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) -> BatchSummary:
+    done = [row for row in (*kept, *added) if row.status == DONE]
     positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
+    refused = len(kept) + len(added) - len(done)
     refused_before = sum(row.status == REFUSED for row in kept)
-    return BatchSummary(len(done), len(rows) - len(done), positive, no_call, len(kept), refused_before, out_csv)
+    lacking = sum(bool(row.dicom_problem) for row in done)
+    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path, lacking)
 
 
-def _stands(row: BatchRow, state: str, retry: bool) -> bool:
-    """Whether an earlier row still holds of a CT whose files are in this state."""
+def _stands(row: BatchRow, state: str, retry: bool, objects: Path | None) -> bool:
+    """Whether an earlier row still holds of a CT whose files are in this state, and has the objects that are wanted."""
+    if objects and row.status == DONE and not row.dicom_problem:
+        written = Path(row.dicom_objects)
+        if written.parent != objects or not written.is_dir():
+            return False
     if row.status == REFUSED and retry:
         return False
     gone = not state  # as on a disk that is not mounted today: no reason to lose the answer
@@ -189,7 +207,7 @@ def _rows_here(
     states: Mapping[Path, str],
     before: int,
     count: int,
-    scanning: tuple[Model, str, torch.device, Precision],
+    scanning: Scanning,
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs (by path, with the state of their files) one after the other; the next one is read meanwhile."""
@@ -205,6 +223,6 @@ def _rows_here(
                 said = where.format(number=number + 1, count=count, name=source.name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source, states[source], this.result, *scanning, report)
+            yield row_of(source, states[source], this.result, scanning, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)

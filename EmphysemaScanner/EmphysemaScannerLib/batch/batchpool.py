@@ -10,22 +10,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..base.parallel import threads
 from ..ct.reading import read_ct
 from ..i18n import tr as _
 from ..scan.device import Device, Precision, choose
-from .row import BatchError, BatchRow, row_of
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..models.modelfile import Model
+from .row import BatchError, BatchRow, Scanning, row_of
 
 _ASK_EVERY_S = 0.3
 
-_scanning: tuple[Model, str, torch.device, Precision]  # of this process, once it has started
+_scanning: Scanning  # of this process, once it has started
 
 
 def rows_from_processes(
@@ -35,6 +29,7 @@ def rows_from_processes(
     checksum: str,
     device: Device,
     precision: Precision,
+    objects: Path | None,
     still_wanted: Callable[[int], None],
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs as processes finish them; each process reads, scans and keeps the model for itself.
@@ -42,8 +37,11 @@ def rows_from_processes(
     Args:
         states: the CTs' paths, with the state that their files are in.
         processes: how many; they share the cores.
-        model_path, checksum: the model file, and what its rows name it by.
-        device, precision: as for ``run_batch``.
+        model_path: the model file.
+        checksum: SHA-256 of the model file, by which its rows name it.
+        device: as for ``run_batch``.
+        precision: as for ``run_batch``.
+        objects: as for ``run_batch``.
         still_wanted: told a few times a second how many are done; what it raises ends the processes.
 
     Raises:
@@ -54,7 +52,7 @@ def rows_from_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),  # a fork would inherit torch's threads half-way
         initializer=_start,
-        initargs=(model_path, checksum, device, precision, share),
+        initargs=(model_path, checksum, device, precision, objects, share),
     )
     try:
         running: set[Future[BatchRow]] = {pool.submit(_scan, *ct) for ct in states.items()}
@@ -65,13 +63,15 @@ def rows_from_processes(
                 yield future.result()
     except BrokenProcessPool as error:
         raise BatchError(
-            _("A process of the batch ended unexpectedly, perhaps for want of memory; use fewer processes.")
+            _("A process of the batch ended unexpectedly, possibly out of memory; use fewer processes.")
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(model_path: Path, checksum: str, device: Device, precision: Precision, share: int) -> None:
+def _start(
+    model_path: Path, checksum: str, device: Device, precision: Precision, objects: Path | None, share: int
+) -> None:
     global _scanning
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it and ends this one
     os.environ["OMP_NUM_THREADS"] = str(share)
@@ -82,8 +82,8 @@ def _start(model_path: Path, checksum: str, device: Device, precision: Precision
 
     torch.set_num_threads(share)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(share)
-    _scanning = load(model_path), checksum, choose(device), precision
+    _scanning = Scanning(load(model_path), checksum, choose(device), precision, objects)
 
 
 def _scan(source: Path, input_state: str) -> BatchRow:
-    return row_of(source, input_state, partial(read_ct, source), *_scanning)
+    return row_of(source, input_state, partial(read_ct, source), _scanning)

@@ -10,7 +10,7 @@ import typer
 from ..base.errors import shown
 from ..report import wording
 from ..scan.device import Device, Precision
-from .options import DeviceOption, ModelOption
+from .options import DeviceOption, DicomOutOption, ModelOption
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,16 +25,20 @@ def batch(
     out: Annotated[Path, typer.Option(help="CSV for the results; one that was begun is continued.")],
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
+    precision: Annotated[Precision, typer.Option(help="Numerical precision.")] = Precision.AUTO,
     processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
     retry: Annotated[
         bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
     ] = False,
+    dicom_out: DicomOutOption = None,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
+    """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
+    from ..archive.writing import check_packages
     from ..batch.batch import find_cts, run_batch
     from ..models.modelfolder import default_model_path
 
+    if dicom_out:
+        check_packages()
     sources = find_cts(path)
     with progress_bar() as progress:
         summary = run_batch(
@@ -45,6 +49,7 @@ def batch(
             precision,
             processes=processes,
             retry=retry,
+            objects=dicom_out,
             progress=progress,
             on_row=_print_row,
         )

@@ -36,7 +36,7 @@ DevicesOption = Annotated[Device, typer.Option("--device", help="Where the netwo
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
 ShardOption = Annotated[
     str | None,
-    typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
+    typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
 ]
 MarginOption = Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")]
 OutsideOption = Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")]

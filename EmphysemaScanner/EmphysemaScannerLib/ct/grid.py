@@ -209,7 +209,8 @@ def area_average(
     Args:
         array: (slices, rows, columns), any number type.
         shape: output (slices, rows, columns).
-        at_least, at_most: values beyond are set to these before averaging.
+        at_least: lower values are set to this before averaging.
+        at_most: higher values are set to this before averaging.
         within: a box (slices, rows, columns) outside of which all values are zero and are not read.
         over: the part of the array that the output covers; all of it if None. Beyond the array there is zero.
     """

@@ -203,7 +203,7 @@ def _read_one_of(path: Path, series: str) -> CT:
     own = slices_in(path)
     if isinstance(own, Other):
         if own.is_damaged:
-            raise UnreadableInputError(f"'{path}' cannot be read: it is damaged or incomplete; get a new copy of it.")
+            raise UnreadableInputError(f"'{path}' cannot be read: it is damaged or incomplete; obtain a new copy.")
         raise UnreadableInputError(
             f"'{path}' is DICOM but not a slice of a CT ({own.what}); give a file of the CT series."
         )

@@ -85,7 +85,16 @@ def scan_on(
     source: str,
     precision: Precision = Precision.AUTO,
 ) -> ScanResult:
-    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
+    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result.
+
+    Args:
+        device: where the network runs.
+        ct: as ``read_ct`` gives it.
+        model: the model; it is moved to the device.
+        progress: as for ``scan``.
+        source: what the user calls this CT.
+        precision: numerical precision of the network.
+    """
     import torch
 
     from .scan import scan
@@ -102,7 +111,14 @@ def scan_on(
 
 
 def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress) -> Attribution:
-    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU."""
+    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU.
+
+    Args:
+        device: where the network runs.
+        image: a CT in HU, any orientation.
+        model: the model; it is moved to the device.
+        progress: as for ``attribute``.
+    """
     import torch
 
     from .attribution import attribute

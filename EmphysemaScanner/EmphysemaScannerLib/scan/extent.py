@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..lungs import LEFT, RIGHT
 from ..lungs.densitometry import thirds
 from ..lungs.morphology import box
 from ..models.preprocessing import View
@@ -30,7 +31,7 @@ def disease_extent(
         Per cent by region: "whole", "right", "left", "upper", "middle", "lower"; NaN for one without lung.
     """
     diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
-    right, left = (_by_place(labels == side, diseased.shape, view) for side in (1, 2))
+    right, left = (_by_place(labels == side, diseased.shape, view) for side in (RIGHT, LEFT))
     lung = right + left
     third = thirds(voxels_by_slice)
     regions = {"whole": lung, "right": right, "left": left}

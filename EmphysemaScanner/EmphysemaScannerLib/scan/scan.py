@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,17 +17,19 @@ from ..base.progress import Progress, silent
 from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
+from ..lungs.coarse import Labels
 from ..lungs.coverage import lung_coverage
-from ..lungs.densitometry import LungDensities, measure_lungs
+from ..lungs.densitometry import Densitometry, LungDensities, measure_lungs
 from ..lungs.imagewarnings import NoiseWarning, image_warnings
 from ..lungs.lungs import find_lungs
 from ..lungs.maskwarnings import mask_warnings
 from ..lungs.morphology import box
 from ..models.likeness import unlike_training
+from ..models.modelcard import ModelCard
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Needs, View
-from .answers import Reading, answer
+from .answers import Answer, Reading, answer
 from .call import contradiction
 from .extent import disease_extent
 from .manifest import run_manifest
@@ -57,7 +59,7 @@ def scan(
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
         ModelFileError: the model has no answer.
     """
-    timings: dict[str, float] = {}
+    card, timings = model.card, dict[str, float]()
 
     progress(0.0, "Checking the image")
     with _timed(timings, "check"):
@@ -67,59 +69,37 @@ def scan(
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
-        found = find_lungs(image)
-        labels = found.labels
+        lungs = find_lungs(image)
+        labels, where = lungs.labels, box(lungs.labels)
         coverage = lung_coverage(labels, ct_grid)
-        where = box(labels)
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
         columns = (slice(None), *where[1:])  # of voxels, with lung in them
-        lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
-        densitometry = lungs.regions
+        densities = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
         warnings = (
             *provenance.warnings,
-            *mask_warnings(image, found),
+            *mask_warnings(image, lungs),
             *image_warnings(image, labels, provenance.slice_thickness_mm),
         )
 
     progress(0.5, "Averaging onto the network's grid")
-    card, network = model.card, model.network
-    preprocessing, needs = card.preprocessing, ARCHITECTURES[card.architecture].needs
-    device = next(network.parameters()).device
     with _timed(timings, "resampling"):
-        view = preprocessing.view(ct_grid, labels)
-        grid = view.grid
+        view = card.preprocessing.view(ct_grid, labels)
         lung_fraction = view.share(labels, within=where)
-        laa_by_slice = _laa_by_slice(lungs, view)
-        if needs is Needs.DENSITOMETRY:
-            whole = densitometry["whole"]
-            x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32)
-        else:
-            averaged = preprocessing.average(hu, view)
-            x = torch.from_numpy(preprocessing.normalise(averaged))[None, :, None]  # (1, T, 1, H, W)
-            warnings += unlike_training(averaged, card.training_range)
+        laa_by_slice = _laa_by_slice(densities, view)
+        x, unlike = _network_input(card, hu, view, densities.regions)
+        warnings += unlike
 
     with _timed(timings, "network"):
-        reading = Reading(
-            card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
-        )
-        answered = answer(network, x.to(device), reading)
+        answered = _ask(model, x, dtype, progress)
     with _timed(timings, "disease_map"):
-        extent: dict[str, float] = {}
-        if card.disease_map is not None and answered.disease is not None:
-            floor = card.disease_map.floor
-            extent = disease_extent(answered.disease, floor, labels, lungs.voxels_by_slice, view)
+        extent = _extent(card, answered, labels, densities, view)
     timings["total"] = sum(timings.values())
-    if not np.isfinite(answered.logit):
-        raise ModelFileError("The model's answer is not a number; choose another model.")
 
-    order = np.array(answered.direction.order(grid.shape[0]))
     probability = float(expit(answered.logit))
-    if needs is Needs.VOLUME:
-        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
-        opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
-        warnings = (*opposed, *warnings)
+    device = next(model.network.parameters()).device
+    grid, order = view.grid, np.array(answered.direction.order(view.grid.shape[0]))
     return ScanResult(
         probability=probability,
         logit=answered.logit,
@@ -131,10 +111,10 @@ def scan(
         activations={name: _overlay(values, grid) for name, values in answered.activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
         lung_fraction=OverlayMap(lung_fraction, grid),
-        densitometry=densitometry,
+        densitometry=densities.regions,
         laa_950_by_slice_percent=laa_by_slice[order],
         coverage=coverage,
-        warnings=warnings,
+        warnings=(*_contradictions(card, probability, densities.regions, warnings), *warnings),
         model=card,
         timings_s=timings,
         source=shown(source),
@@ -143,6 +123,53 @@ def scan(
         disease_extent_percent=extent,
         run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )
+
+
+def _network_input(
+    card: ModelCard, hu: NDArray[np.generic], view: View, regions: Mapping[str, Densitometry]
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """What the network reads, and a warning if that is unlike what it was trained on.
+
+    Returns:
+        Volumes (1, T, 1, H, W) or, for models that read it, densitometry (1, 2): LAA%-950 and Perc15 of both lungs.
+    """
+    if ARCHITECTURES[card.architecture].needs is Needs.DENSITOMETRY:
+        whole = regions["whole"]
+        return torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32), ()
+    averaged = card.preprocessing.average(hu, view)
+    x = torch.from_numpy(card.preprocessing.normalise(averaged))[None, :, None]
+    return x, unlike_training(averaged, card.training_range)
+
+
+def _ask(model: Model, x: torch.Tensor, dtype: torch.dtype, progress: Progress) -> Answer:
+    """The network's answer, calculated where its weights are."""
+    card, network = model.card, model.network
+    reading = Reading(
+        card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
+    )
+    answered = answer(network, x.to(next(network.parameters()).device), reading)
+    if not np.isfinite(answered.logit):
+        raise ModelFileError("The model's answer is not a number; choose another model.")
+    return answered
+
+
+def _extent(
+    card: ModelCard, answered: Answer, labels: Labels, densities: LungDensities, view: View
+) -> dict[str, float]:
+    """Percent of each lung region in which the disease map reaches its floor; empty without such a map."""
+    if card.disease_map is None or answered.disease is None:
+        return {}
+    return disease_extent(answered.disease, card.disease_map.floor, labels, densities.voxels_by_slice, view)
+
+
+def _contradictions(
+    card: ModelCard, probability: float, regions: Mapping[str, Densitometry], warnings: Sequence[str]
+) -> tuple[str, ...]:
+    """Warnings where densitometry, if the model did not read it, says the opposite of the model."""
+    if ARCHITECTURES[card.architecture].needs is not Needs.VOLUME:
+        return ()
+    noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
+    return contradiction(probability, card.operating_point.probability, regions.get("whole"), noisy)
 
 
 def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:

@@ -67,10 +67,9 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
     warnings; model (its card); timings_s (seconds); run (versions, checksums of model and CT, device, precision);
-    source; input (the series that was
-    read, what was left out, slice thickness in mm); schema; story (what the model gives for each slice: "evidence",
-    "probability", "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the
-    model does not give is None.
+    source; input (the series that was read, what was left out, slice thickness in mm); schema; each_slice (what the
+    model gives for each slice: "evidence", "probability", "weight" or "none"); slice_probability (0 to 1, of each slice
+    by itself) and slice_weight. What the model does not give is None.
     """
     by_slice = result.by_slice
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
@@ -84,7 +83,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
-        "story": _KINDS[type(result.slices)],
+        "each_slice": _KINDS[type(result.slices)],
         **{measure.key: _list(by_slice.get(measure)) for measure in SliceMeasure},
         "slice_positions_mm": _list(positions),
         "slice_indices": _list(result.slice_indices),
@@ -216,7 +215,10 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
 
 
 def _slices(values: dict[str, Any], count: int) -> Slices | None:
-    """What the model gave for each of so many slices, all of it; an earlier version only knew evidence."""
+    """What the model gave for each of so many slices, all of it.
+
+    The key was ``story`` in earlier versions; the first ones had none and only knew evidence.
+    """
 
     def numbers(measure: SliceMeasure) -> NDArray[np.float64]:
         return _numbers(values[measure.key], count)
@@ -227,7 +229,7 @@ def _slices(values: dict[str, Any], count: int) -> Slices | None:
         "weight": lambda: SliceWeights(numbers(SliceMeasure.WEIGHT), numbers(SliceMeasure.PROBABILITY)),
         "none": lambda: None,
     }
-    return read[values.get("story", "evidence")]()
+    return read[values.get("each_slice", values.get("story", "evidence"))]()
 
 
 def _shape(array: NDArray[np.generic]) -> tuple[int, int, int]:

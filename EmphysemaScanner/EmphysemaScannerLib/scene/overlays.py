@@ -167,6 +167,7 @@ def display_map(
         overlay: decides the range of a map without a fixed one: that of signed maps is symmetric about zero,
             activation starts at the lungs' median.
         raw: on any grid that covers the same box of space as ``grid``.
+        grid: on which the map is drawn.
         lungs: on ``grid``; outside, the map is 0.
         scale: the fixed range, if it has one.
     """
@@ -216,6 +217,7 @@ def style(
 
     Args:
         node: the overlay's volume.
+        overlay: which one it is.
         threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
             values, on either side of zero.
         colours: of volume and legend.
@@ -245,6 +247,7 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
 
     Args:
         node: the overlay's volume.
+        overlay: which one it is.
         threshold: share (0 to 1) of the colour range.
 
     Raises:
