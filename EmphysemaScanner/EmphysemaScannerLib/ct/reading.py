@@ -77,13 +77,28 @@ def read_files(files: Iterable[Path]) -> CT:
         GeometryError: as ``read_ct``.
     """
     found = contents(files)
+    volume = _one_volume(found)
+    return CT(*read_volume(volume, (), found), volume)
+
+
+def volume_of(files: Iterable[Path]) -> Volume | None:
+    """The slices of the CT that some DICOM files make, without their voxels; None without files.
+
+    Raises:
+        UnreadableInputError: as ``read_files``.
+    """
+    found = contents(files)
+    return _one_volume(found) if found.slices or found.others else None
+
+
+def _one_volume(found: Contents) -> Volume:
     volumes = ct_volumes([s for s in found.slices if s.header.modality == "CT"])
     if len(volumes) != 1:
         listed = "; ".join(v.name for v in volumes[:_LISTED])
         whose = " of several patients" if len(volumes) > 1 and of_two_patients(volumes) else ""
         holds = f"{len(volumes)} CTs{whose} ({listed})" if volumes else "no CT"
         raise UnreadableInputError(f"The DICOM files hold {holds}, not one; read the CT again.")
-    return CT(*read_volume(volumes[0], (), found), volumes[0])
+    return volumes[0]
 
 
 _ARCHIVES = ((0, b"PK\3\4"), (0, b"Rar!"), (0, b"7z\xbc\xaf"), (0, b"\x1f\x8b"), (0, b"BZh"), (257, b"ustar"))
