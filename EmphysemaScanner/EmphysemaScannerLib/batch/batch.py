@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..base.lists import SUFFIXES, read_list
 from ..base.progress import Progress, silent
 from ..base.rowfile import one_line
-from ..ct.reading import IMAGE_SUFFIXES, ct_series, read_ct
+from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
@@ -24,13 +24,11 @@ from ..scan.device import Device, Precision, choose
 from .cluster import cluster as on_cluster
 from .engine import Engine, process_pool, rows_of
 from .inputstate import state_of, visible_files
-from .row import DONE, REFUSED, BatchError, BatchRow, parsed, row_file, row_of
-from .scanning import Scanning
+from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
+from .scanning import Scanning, read
 from .source import Source, addresses
 
 if TYPE_CHECKING:
-    import torch
-
     from ..ct.reading import CT
     from ..models.modelfile import Model
 
@@ -45,6 +43,7 @@ class BatchSummary:
         kept: CTs that an earlier run had already been through.
         refused_before: CTs among those kept that were refused.
         path: the CSV.
+        without_objects: CTs among those done for which DICOM objects were wanted and could not be written.
     """
 
     done: int
@@ -54,6 +53,7 @@ class BatchSummary:
     kept: int
     refused_before: int
     path: Path
+    without_objects: int = 0
 
     def __str__(self) -> str:
         if self.kept:
@@ -63,7 +63,8 @@ class BatchSummary:
             )
         else:
             sentence = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused: '{path}'.")
-        return sentence.format(**vars(self))
+        lacking = " " + _("{without_objects} without DICOM objects, for the reason in the table.")
+        return (sentence + (lacking if self.without_objects else "")).format(**vars(self))
 
 
 def find_cts(path: Path) -> list[Path]:
@@ -135,6 +136,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     cluster: str = "",
     at: Mapping[Path, str] = MappingProxyType({}),
     retry: bool = False,
+    objects: Path | None = None,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
@@ -154,6 +156,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         at: from where to copy the files of CTs that are not there, as ``addresses_of`` gives them; each is
             copied when its turn comes, and removed when it has been read.
         retry: scan refused CTs again, changed or not.
+        objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
+            and no such folder is scanned again. None if none are wanted.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
@@ -168,7 +172,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     from ..models.modelfile import load
 
     model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
-    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision)
+    objects = None if objects is None else Path(objects).absolute()
+    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
@@ -177,13 +182,13 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
             row = earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state_of(source), retry):
+            if row is not None and _stands(row, state_of(source), retry, objects):
                 kept.append(row)
                 on_row(row)
             else:
                 remaining.append(Source(source, at.get(source, "")))
         if processes == 1 and not cluster:
-            here = (model, checksum, choose(device), precision)
+            here = Scanner(model, checksum, choose(device), precision, objects)
             coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
             shared = process_pool(scanning, processes) if not cluster else on_cluster(scanning, cluster, processes)
@@ -202,11 +207,16 @@ def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) ->
     positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
     refused = len(kept) + len(added) - len(done)
     refused_before = sum(row.status == REFUSED for row in kept)
-    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path)
+    lacking = sum(bool(row.dicom_problem) for row in done)
+    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path, lacking)
 
 
-def _stands(row: BatchRow, state: str, retry: bool) -> bool:
-    """Whether an earlier row still holds of a CT whose files are in this state."""
+def _stands(row: BatchRow, state: str, retry: bool, objects: Path | None) -> bool:
+    """Whether an earlier row still holds of a CT whose files are in this state, and has the objects that are wanted."""
+    if objects and row.status == DONE and not row.dicom_problem:
+        written = Path(row.dicom_objects)
+        if written.parent != objects or not written.is_dir():
+            return False
     if row.status == REFUSED and retry:
         return False
     gone = not state  # as on a disk that is not mounted today: no reason to lose the answer
@@ -217,15 +227,11 @@ def _rows_here(
     sources: Sequence[Source],
     before: int,
     count: int,
-    scanning: tuple[Model, str, torch.device, Precision],
+    scanner: Scanner,
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs one after the other; the next one is read meanwhile."""
     reader = ThreadPoolExecutor(1)
-
-    def read(source: Source) -> CT:
-        with source.files() as files:
-            return read_ct(files)
 
     def begin(source: Source) -> tuple[str, Future[CT]]:
         return state_of(source.path), reader.submit(read, source)
@@ -241,7 +247,7 @@ def _rows_here(
                 said = where.format(number=number + 1, count=count, name=name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source.path, state, this.result, *scanning, report)
+            yield row_of(source.path, state, this.result, scanner, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 

@@ -21,8 +21,28 @@ if TYPE_CHECKING:
 
     from ..ct.reading import CT
     from ..models.modelfile import Model
+    from ..scan.result import ScanResult
 
 DONE, REFUSED = "done", "refused"
+
+
+@dataclass(frozen=True, eq=False)
+class Scanner:
+    """How the CTs of a batch are scanned in this process.
+
+    Attributes:
+        model: the model, with its weights.
+        checksum: SHA-256 of the model file.
+        device: where the network runs.
+        precision: numerical precision of the network.
+        objects: the folder that gets a folder of DICOM objects for each CT; None if none are wanted.
+    """
+
+    model: Model
+    checksum: str
+    device: torch.device
+    precision: Precision
+    objects: Path | None = None
 
 
 class BatchError(EmphysemaScannerError):
@@ -46,8 +66,10 @@ class BatchRow:
         warnings: image quality warnings, separated by " | ".
         problem: why it was refused.
         model: SHA-256 of the model, as its file states it.
-        seconds: waiting for the file and scanning.
+        seconds: waiting for the file and scanner.
         input_state: of its files when it was read, as ``inputstate.state_of`` gives it.
+        dicom_objects: the folder with its DICOM objects; "" where none were written.
+        dicom_problem: why none were written although they were wanted.
     """
 
     source: str
@@ -64,6 +86,8 @@ class BatchRow:
     model: str = ""
     seconds: float = math.nan
     input_state: str = ""
+    dicom_objects: str = ""
+    dicom_problem: str = ""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(BatchRow))
@@ -74,10 +98,7 @@ def row_of(
     source: Path,
     input_state: str,
     read: Callable[[], CT],
-    model: Model,
-    checksum: str,
-    device: torch.device,
-    precision: Precision,
+    scanner: Scanner,
     report: Progress = silent,
 ) -> BatchRow:
     """The row of one CT, which ``read`` reads or has read, with the state that its files were in before.
@@ -86,17 +107,15 @@ def row_of(
         source: the CT's path, which names the row.
         input_state: of its files, as from ``state_of``.
         read: reads the CT; what it raises becomes a row of a refused CT.
-        model: the model, with its weights.
-        checksum: SHA-256 of the model file.
-        device: where the network runs.
-        precision: numerical precision of the network.
+        scanner: how.
         report: called with the share done (0 to 1) and the stage.
     """
     start = time.perf_counter()
-    point = model.card.operating_point.probability
+    point = scanner.model.card.operating_point.probability
     try:
         report(0.0, _("Reading the file"))
-        result = scan_on(device, read(), model, report, source.name, precision=precision)
+        ct = read()
+        result = scan_on(scanner.device, ct, scanner.model, report, source.name, precision=scanner.precision)
     except (ScanCancelled, ModelFileError):
         raise
     except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
@@ -107,10 +126,11 @@ def row_of(
             status=REFUSED,
             operating_point=point,
             problem=str(error) if known else f"It could not be scanned ({error or type(error).__name__}).",
-            model=checksum,
+            model=scanner.checksum,
             seconds=round(time.perf_counter() - start, 2),
             input_state=input_state,
         )
+    objects, missing = _write_objects(ct, result, scanner.objects, report)
     whole = result.densitometry.get("whole")
     return BatchRow(
         source=str(source),
@@ -123,15 +143,36 @@ def row_of(
         perc15_hu=whole.perc15_hu if whole else math.nan,
         volume_l=whole.volume_l if whole else math.nan,
         warnings=" | ".join(result.warnings),
-        model=checksum,
+        model=scanner.checksum,
         seconds=round(time.perf_counter() - start, 2),
         input_state=input_state,
+        dicom_objects=objects,
+        dicom_problem=missing,
     )
+
+
+def _write_objects(ct: CT, result: ScanResult, folder: Path | None, report: Progress) -> tuple[str, str]:
+    """The folder with a CT's DICOM objects, or why there are none; "" and "" where none are wanted."""
+    if folder is None:
+        return "", ""
+    from ..archive.writing import check_can_write, write_objects
+
+    assert result.run is not None
+    try:
+        volume = check_can_write(ct.volume)
+        report(1.0, _("Writing the DICOM objects"))
+        own = folder / f"ct-{result.run.input_sha256[:16]}"
+        write_objects(ct.image, result, volume, own)
+    except ScanCancelled:
+        raise
+    except (EmphysemaScannerError, OSError) as error:  # the answer is there, and the batch goes on
+        return "", str(error)
+    return str(own), ""
 
 
 def row_file(path: Path) -> RowFile:
     """The table at ``path``, with the columns of earlier versions understood."""
-    later = ("call_reason", "input_state")
+    later = ("call_reason", "input_state", "dicom_objects", "dicom_problem")
     return RowFile(path, COLUMNS, ("source", "model"), "batch", BatchError, later, renamed={"answer": "call"})
 
 

@@ -10,7 +10,7 @@ import typer
 from ..base.errors import shown
 from ..report import wording
 from ..scan.device import Device, Precision
-from .options import DeviceOption, ModelOption
+from .options import DeviceOption, DicomOutOption, ModelOption
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def batch(  # noqa: PLR0913  # one parameter per option
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Copy CTs that are not there from the addresses in the list's column url.")
     ] = False,
+    dicom_out: DicomOutOption = None,
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
+    from ..archive.writing import check_packages
     from ..batch.batch import addresses_of, find_cts, run_batch
     from ..batch.parquet import write_parquet
     from ..batch.row import BatchError
@@ -47,6 +49,10 @@ def batch(  # noqa: PLR0913  # one parameter per option
 
     if "://" in cluster and processes is not None:
         raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
+    if fetch and dicom_out:
+        raise typer.BadParameter("DICOM objects are written from files that stay; copy the CTs first, without --fetch.")
+    if dicom_out:
+        check_packages()
     sources, at = find_cts(path), addresses_of(path)
     if not fetch and (away := sum(source in at and not source.exists() for source in sources)):
         raise BatchError(
@@ -64,6 +70,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
             cluster=cluster,
             at=at,
             retry=retry,
+            objects=dicom_out,
             progress=progress,
             on_row=_print_row,
         )

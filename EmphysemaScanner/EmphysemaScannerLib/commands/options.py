@@ -12,6 +12,10 @@ from ..scan.device import Device
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
+DicomOutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for DICOM objects (SEG, SR, maps, PDF, pages) of the CT's study; needs highdicom."),
+]
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)]
 ManifestsArgument = Annotated[

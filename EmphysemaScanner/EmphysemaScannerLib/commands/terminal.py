@@ -20,7 +20,13 @@ from ..scan.result import ScanResult
 GAUGE_CELLS = 50
 
 
-def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
+def print_scan(
+    console: Console,
+    result: ScanResult,
+    folder: Path | None,
+    skipped: tuple[str, ...] = (),
+    objects: Path | None = None,
+) -> None:
     """One panel: what the model is, warnings, the answer, densitometry, what was read, where the results are."""
     card = result.model
     parts: list[Text | Table] = [
@@ -41,8 +47,9 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
     parts += [
         Text.assemble(("Model: ", "bold"), f"{card.name}, trained on: {card.training_data}"),
         *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),
-        Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}"),
     ]
+    parts += [Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}")] if folder else []
+    parts += [Text.assemble(("DICOM objects: ", "bold"), f"{objects}")] if objects else []
     title = f"[bold]{escape(result.source or 'chest CT')}[/bold]"
     console.print(Panel(Group(*parts), title=title, title_align="left", padding=(1, 2)))
 

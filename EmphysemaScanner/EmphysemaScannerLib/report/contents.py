@@ -30,6 +30,8 @@ class Case:
         lesions: the true lesions, if known: 0 or 1 on the CT's canonical grid.
         note: a remark that a reader must see first, e.g. that the disease is simulated; may be empty.
         credit: whose CT it is and its licence; may be empty.
+        study: for a report that goes into an archive with its CT, what it states instead of the time of writing, such
+            as the study's date: it must be the same whenever it is made again; "" for a report in a folder.
     """
 
     image: sitk.Image
@@ -37,6 +39,7 @@ class Case:
     lesions: NDArray[np.uint8] | None = None
     note: str = ""
     credit: str = ""
+    study: str = ""
 
 
 def pseudonym(image: sitk.Image) -> str:
@@ -200,7 +203,7 @@ def contents(case: Case) -> Contents:
     return Contents(
         kicker=_("EmphysemaScanner \N{MIDDLE DOT} chest CT report"),
         title=result.source or _("Unnamed CT"),
-        made=_("{date}, version {version}").format(date=made, version=__version__),
+        made=_("{date}, version {version}").format(date=case.study or made, version=__version__),
         use=wording.RESEARCH_USE,
         caution=wording.caution(result.model),
         answer=(*warnings(result), *note, headline(result)),
@@ -356,6 +359,9 @@ def _images(result: ScanResult) -> tuple[Section, ...]:
 
 
 def _closing(case: Case) -> tuple[str, ...]:
+    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
+    if case.study:
+        return (*credit, _("EmphysemaScanner {version}.").format(version=__version__))
     scanned = _("EmphysemaScanner {version}; scanned in {seconds} s.").format(
         version=__version__, seconds=wording.number(case.result.timings_s.get("total", 0), 1)
     )
@@ -363,5 +369,4 @@ def _closing(case: Case) -> tuple[str, ...]:
         "Saved with this report, as far as chosen: the same figures in result.json and the .csv files, the maps in the"
         " .nrrd files, and scene.mrb, which opens in 3D Slicer."
     )
-    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
     return (*credit, scanned, saved)

@@ -15,6 +15,7 @@ from ..lungs.coverage import Coverage
 from ..lungs.densitometry import Densitometry
 from ..models.modelcard import ModelCard
 from .call import Call, decide, withheld_because
+from .manifest import RunManifest
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,7 @@ class ScanResult:
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
         provenance: the series that was read and what was left out.
+        run: what the result came from; None in a record of an earlier version.
     """
 
     probability: float
@@ -223,6 +225,7 @@ class ScanResult:
     provenance: Provenance = UNKNOWN
     disease: OverlayMap | None = None
     disease_extent_percent: dict[str, float] = field(default_factory=dict)
+    run: RunManifest | None = None
 
     @property
     def by_slice(self) -> SliceFigures:

@@ -15,7 +15,7 @@ from scipy.special import expit
 from ..base.errors import ModelFileError, shown
 from ..base.progress import Progress, silent
 from ..ct.checks import check_image
-from ..ct.grid import Grid, canonical_view
+from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coarse import Labels
 from ..lungs.coverage import lung_coverage
@@ -32,6 +32,7 @@ from ..models.preprocessing import Needs, View
 from .answers import Answer, Reading, answer
 from .call import contradiction
 from .extent import disease_extent
+from .manifest import run_manifest
 from .result import OverlayMap, ScanResult
 
 
@@ -64,6 +65,7 @@ def scan(
     with _timed(timings, "check"):
         check_image(image)
         hu, ct_grid = canonical_view(image)
+        read = voxels_sha256(hu)
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
@@ -96,6 +98,7 @@ def scan(
     timings["total"] = sum(timings.values())
 
     probability = float(expit(answered.logit))
+    device = next(model.network.parameters()).device
     grid, order = view.grid, np.array(answered.direction.order(view.grid.shape[0]))
     return ScanResult(
         probability=probability,
@@ -118,6 +121,7 @@ def scan(
         provenance=provenance,
         disease=None if answered.disease is None else _overlay(answered.disease, grid),
         disease_extent_percent=extent,
+        run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )
 
 

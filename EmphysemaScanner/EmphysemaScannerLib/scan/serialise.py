@@ -23,6 +23,7 @@ from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
+from .manifest import RunManifest
 from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
 
 
@@ -65,9 +66,10 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
-    warnings; model (its card); timings_s (seconds); source; input (the series that was read, what was left out, slice
-    thickness in mm); schema; each_slice (what the model gives for each slice: "evidence", "probability", "weight" or
-    "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model does not give is None.
+    warnings; model (its card); timings_s (seconds); run (versions, checksums of model and CT, device, precision);
+    source; input (the series that was read, what was left out, slice thickness in mm); schema; each_slice (what the
+    model gives for each slice: "evidence", "probability", "weight" or "none"); slice_probability (0 to 1, of each slice
+    by itself) and slice_weight. What the model does not give is None.
     """
     by_slice = result.by_slice
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
@@ -93,6 +95,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
         "timings_s": dict(result.timings_s),
+        "run": None if result.run is None else dataclasses.asdict(result.run),
     }
     strict: dict[str, Any] = _finite(values)
     return strict
@@ -204,6 +207,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         disease_extent_percent={
             _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
         },
+        run=_run(values.get("run")),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -256,6 +260,15 @@ def _provenance(raw: dict[str, Any]) -> Provenance:
         slice_thickness_mm=_number(raw.get("slice_thickness_mm", 0.0)),
         warnings=tuple(shown(str(warning)) for warning in raw.get("warnings", ())),
     )
+
+
+def _run(raw: dict[str, Any] | None) -> RunManifest | None:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+    if raw is None:
+        return None
+    packages = {shown(str(name)): shown(str(version)) for name, version in raw["packages"].items()}
+    texts = {name: shown(str(value)) for name, value in raw.items() if name != "packages"}
+    return RunManifest(**texts, packages=packages)
 
 
 def _map_to_dict(overlay: OverlayMap, dtype: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..scene.overlays import Drawing, Overlay
 from .parameters import EmphysemaScannerParameterNode
 
 if TYPE_CHECKING:
+    from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison, ModelFigures
@@ -164,6 +165,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         scene: bool = False,
         progress: Progress | None = None,
         named: bool = False,
+        objects: frozenset[ObjectKind] = frozenset(),
     ) -> list[Path]:
         """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
 
@@ -174,13 +176,15 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             scene: whether the whole scene is written too, as scene.mrb.
             progress: told the share done and the stage.
             named: whether reports call the CT by its node's name, which may name a patient. A scene always does.
+            objects: which DICOM objects are written too, into the subfolder "dicom"; for a CT that Slicer loaded from
+                its DICOM database and that was not changed since.
 
         Returns:
             The files.
         """
         from . import longwork
 
-        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named)
+        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named, objects)
 
     def batch(
         self,

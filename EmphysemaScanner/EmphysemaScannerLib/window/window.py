@@ -307,7 +307,9 @@ class Window(VTKObservationMixin):
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
             chosen = self.saving
-            written: list[Path] = self.logic.save(volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named)
+            written: list[Path] = self.logic.save(
+                volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named, chosen.objects()
+            )
             return written
 
         label = self.ui.saveStatusLabel
