@@ -8,13 +8,13 @@ import signal
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base.parallel import threads
 from ..ct.reading import read_ct
 from ..i18n import tr as _
+from ..lungs.labelfiles import MaskFiles
 from ..scan.device import Device, Precision, choose
 from .row import BatchError, BatchRow, row_of
 
@@ -29,7 +29,7 @@ _scanning: tuple[Model, str, torch.device, Precision]  # of this process, once i
 
 
 def rows_from_processes(
-    states: Mapping[Path, str],
+    inputs: Mapping[Path, tuple[str, MaskFiles]],
     processes: int,
     model_path: Path,
     checksum: str,
@@ -40,7 +40,7 @@ def rows_from_processes(
     """The rows of CTs as processes finish them; each process reads, scans and keeps the model for itself.
 
     Args:
-        states: the CTs' paths, with the state that their files are in.
+        inputs: the CTs' paths, with the state that their files are in, and label files.
         processes: how many; they share the cores.
         model_path, checksum: the model file, and what its rows name it by.
         device, precision: as for ``run_batch``.
@@ -57,9 +57,9 @@ def rows_from_processes(
         initargs=(model_path, checksum, device, precision, share),
     )
     try:
-        running: set[Future[BatchRow]] = {pool.submit(_scan, *ct) for ct in states.items()}
+        running: set[Future[BatchRow]] = {pool.submit(_scan, ct, *of) for ct, of in inputs.items()}
         while running:
-            still_wanted(len(states) - len(running))
+            still_wanted(len(inputs) - len(running))
             ended, running = wait(running, _ASK_EVERY_S, FIRST_COMPLETED)
             for future in ended:
                 yield future.result()
@@ -85,5 +85,5 @@ def _start(model_path: Path, checksum: str, device: Device, precision: Precision
     _scanning = load(model_path), checksum, choose(device), precision
 
 
-def _scan(source: Path, input_state: str) -> BatchRow:
-    return row_of(source, input_state, partial(read_ct, source), *_scanning)
+def _scan(source: Path, input_state: str, files: MaskFiles) -> BatchRow:
+    return row_of(source, input_state, lambda: (read_ct(source), files.read()), *_scanning)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def batch(
     path: Annotated[
         Path,
-        typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
+        typer.Argument(
+            help="A folder to search, or a CSV: volume, and, as you have them, lungs, lobes.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="CSV for the results; one that was begun is continued.")],
     model: ModelOption = None,
@@ -32,7 +34,7 @@ def batch(
     ] = False,
 ) -> None:
     """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
-    from ..batch.batch import find_cts, run_batch
+    from ..batch.batch import find_cts, find_masks, run_batch
     from ..models.modelfolder import default_model_path
 
     sources = find_cts(path)
@@ -43,6 +45,7 @@ def batch(
             model or default_model_path(),
             device,
             precision,
+            masks=find_masks(path),
             processes=processes,
             retry=retry,
             progress=progress,

@@ -9,11 +9,19 @@ import typer
 from rich.console import Console
 
 from ..scan.device import Device
-from .options import DeviceOption, ModelOption, OutOption
+from .options import (
+    DeviceOption,
+    LobeLabelsOption,
+    LobesOption,
+    LungLabelsOption,
+    LungsOption,
+    ModelOption,
+    OutOption,
+)
 from .progress import progress_bar, stage
 
 
-def scan(
+def scan(  # noqa: PLR0913  # one parameter per option
     path: Annotated[Path, typer.Argument(help="A chest CT: NRRD, NIfTI, MHA, or a DICOM folder.", show_default=False)],
     out: OutOption,
     model: ModelOption = None,
@@ -27,14 +35,19 @@ def scan(
     series: Annotated[
         str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
     ] = "",
+    lungs: LungsOption = None,
+    lobes: LobesOption = None,
+    lung_labels: LungLabelsOption = "",
+    lobe_labels: LobeLabelsOption = "",
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     import SimpleITK as sitk
 
     from ..ct.reading import read_ct
+    from ..lungs.labelfiles import MaskFiles
     from ..models.modelfile import load
     from ..models.modelfolder import default_model_path
-    from ..report.contents import Case, pseudonym
+    from ..report.contents import Case, pseudonym, without_names
     from ..report.outputfolder import check_output_folder, whole_or_nothing
     from ..report.saving import write_case
     from ..scan.device import choose, scan_on
@@ -42,12 +55,14 @@ def scan(
 
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
     check_output_folder(out)
+    masks = MaskFiles(lungs, lobes, lung_labels, lobe_labels).read()
     loaded = load(model or default_model_path())
     ct = read_ct(path, series)
     source = path.resolve().name if named else pseudonym(ct.image)
     chosen = choose(device)
     with progress_bar() as progress:
-        result = scan_on(chosen, ct, loaded, progress, source)
+        result = scan_on(chosen, ct, loaded, progress, source, masks=masks)
+    result = result if named else without_names(result)
     with whole_or_nothing(out) as folder, stage("Writing the results"):
         skipped = write_case(Case(ct.image, result), folder, pictures)
     print_scan(Console(), result, out, skipped)
