@@ -17,8 +17,8 @@ from EmphysemaScannerLib.models.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.models.diseasemap import disease_logits
 from EmphysemaScannerLib.models.modelcard import DiseaseMap, ModelCard
 from EmphysemaScannerLib.models.modelfile import Model
-from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.scan.extent import disease_extent
+from EmphysemaScannerLib.models.preprocessing import Preprocessing, View
+from EmphysemaScannerLib.scan.extent import Shares, disease_extent, region_shares
 from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, result_to_dict, write_overlays
@@ -46,6 +46,10 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def result(model: Model) -> ScanResult:
     return scan(phantom_image(), model)
+
+
+def shares(labels: np.ndarray, view: View) -> Shares:
+    return region_shares(labels, None, (labels > 0).sum((1, 2)), view, (35, 32, 32))
 
 
 def test_each_unit_adds_its_weighted_channels_at_its_places() -> None:
@@ -89,7 +93,7 @@ def test_the_extent_is_the_sum_of_the_probabilities_of_marked_places_in_the_lung
     view = Preprocessing(shape=(35, 64, 64)).view(ct)
     marked = np.random.default_rng(0).random((35, 32, 32)) < 0.3
     probability = np.where(marked, 0.8, 0.3).astype(np.float32)
-    extent = disease_extent(probability, 0.5, labels, (labels > 0).sum((1, 2)), view)
+    extent = disease_extent(probability, 0.5, shares(labels, view))
     fine = marked.repeat(2, 0).repeat(2, 1).repeat(2, 2)  # the CT has 70 x 64 x 64 voxels
     assert set(extent) == REGIONS
     assert extent["whole"] == pytest.approx(80 * fine[labels > 0].mean(), abs=1e-4)
@@ -102,7 +106,7 @@ def test_disease_in_the_upper_slices_is_in_the_upper_third() -> None:
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
     marked = np.zeros((35, 32, 32), bool)
     marked[21:] = True
-    extent = disease_extent(marked.astype(np.float32), 0.5, labels, (labels > 0).sum((1, 2)), view)
+    extent = disease_extent(marked.astype(np.float32), 0.5, shares(labels, view))
     assert extent["upper"] == pytest.approx(100, abs=8)
     assert extent["lower"] == pytest.approx(0, abs=1e-6)
     thirds = extent["upper"] + extent["middle"] + extent["lower"]
@@ -113,7 +117,7 @@ def test_a_region_without_lung_has_no_extent() -> None:
     _, labels = phantom()
     labels = np.where(labels == 1, labels, 0).astype(np.uint8)
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
-    extent = disease_extent(np.ones((35, 32, 32), np.float32), 0.5, labels, (labels > 0).sum((1, 2)), view)
+    extent = disease_extent(np.ones((35, 32, 32), np.float32), 0.5, shares(labels, view))
     assert np.isnan(extent["left"])
     assert extent["right"] == pytest.approx(100)
 

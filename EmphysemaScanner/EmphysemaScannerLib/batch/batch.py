@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,17 +12,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..base.lists import SUFFIXES, read_list
+from ..base.lists import SUFFIXES, ListRow, read_list
 from ..base.progress import Progress, silent
 from ..base.rowfile import one_line
 from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
+from ..lungs.labelfiles import NO_FILES, MaskFiles
+from ..lungs.regions import Masks, RegionError, parse_labels
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
 from .cluster import cluster as on_cluster
 from .engine import Engine, process_pool, rows_of
-from .inputstate import state_of, visible_files
+from .inputstate import visible_files
 from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
 from .scanning import Scanning, read
 from .source import Source, addresses
@@ -100,6 +101,44 @@ def addresses_of(path: Path) -> dict[Path, str]:
     return {_plain(path.parent / volume): address for volume, address in addresses(path).items()}
 
 
+def find_masks(path: Path) -> dict[Path, MaskFiles]:
+    """The label files of a list's CTs; none of a folder or a single CT.
+
+    Args:
+        path: as for ``find_cts``. A list names them in the columns ``lungs`` and ``lobes``, relative to its folder, and
+            in ``lung_labels`` and ``lobe_labels`` what their labels are, where these are not recognised.
+
+    Raises:
+        BatchError: the list cannot be read, a label file is not there, or a CT that is listed twice has different ones.
+    """
+    path = _plain(Path(path).absolute())
+    if path.is_dir() or path.suffix.lower() not in SUFFIXES or not path.exists():
+        return {}
+    found: dict[Path, MaskFiles] = {}
+    for row in read_list(path, ["volume"], BatchError).rows:
+        ct, files = _plain(path.parent / row.values["volume"]), _mask_files(path.parent, row)
+        if found.setdefault(ct, files) != files:
+            raise BatchError(f"{row.where}: this CT is listed before with other label files; keep one of the two.")
+    return {ct: files for ct, files in found.items() if files}
+
+
+def _mask_files(folder: Path, row: ListRow) -> MaskFiles:
+    paths: list[Path | None] = []
+    for name in ("lungs", "lobes"):
+        value = row.values.get(name)
+        paths.append(_plain(folder / value) if value else None)
+        if value and not (folder / value).is_file():
+            raise BatchError(f"{row.where}: there is no label file '{value}'; correct the column {name}.")
+    labels = [row.values.get(name, "") for name in ("lung_labels", "lobe_labels")]
+    try:
+        files = MaskFiles(paths[0], paths[1], labels[0], labels[1])
+        for text in labels:
+            parse_labels(text)
+    except RegionError as error:
+        raise BatchError(f"{row.where}: {error}") from error
+    return files
+
+
 def _search(top: Path) -> list[Path]:
     visible = list(visible_files(top))
     images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
@@ -132,6 +171,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     device: Device = Device.AUTO,
     precision: Precision = Precision.AUTO,
     *,
+    masks: Mapping[Path, MaskFiles] = MappingProxyType({}),
     processes: int = 1,
     cluster: str = "",
     at: Mapping[Path, str] = MappingProxyType({}),
@@ -150,6 +190,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         model_path: the model file.
         device: where the network runs.
         precision: with how many bits.
+        masks: label files by CT, as ``find_masks`` gives them; of another CT the lungs are found.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
         cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
             then starts the processes.
@@ -181,12 +222,15 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         remaining: list[Source] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
-            row = earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state_of(source), retry, objects):
+            ct, row = (
+                Source(source, at.get(source, ""), masks.get(source, NO_FILES)),
+                earlier.get(one_line(str(source))),
+            )
+            if row is not None and _stands(row, ct.state(), retry, objects):
                 kept.append(row)
                 on_row(row)
             else:
-                remaining.append(Source(source, at.get(source, "")))
+                remaining.append(ct)
         if processes == 1 and not cluster:
             here = Scanner(model, checksum, choose(device), precision, objects)
             coming = _rows_here(remaining, len(kept), len(sources), here, progress)
@@ -196,7 +240,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         added = []
         with contextlib.closing(coming):
             for row in coming:
-                table.add([dataclasses.astuple(row)])
+                table.add([row.cells()])
                 added.append(row)
                 on_row(row)
     return _summary(kept, added, out_csv)
@@ -233,8 +277,8 @@ def _rows_here(
     """The rows of CTs one after the other; the next one is read meanwhile."""
     reader = ThreadPoolExecutor(1)
 
-    def begin(source: Source) -> tuple[str, Future[CT]]:
-        return state_of(source.path), reader.submit(read, source)
+    def begin(source: Source) -> tuple[str, Future[tuple[CT, Masks]]]:
+        return source.state(), reader.submit(read, source)
 
     try:
         following = [begin(source) for source in sources[:1]]
@@ -265,7 +309,7 @@ def _rows_elsewhere(
 
     def refused(source: Source, problem: str) -> BatchRow:
         point = model.card.operating_point.probability
-        state = state_of(source.path)
+        state = source.state()
         return BatchRow(
             str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
         )

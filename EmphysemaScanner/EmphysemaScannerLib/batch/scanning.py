@@ -10,9 +10,9 @@ from pathlib import Path
 from .. import __version__
 from ..ct.reading import CT, read_ct
 from ..i18n import tr as _
+from ..lungs.regions import Masks
 from ..models.modelheader import read_metadata
 from ..scan.device import Device, Precision, choose, take_own_gpu
-from .inputstate import state_of
 from .row import BatchError, BatchRow, Scanner, row_of
 from .source import Source
 
@@ -42,14 +42,13 @@ class Scanning:
             DeviceError: there is no such device here.
             BatchError: another model, or another version of EmphysemaScanner, is here than where the batch was started.
         """
-        state = state_of(source.path)
-        return row_of(source.path, state, partial(read, source), _loaded(self, threading.get_ident()))
+        return row_of(source.path, source.state(), partial(read, source), _loaded(self, threading.get_ident()))
 
 
-def read(source: Source) -> CT:
-    """A CT of a batch, which is copied first where that is asked for."""
+def read(source: Source) -> tuple[CT, Masks]:
+    """A CT of a batch, which is copied first where that is asked for, and what its label files hold."""
     with source.files() as files:
-        return read_ct(files)
+        return read_ct(files), source.masks.read()
 
 
 @lru_cache(maxsize=8)

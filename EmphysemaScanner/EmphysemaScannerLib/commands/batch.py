@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def batch(  # noqa: PLR0913  # one parameter per option
     path: Annotated[
         Path,
-        typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
+        typer.Argument(
+            help="A folder to search, or a CSV: volume, and, as you have them, lungs, lobes.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="CSV, or folder, for the results; one that was begun is continued.")],
     model: ModelOption = None,
@@ -42,7 +44,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
     from ..archive.writing import check_packages
-    from ..batch.batch import addresses_of, find_cts, run_batch
+    from ..batch.batch import addresses_of, find_cts, find_masks, run_batch
     from ..batch.parquet import write_parquet
     from ..batch.row import BatchError
     from ..models.modelfolder import default_model_path
@@ -66,6 +68,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
             model or default_model_path(),
             device,
             precision,
+            masks=find_masks(path),
             processes=processes or 1,
             cluster=cluster,
             at=at,

@@ -18,6 +18,7 @@ from ..scan.call import Call
 from ..scan.result import ScanResult
 
 GAUGE_CELLS = 50
+_TITLES_WITH_ROOM = 7  # between the columns of a table, in 80 characters
 
 
 def print_scan(
@@ -42,7 +43,10 @@ def print_scan(
         parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
     parts.append(Text())
     parts += [
-        Text.assemble((f"{title}: ", "bold"), line) for title, lines in contents.images(result).rows for line in lines
+        Text.assemble((f"{title}: ", "bold"), line)
+        for entries in (contents.images(result), contents.masks(result))
+        for title, lines in entries.rows
+        for line in lines
     ]
     parts += [
         Text.assemble(("Model: ", "bold"), f"{card.name}, trained on: {card.training_data}"),
@@ -128,7 +132,7 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
 
 
 def _table(figures: contents.Table) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2 if len(figures.titles) <= _TITLES_WITH_ROOM else 1, 0, 0))
     for k, (title, unit) in enumerate(zip(figures.titles, figures.units, strict=True)):
         table.add_column(f"{title}\n{unit}" if k else "Densitometry", justify="right" if k else "left")
     for row in figures.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,16 @@ class Case:
 def pseudonym(image: sitk.Image) -> str:
     """An anonymous name for a CT, made from its voxels: the same voxels give the same name."""
     return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"
+
+
+def without_names(result: ScanResult) -> ScanResult:
+    """A result whose masks are not called by the names of their files or nodes, which may name a patient."""
+    lobes = result.lobes_from
+    return dataclasses.replace(
+        result,
+        lungs_from=dataclasses.replace(result.lungs_from, name=""),
+        lobes_from=None if lobes is None else dataclasses.replace(lobes, name=""),
+    )
 
 
 NARROW_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
@@ -246,14 +257,17 @@ def warnings(result: ScanResult) -> tuple[Box, ...]:
 def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = LUNG_MEASURES) -> Table:
     """Regions of the lungs down, measures across."""
     regions = [name for name in wording.REGION_NAMES if name in result.densitometry]
-    extent = result.disease_extent_percent
+    # Where in the lungs the evidence lies is asked by lobes; without them the table stays narrow.
+    evidence = {} if result.lobes_from is None else result.evidence_share_percent
+    shares = [(_("Extent"), result.disease_extent_percent, 1), (_("Evidence"), evidence, 0)]
+    known = [(title, percent, digits) for title, percent, digits in shares if percent]
     return Table(
-        titles=("", *([_("Extent")] if extent else []), *(measure.title for measure in measures)),
-        units=("", *(["%"] if extent else []), *(measure.unit for measure in measures)),
+        titles=("", *(title for title, _percent, _digits in known), *(measure.title for measure in measures)),
+        units=("", *("%" for _share in known), *(measure.unit for measure in measures)),
         rows=tuple(
             (
                 wording.REGION_NAMES[name],
-                *([wording.number(extent.get(name, float("nan")), 1)] if extent else []),
+                *(wording.number(percent.get(name, float("nan")), digits) for _title, percent, digits in known),
                 *(measure.text(result.densitometry[name]) for measure in measures),
             )
             for name in regions
@@ -268,6 +282,14 @@ def images(result: ScanResult) -> Entries:
     read = [(_("Series read"), (wording.series_read(series),))] if series else []
     left_out = [(_("Left out"), tuple(wording.left_out(part) for part in unread))] if unread else []
     return Entries((*read, *left_out))
+
+
+def masks(result: ScanResult) -> Entries:
+    """Whose lung mask and whose lobes were used."""
+    lungs = (_("Lung mask"), (wording.mask_origin(result.lungs_from),))
+    if result.lobes_from is None:
+        return Entries((lungs,))
+    return Entries((lungs, (_("Lobes"), (wording.mask_origin(result.lobes_from),))))
 
 
 def about_model(card: ModelCard, reads: str = "") -> Entries:
@@ -350,7 +372,10 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
     if result.disease_extent_percent:
         extent = _("Extent: estimated share of the lung with disease, the sum of the disease map's probabilities.")
         note = f"{extent} {note}"
-    return (Section(_("Densitometry"), (densitometry(result), Paragraph(note))),)
+    if result.lobes_from is not None and result.evidence_share_percent:
+        evidence = _("Evidence: where the model's evidence towards emphysema lies, in per cent of that in both lungs.")
+        note = f"{evidence} {note}"
+    return (Section(_("Densitometry"), (densitometry(result), masks(result), Paragraph(note))),)
 
 
 def _images(result: ScanResult) -> tuple[Section, ...]:

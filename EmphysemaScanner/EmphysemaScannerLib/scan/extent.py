@@ -1,4 +1,4 @@
-"""How much of the lungs is diseased by a disease map, by region."""
+"""How a model's maps are shared out to the regions of the lungs: the diseased lung, and the evidence."""
 
 from __future__ import annotations
 
@@ -8,38 +8,83 @@ from numpy.typing import NDArray
 from ..lungs import LEFT, RIGHT
 from ..lungs.densitometry import thirds
 from ..lungs.morphology import box
+from ..lungs.regions import LOBES
 from ..models.preprocessing import View
 
+Shares = dict[str, NDArray[np.float64]]
+"""By region, (slices, rows, columns): how much of each place of a map its lung fills."""
 
-def disease_extent(
-    probability: NDArray[np.float32],
-    floor: float,
+
+def region_shares(
     labels: NDArray[np.uint8],
+    lobes: NDArray[np.uint8] | None,
     voxels_by_slice: NDArray[np.int64],
     view: View,
-) -> dict[str, float]:
-    """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
+    shape: tuple[int, ...],
+) -> Shares:
+    """How much of each place of a map the lung of each region fills, 0 to 1.
 
     Args:
-        probability: (slices, rows, columns) of the map, inferior to superior, on the slices of the view's grid.
-        floor: the probability from which a place is marked; others count as healthy.
         labels: 1 right lung, 2 left, on the canonical CT's voxels.
+        lobes: the place in ``LOBES`` from 1, on the same voxels; None without lobes.
         voxels_by_slice: lung voxels of each slice of the CT.
         view: the part of the CT that the map covers.
+        shape: of the map, (slices, rows, columns), on the slices of the view's grid.
 
     Returns:
-        Per cent by region: "whole", "right", "left", "upper", "middle", "lower"; NaN for one without lung.
+        By region: "whole", "right", "left", "upper", "middle", "lower", and the lobes by their names.
     """
-    diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
-    right, left = (_by_place(labels == side, diseased.shape, view) for side in (RIGHT, LEFT))
+    right, left = (_by_place(np.asarray(labels == side), shape, view) for side in (RIGHT, LEFT))
     lung = right + left
     third = thirds(voxels_by_slice)
     regions = {"whole": lung, "right": right, "left": left}
     for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
         regions[name] = lung * _share_of_slices(voxels_by_slice, third == number, view)
+    for lobe in LOBES if lobes is not None else ():
+        mask = np.asarray(lobes == lobe.lobe)
+        if mask.any():
+            regions[lobe.value] = _by_place(mask, shape, view)
+    return regions
+
+
+def disease_extent(probability: NDArray[np.float32], floor: float, shares: Shares) -> dict[str, float]:
+    """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
+
+    Args:
+        probability: (slices, rows, columns) of the map, inferior to superior.
+        floor: the probability from which a place is marked; others count as healthy.
+        shares: of the regions at the map's places.
+
+    Returns:
+        Per cent by region; NaN for one without lung.
+    """
+    diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
     return {
         name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 0 else float("nan")
-        for name, share in regions.items()
+        for name, share in shares.items()
+    }
+
+
+def evidence_share(evidence: NDArray[np.floating], shares: Shares) -> dict[str, float]:
+    """How much of the evidence towards emphysema lies in each region.
+
+    The evidence of a place belongs to the regions in it by their shares of its lung; that of places without lung, and
+    that against emphysema, is in no region.
+
+    Args:
+        evidence: (slices, rows, columns), logit, inferior to superior.
+        shares: of the regions at the evidence's places.
+
+    Returns:
+        Per cent of the evidence towards emphysema in both lungs, by region; NaN where there is none.
+    """
+    lung = shares["whole"]
+    towards = np.where(lung > 0, np.maximum(evidence, 0), 0).astype(np.float64)
+    density = np.divide(towards, lung, out=np.zeros(lung.shape), where=lung > 0)
+    total = float(towards.sum())
+    return {
+        name: 100 * float((share * density).sum()) / total if total > 0 else float("nan")
+        for name, share in shares.items()
     }
 
 

@@ -168,11 +168,13 @@ def batch(
             progress(fraction, stage)
 
     def work(report: Report) -> BatchSummary:
-        from ..batch.batch import find_cts, run_batch
+        from ..batch.batch import find_cts, find_masks, run_batch
 
         report(0.0, _("Looking for CTs"))
-        cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, retry=retry, progress=report, on_row=rows.put)
+        cts, masks = find_cts(source), find_masks(source)
+        return run_batch(
+            cts, csv_path, model, device, precision, masks=masks, retry=retry, progress=report, on_row=rows.put
+        )
 
     try:
         return wait_for(work, deliver)
