@@ -21,12 +21,12 @@ from EmphysemaScannerLib.scene.overlays import (
     least_drawn,
     legends_of,
 )
-from EmphysemaScannerLib.scene.result import show_result
+from EmphysemaScannerLib.scene.result import result_of, show_result
 from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import CTWindow, style_overlay, telling_slices
 from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
-from .factory import SLICES, chest, result_on, with_disease_map
+from .factory import SLICES, chest, result_on, with_class_weights, with_disease_map
 
 MARKER = (41, 50, 30)  # (slice, row, column) of a canonical chest, in the right lung
 
@@ -282,3 +282,22 @@ def test_planes_without_disease_follow_by_how_much_lung_they_show(scene):
     assert marked == pytest.approx(heights[25], abs=5)
     area = result.lung_fraction.values.sum((1, 2))
     assert all(area[np.abs(heights - height).argmin()] > 0.7 * area.max() for height in others)
+
+
+def test_class_weighted_activations_have_their_models_range_and_come_before_evidence(scene):
+    image, labels = chest()
+    result = with_class_weights(result_on(image, labels))
+    nodes = show_result(result, volume_node_from_image(image, "Chest", scene), scene)
+    weighted = [overlay for overlay in Overlay if overlay.class_weighted]
+    assert list(nodes.overlays)[:4] == weighted
+    for overlay in weighted:
+        node = nodes.overlays[overlay]
+        display = node.GetDisplayNode()
+        assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (pytest.approx(0.3), 1.0)
+        assert least_drawn(node, overlay, 0.0) == pytest.approx(0.3)
+        assert least_drawn(node, overlay, 0.6) == pytest.approx(0.6)
+        assert overlay.of_unit in legends_of(node)[0].GetTitleText()
+    values = slicer.util.arrayFromVolume(nodes.overlays[Overlay.CLASS_DESC2])
+    assert np.flatnonzero((values >= 0.3).any((1, 2))).min() >= 3 * (SLICES // 2) - 2
+    again = result_of(nodes)
+    assert again.class_activations.keys() == result.class_activations.keys()

@@ -14,15 +14,17 @@ def disease_extent(
     probability: NDArray[np.float32],
     floor: float,
     labels: NDArray[np.uint8],
+    lung: NDArray[np.float32],
     voxels_by_slice: NDArray[np.int64],
     view: View,
 ) -> dict[str, float]:
     """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
 
     Args:
-        probability: (slices, rows, columns) of the map, inferior to superior, on the slices of the view's grid.
+        probability: (slices, rows, columns) of the map, inferior to superior, on the view's grid.
         floor: the probability from which a place is marked; others count as healthy.
         labels: 1 right lung, 2 left, on the canonical CT's voxels.
+        lung: how much of each voxel of the view's grid is lung.
         voxels_by_slice: lung voxels of each slice of the CT.
         view: the part of the CT that the map covers.
 
@@ -30,25 +32,22 @@ def disease_extent(
         Per cent by region: "whole", "right", "left", "upper", "middle", "lower"; NaN for one without lung.
     """
     diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
-    right, left = (_by_place(labels == side, diseased.shape, view) for side in (1, 2))
-    lung = right + left
+    whole, right = lung.astype(np.float64), _share(labels == 1, view)
     third = thirds(voxels_by_slice)
-    regions = {"whole": lung, "right": right, "left": left}
+    regions = {"whole": whole, "right": right, "left": whole - right}
     for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
-        regions[name] = lung * _share_of_slices(voxels_by_slice, third == number, view)
+        regions[name] = whole * _share_of_slices(voxels_by_slice, third == number, view)
     return {
-        name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 0 else float("nan")
+        name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 1e-6 else float("nan")
         for name, share in regions.items()
     }
 
 
-def _by_place(mask: NDArray[np.bool_], shape: tuple[int, ...], view: View) -> NDArray[np.float64]:
-    """The share of each place of a map that a mask fills."""
+def _share(mask: NDArray[np.bool_], view: View) -> NDArray[np.float64]:
+    """How much of each voxel of the grid a mask fills."""
     if not mask.any():
-        return np.zeros(shape)
-    slices, rows, columns = shape
-    resized = View(view.over, view.grid.resized((slices, rows, columns)))
-    return resized.share(mask, within=box(mask)).astype(np.float64)
+        return np.zeros(view.grid.shape)
+    return view.share(mask, within=box(mask)).astype(np.float64)
 
 
 def _share_of_slices(voxels_by_slice: NDArray[np.int64], chosen: NDArray[np.bool_], view: View) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from ..lungs.imagewarnings import NoiseWarning, image_warnings
 from ..lungs.lungs import find_lungs
 from ..lungs.maskwarnings import mask_warnings
 from ..lungs.morphology import box
+from ..models.diseasemap import low_share
 from ..models.likeness import unlike_training
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
@@ -98,16 +99,26 @@ def scan(
             x = torch.from_numpy(preprocessing.normalise(averaged))[None, :, None]  # (1, T, 1, H, W)
             warnings += unlike_training(averaged, card.training_range)
 
+    low = None
+    if card.disease_map is not None:
+        with _timed(timings, "low_density"):
+            low = torch.from_numpy(low_share(hu, labels, view, lung_fraction, where))[None].to(device)
+
     with _timed(timings, "network"):
         reading = Reading(
-            card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
+            card.temperature,
+            dtype,
+            lambda share, stage: progress(0.6 + 0.4 * share, stage),
+            card.disease_map,
+            card.class_weights,
+            low,
         )
         answered = answer(network, x.to(device), reading)
     with _timed(timings, "disease_map"):
         extent: dict[str, float] = {}
         if card.disease_map is not None and answered.disease is not None:
             floor = card.disease_map.floor
-            extent = disease_extent(answered.disease, floor, labels, lungs.voxels_by_slice, view)
+            extent = disease_extent(answered.disease, floor, labels, lung_fraction, lungs.voxels_by_slice, view)
     timings["total"] = sum(timings.values())
     if not np.isfinite(answered.logit):
         raise ModelFileError("The model's answer is not a number; choose another model.")
@@ -127,6 +138,7 @@ def scan(
         slice_indices=order,
         evidence=None if answered.terms is None else _overlay(answered.terms, grid),
         activations={name: _overlay(values, grid) for name, values in answered.activations.items()},
+        class_activations={name: _overlay(values, grid) for name, values in answered.class_activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
         lung_fraction=OverlayMap(lung_fraction, grid),
         densitometry=densitometry,

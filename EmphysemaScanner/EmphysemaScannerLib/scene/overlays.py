@@ -23,6 +23,7 @@ HIDDEN_SHARE = 0.1  # of the colour range: what is weaker is not drawn, at first
 FLOOR_ATTRIBUTE = "EmphysemaScanner.Floor"  # of an overlay: the size below which it is never drawn
 HIDDEN_PERCENTILE = 50.0  # weaker activation than the lungs' median is not drawn
 LEGEND_WIDTH_PER_CHARACTER = 0.0135  # of the view's width
+_CLASS = "class_"  # what the names of class-weighted activations begin with
 FULL_PERCENTILE = 99.5  # the strongest voxels share the last colour, so that one of them doesn't set the scale
 
 
@@ -43,6 +44,10 @@ class Overlay(Enum):
     """What can be drawn over the CT; of those that a result has, the first in this order is shown first."""
 
     DISEASE = "disease"
+    CLASS_ASC1 = "class_asc1"
+    CLASS_DESC1 = "class_desc1"
+    CLASS_ASC2 = "class_asc2"
+    CLASS_DESC2 = "class_desc2"
     EVIDENCE = "evidence"
     ASC1 = "asc1"
     DESC1 = "desc1"
@@ -58,17 +63,34 @@ class Overlay(Enum):
             return _("Evidence")
         if self is Overlay.GRADIENT:
             return _("Gradient attribution")
+        if self.class_weighted:
+            return _("Class-weighted activation {unit}").format(unit=self.of_unit)
         return _("Activation {unit}").format(unit=self.value)
 
     def description(self) -> str:
         """What it shows, in a sentence."""
         if self is Overlay.DISEASE:
-            return _("How probable disease is at each place, by a linear readout of the network's hidden states.")
+            return _("How probable disease is at each place, estimated from the network's hidden states and density.")
+        if self.class_weighted:
+            return _(
+                "How strongly unit {unit} responds in the channels that raise the model's answer. 0: mean of healthy"
+                " lungs; 1: strongest lung of its reference cases."
+            ).format(unit=self.of_unit)
         if self is Overlay.EVIDENCE:
             return _("What each place added to the model's logit; it does not outline disease.")
         if self is Overlay.GRADIENT:
             return _("Which voxels moved the answer away from that for healthy lung density.")
         return _("How strongly the network's unit {unit} responds; a response is not disease.").format(unit=self.value)
+
+    @property
+    def class_weighted(self) -> bool:
+        """Whether it is a class-weighted activation."""
+        return self.value.startswith(_CLASS)
+
+    @property
+    def of_unit(self) -> str:
+        """The network's unit that an activation is of."""
+        return self.value.removeprefix(_CLASS)
 
     @property
     def unit(self) -> str:
@@ -82,24 +104,29 @@ class Overlay(Enum):
     @property
     def has_fixed_range(self) -> bool:
         """Whether its colours mean the same in every CT."""
-        return self in (Overlay.DISEASE, Overlay.EVIDENCE)
+        return self in (Overlay.DISEASE, Overlay.EVIDENCE) or self.class_weighted
 
     def scale(self, card: ModelCard) -> Scale | None:
         """Its fixed colour range; None where the range is read from each CT's own map.
 
-        The disease map's floor is in the model's card.
+        The floors of disease map and class-weighted activations are in the model's card.
 
         Of the bundled model's evidence on LIDC-IDRI-0001, 2 % of the lungs' voxels reach the floor; on the same chest
         with simulated emphysema 37 % do, and none goes beyond 0.24.
         """
         if self is Overlay.DISEASE and card.disease_map is not None:
             return Scale(floor=card.disease_map.floor, full=1.0)
+        if self.class_weighted and card.class_weights is not None:
+            floors = {weights.unit: weights.floor for weights in card.class_weights.units}
+            return Scale(floor=floors[self.of_unit], full=1.0) if self.of_unit in floors else None
         return Scale(floor=0.02, full=0.2) if self is Overlay.EVIDENCE else None
 
     @property
     def node_name(self) -> str:
         """What follows the CT's name in the names of its nodes; saved with the scene, so never translated."""
         names = {Overlay.DISEASE: "disease map", Overlay.EVIDENCE: "evidence", Overlay.GRADIENT: "gradient attribution"}
+        if self.class_weighted:
+            return f"class-weighted activation {self.of_unit}"
         return names.get(self, f"activation {self.value}")
 
     @property
@@ -138,10 +165,12 @@ class DisplayMap:
 
 
 def maps_of(result: ScanResult) -> dict[Overlay, OverlayMap]:
-    """The result's maps by what they show; none for a model that reads no volume."""
-    named = {Overlay.DISEASE: result.disease, Overlay.EVIDENCE: result.evidence}
-    maps = {overlay: raw for overlay, raw in named.items() if raw is not None}
-    return {**maps, **{Overlay(name): raw for name, raw in result.activations.items()}}
+    """The result's maps by what they show, in the order of ``Overlay``; none for a model that reads no volume."""
+    maps: dict[Overlay, OverlayMap | None]
+    maps = {Overlay(_CLASS + name): raw for name, raw in result.class_activations.items()}
+    maps |= {Overlay(name): raw for name, raw in result.activations.items()}
+    maps |= {Overlay.DISEASE: result.disease, Overlay.EVIDENCE: result.evidence}
+    return {overlay: raw for overlay in Overlay if (raw := maps.get(overlay)) is not None}
 
 
 def display_grid(result: ScanResult) -> Grid:
@@ -255,7 +284,7 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
     display = node.GetDisplayNode()
     low, high = float(display.GetWindowLevelMin()), float(display.GetWindowLevelMax())
     floor = float(node.GetAttribute(FLOOR_ATTRIBUTE) or 0)
-    from_zero = overlay.signed or overlay is Overlay.DISEASE  # a probability is read as it stands
+    from_zero = overlay.signed or overlay.has_fixed_range  # such a value is read as it stands
     return max(threshold * high if from_zero else low + threshold * (high - low), floor)
 
 
@@ -295,6 +324,8 @@ def _legend_title(overlay: Overlay) -> str:
         return _("Evidence\n(logit / cell)")
     if overlay is Overlay.GRADIENT:
         return _("Gradient\n(logit / voxel)")
+    if overlay.class_weighted:
+        return _("Class-weighted\n{unit} (0 healthy)").format(unit=overlay.of_unit)
     return _("Activation\n{unit}").format(unit=overlay.value)
 
 
