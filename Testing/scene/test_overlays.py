@@ -15,6 +15,7 @@ from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
 from EmphysemaScannerLib.scene.overlays import (
     Drawing,
     Overlay,
+    display_frame,
     display_grid,
     display_lungs,
     display_map,
@@ -127,7 +128,7 @@ def test_evidence_has_the_same_range_for_every_ct_and_activation_that_of_its_map
     grid, lungs = display_grid(result), display_lungs(result)
     for factor in (0.01, 1.0, 100.0):
         scaled = OverlayMap(factor * result.evidence.values, result.evidence.grid)
-        evidence = display_map(Overlay.EVIDENCE, scaled, grid, lungs, Overlay.EVIDENCE.scale(result.model))
+        evidence = display_map(Overlay.TERMS, scaled, grid, lungs, Overlay.TERMS.scale(result.model))
         assert (evidence.low, evidence.high, evidence.floor) == (-0.2, 0.2, 0.02)
     activation = display_map(Overlay.DESC2, result.activations["desc2"], grid, lungs)
     assert activation.low == pytest.approx(np.median(activation.values[lungs]), rel=0.05)
@@ -148,10 +149,40 @@ def test_nothing_is_drawn_below_the_floor_whatever_the_threshold(scene, threshol
     image, labels = chest()
     nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
     node = nodes.overlays[Overlay.EVIDENCE]
-    assert least_drawn(node, Overlay.EVIDENCE, threshold) == pytest.approx(max(0.2 * threshold, 0.02))
+    assert least_drawn(node, Overlay.EVIDENCE, threshold) == pytest.approx(max(2 * threshold, 0.2))
     style_overlay(nodes, Overlay.EVIDENCE, threshold, ColourMap.STANDARD)
-    drawn = np.linspace(-0.2, 0.2, 255)[table_of(node)[:, 3] > 0]
-    assert np.abs(drawn).min() == pytest.approx(max(0.2 * threshold, 0.02), abs=0.4 / 255)
+    drawn = np.linspace(-2, 2, 255)[table_of(node)[:, 3] > 0]
+    assert np.abs(drawn).min() == pytest.approx(max(2 * threshold, 0.2), abs=4 / 255)
+
+
+def test_evidence_that_depends_on_the_order_of_reading_is_a_frame_that_leaves_the_lungs_free(scene):
+    image, labels = chest()
+    result = result_on(image, labels)
+    nodes = show_result(result, volume_node_from_image(image, "Chest", scene), scene)
+    values = slicer.util.arrayFromVolume(nodes.overlays[Overlay.EVIDENCE])
+    lungs = display_lungs(result)
+    assert not values[lungs].any()
+    at_level = np.empty(SLICES)
+    at_level[result.slice_indices] = result.slices.evidence
+    for k, plane in enumerate(values):
+        drawn = plane[plane != 0]
+        assert drawn.size > 100
+        assert drawn == pytest.approx(at_level[k // 3], abs=1e-5)
+    rows, columns = (np.flatnonzero((values != 0).any(axes)) for axes in ((0, 2), (0, 1)))
+    used = [np.flatnonzero(lungs.any(axes)) for axes in ((0, 2), (0, 1))]
+    for frame, lung in zip((rows, columns), used, strict=True):  # around them, and not far
+        assert lung[0] - 4 == frame[0]
+        assert frame[-1] == lung[-1] + 4
+    assert not nodes.overlays[Overlay.EVIDENCE].GetDisplayNode().GetInterpolate()
+
+
+def test_a_frame_around_lungs_at_the_edge_stays_in_the_grid():
+    image, labels = chest()
+    result = result_on(image, labels)
+    grid = display_grid(result)
+    for lungs in (np.ones(grid.shape, bool), np.zeros(grid.shape, bool)):
+        shown = display_frame(result.evidence, grid, lungs, Overlay.EVIDENCE.scale(result.model))
+        assert (shown.values != 0).mean() == pytest.approx(1 - (124 / 128) ** 2, abs=1e-3)
 
 
 def test_maps_without_lungs_or_without_contrast_still_have_a_range():

@@ -2,7 +2,8 @@
 
 The network stays as it is. In every voxel of the lungs the readout estimates how probable disease is from the hidden
 states there, the network's own input, and the share of lung below -950 HU. Both classes count the same while it learns,
-and so does every case; the probability is then set to that of the cases as they are.
+and so does every case; the probability is then set to that of the cases as they are. The share of lung below -950 HU is
+only learned from CTs that are finer than the network's grid; from others its weight is 0.
 """
 
 from __future__ import annotations

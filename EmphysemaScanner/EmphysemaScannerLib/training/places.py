@@ -18,6 +18,7 @@ from ..models.preprocessing import Labels, View
 
 LUNG_SHARE = 0.5  # a place is of the lung where lung fills this much of it
 PLACES_PER_CASE = 1000
+FINER = 0.9  # a CT tells more than the network's grid where its voxels are smaller than this share of the grid's
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Chest:
 
     Attributes:
         x: what the network reads, (1, T, 1, H, W), on its device.
-        low: (T, H, W) share of the lung in each voxel below -950 HU.
+        low: (T, H, W) share of the lung in each voxel below -950 HU; 0 where the CT is no finer than the grid.
         labels: lungs, on the canonical CT's voxels.
         view: the part of the CT that is read.
     """
@@ -65,7 +66,10 @@ def read_chest(model: Model, row: CohortRow) -> Chest:
     view = preprocessing.view(ct, labels)
     x = torch.from_numpy(preprocessing.normalise(preprocessing.average(hu, view)))[None, :, None]
     x = x.to(next(model.network.parameters()).device)
-    return Chest(x, low_share(hu, labels, view, view.share(labels)), labels, view)
+    low = low_share(hu, labels, view, view.share(labels))
+    if not any(step < FINER * of_grid for step, of_grid in zip(ct.spacing_mm, view.grid.spacing_mm, strict=True)):
+        low = np.zeros_like(low)
+    return Chest(x, low, labels, view)
 
 
 def some(count: int, random: np.random.Generator) -> NDArray[np.int64]:
