@@ -32,7 +32,7 @@ from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.report import contents
 from EmphysemaScannerLib.report.tablefiles import densitometry_csv
-from EmphysemaScannerLib.scan.extent import evidence_share, region_shares
+from EmphysemaScannerLib.scan.extent import coarser, evidence_share, region_shares
 from EmphysemaScannerLib.scan.measuring import measured_in
 from EmphysemaScannerLib.scan.remeasure import RemeasureError, depends_on_the_mask, remeasured
 from EmphysemaScannerLib.scan.result import ScanResult
@@ -102,7 +102,8 @@ def test_the_model_that_reads_the_whole_ct_gives_the_same_answer_in_any_mask(
 def test_evidence_is_shared_out_by_the_lung_at_its_place_and_what_speaks_against_is_not() -> None:
     _, labels = phantom()
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
-    shares = region_shares(labels, lobes(), (labels > 0).sum((1, 2)), view, (35, 8, 8))
+    fine = region_shares(labels, lobes(), view.share(labels), (labels > 0).sum((1, 2)), view)
+    shares = coarser(fine, (35, 8, 8))
     evidence = np.full((35, 8, 8), -1.0)
     evidence[30, 4, 2] = 3  # right upper lobe
     evidence[19, 4, 5] = 1  # left; both of its lobes meet in this slice of two

@@ -17,7 +17,7 @@ from .. import __version__
 from ..i18n import tr as _
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
-from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult
+from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult, SliceEvidence
 from . import slicewords, wording
 
 
@@ -313,12 +313,15 @@ def about_model(card: ModelCard, reads: str = "") -> Entries:
     )
     known = card.disease_map
     disease_map = () if known is None else (_("Learned from {cases}").format(cases=known.learned_from),)
+    weights = card.class_weights
+    class_weights = () if weights is None else (_("Found on {cases}").format(cases=weights.found_on),)
     rows = (
         (_("Name"), (card.name,)),
         (_("Architecture"), (architecture,)),
         (_("Trained on"), (f"{card.training_data} ({card.trained_on})",)),
         (_("Training log"), card.training_log),
         (_("Disease map"), disease_map),
+        (_("Class weights"), class_weights),
         (_("Intended use"), (card.intended_use,)),
         (_("Limits"), (card.limits,)),
         (_("Operating point"), (f"{point.probability:.3f}: {point.source}",)),
@@ -329,18 +332,19 @@ def about_model(card: ModelCard, reads: str = "") -> Entries:
 
 
 def _map(case: Case) -> Section:
-    has_evidence = case.result.evidence is not None
-    title = _("Where the evidence lies") if has_evidence else _("The CT")
-    description = _("Axial and coronal CT images with the model's evidence over the lungs")
-    if case.result.disease is not None:
+    result, title = case.result, _("The CT")
+    description = _("Axial and coronal CT images")
+    if result.disease is not None:
         title = _("Disease map")
         description = _("Axial and coronal CT images, bare and with the model's disease map over the lungs")
-    elif not has_evidence:
-        description = _("Axial and coronal CT images")
+    elif result.class_activations:
+        title = _("Class-weighted activation")
+        description = _("Axial and coronal CT images, bare and with the network's response over the lungs")
+    elif result.evidence is not None and not isinstance(result.slices, SliceEvidence):
+        title = _("Where the evidence lies")
+        description = _("Axial and coronal CT images with the model's evidence over the lungs")
     highlight = "" if case.lesions is None else _("Green outline: true lesions.")
-    return Section(
-        title, (_picture(case.result, Drawing.MAP, description, slicewords.map_caption(case.result), highlight),)
-    )
+    return Section(title, (_picture(result, Drawing.MAP, description, slicewords.map_caption(result), highlight),))
 
 
 def _slices(result: ScanResult) -> Section:

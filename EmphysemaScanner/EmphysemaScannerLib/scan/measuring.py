@@ -20,7 +20,7 @@ from ..lungs.morphology import box
 from ..lungs.regions import LOBES
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import View
-from .extent import Shares, disease_extent, evidence_share, region_shares
+from .extent import coarser, disease_extent, evidence_share, region_shares
 
 FEWEST_VOXELS = 1000
 """A region of fewer voxels has no percentiles."""
@@ -76,13 +76,11 @@ class RegionalFigures:
     """What a mask makes of a model's maps.
 
     Attributes:
-        lung_fraction: (slices, rows, columns): the share of lung in each voxel of the network's grid, 0 to 1.
         laa_950_percent: (slices,) of the network's grid, inferior to superior; NaN without lung.
         disease_extent_percent: by region; empty without a disease map.
         evidence_share_percent: by region; empty without evidence.
     """
 
-    lung_fraction: NDArray[np.float32]
     laa_950_percent: NDArray[np.float64]
     disease_extent_percent: dict[str, float]
     evidence_share_percent: dict[str, float]
@@ -91,6 +89,7 @@ class RegionalFigures:
 def regional_figures(
     measured: Measured,
     view: View,
+    lung: NDArray[np.float32],
     evidence: NDArray[np.floating] | None,
     disease: NDArray[np.float32] | None,
     card: ModelCard,
@@ -100,24 +99,20 @@ def regional_figures(
     Args:
         measured: the CT.
         view: the part of it that the network read.
+        lung: (slices, rows, columns): the share of lung in each voxel of the network's grid, 0 to 1.
         evidence: by place, as ``ScanResult.evidence``; None for a network that reads no volume.
         disease: probability of disease by place; None without a disease map.
         card: of the model.
     """
-    labels, lungs = measured.regions.lungs, measured.lungs
-    fraction, laa = view.share(labels, within=box(labels)), laa_by_slice(lungs, view)
+    regions, lungs = measured.regions, measured.lungs
     extent: dict[str, float] = {}
     share: dict[str, float] = {}
-    if disease is not None and card.disease_map is not None:
-        extent = disease_extent(disease, card.disease_map.floor, _shares(measured, view, disease.shape))
     if evidence is not None:
-        share = evidence_share(np.asarray(evidence, np.float32), _shares(measured, view, evidence.shape))
-    return RegionalFigures(fraction, laa, extent, share)
-
-
-def _shares(measured: Measured, view: View, shape: tuple[int, ...]) -> Shares:
-    regions = measured.regions
-    return region_shares(regions.lungs, regions.lobes, measured.lungs.voxels_by_slice, view, shape)
+        shares = region_shares(regions.lungs, regions.lobes, lung, lungs.voxels_by_slice, view)
+        share = evidence_share(np.asarray(evidence, np.float32), coarser(shares, evidence.shape))
+        if disease is not None and card.disease_map is not None:
+            extent = disease_extent(disease, card.disease_map.floor, shares)
+    return RegionalFigures(laa_by_slice(lungs, view), extent, share)
 
 
 def laa_by_slice(lungs: LungDensities, view: View) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from ..base.progress import Progress, silent
 from ..ct.grid import canonical_view
 from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
+from ..lungs.morphology import box
 from ..lungs.regions import Masks
 from ..models.field import Field
 from ..models.likeness import unlike_training
@@ -26,8 +27,9 @@ class RemeasureError(EmphysemaScannerError):
 
 
 def depends_on_the_mask(result: ScanResult) -> bool:
-    """Whether another lung mask would change the model's answer, and not only what is measured beside it."""
-    return result.evidence is None or result.model.preprocessing.field is Field.LUNGS
+    """Whether another lung mask would change the model's answer or disease map, and not only what is measured in it."""
+    reads_lungs = result.model.preprocessing.field is Field.LUNGS
+    return result.evidence is None or result.disease is not None or reads_lungs
 
 
 def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress: Progress = silent) -> ScanResult:
@@ -40,14 +42,13 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         progress: told of each stage; whatever it raises ends the work.
 
     Raises:
-        RemeasureError: the model read no more than the lungs, or densitometry alone.
+        RemeasureError: the model read no more than the lungs, or densitometry, or has a disease map.
         RegionError: the mask cannot be used on this CT.
         EmphysemaScannerError: the image is not the CT of this result.
     """
     if depends_on_the_mask(result):
         raise RemeasureError(
-            "This model's answer depends on the lung mask: it reads the lungs alone, or their densitometry; scan the "
-            "CT again with the new mask."
+            "This model's answer or its disease map depends on the lung mask; scan the CT again with the new mask."
         )
     hu, grid = canonical_view(image)
     if grid.shape != result.lung_mask.grid.shape:
@@ -61,7 +62,8 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     view = preprocessing.view(grid, regions.lungs)
     assert result.evidence is not None
     disease = None if result.disease is None else np.asarray(result.disease.values, np.float32)
-    by_region = regional_figures(measured, view, np.asarray(result.evidence.values, np.float32), disease, card)
+    lung = view.share(regions.lungs, within=box(regions.lungs))
+    by_region = regional_figures(measured, view, lung, np.asarray(result.evidence.values, np.float32), disease, card)
     warnings = (*measured.warnings, *unlike_training(preprocessing.average(hu, view), card.training_range))
     noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
     opposed = contradiction(
@@ -72,7 +74,7 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     return dataclasses.replace(
         result,
         lung_mask=OverlayMap(regions.lungs, grid),
-        lung_fraction=OverlayMap(by_region.lung_fraction, view.grid),
+        lung_fraction=OverlayMap(lung, view.grid),
         densitometry=measured.densitometry,
         laa_950_by_slice_percent=by_region.laa_950_percent[result.slice_indices],
         coverage=measured.coverage,

@@ -189,8 +189,10 @@ class ScanResult:
             Under ``SliceProbabilities``, the terms of a slice and ``bias`` sum to the logit of its own probability.
             None for a model that reads no volume.
         activations: root mean square of the hidden state over channels, by unit: "asc1", "desc1", "asc2", "desc2".
-        disease: probability of disease by place, 0 to 1, (slices, 64, 64), also outside the lungs; None for a model
-            without a disease map.
+        class_activations: hidden states summed over channels with the card's class weights, by unit; empty for a model
+            without class weights.
+        disease: probability of disease in each voxel of the network's input grid, 0 to 1, also outside the lungs; None
+            for a model without a disease map.
         disease_extent_percent: share of the lung that is diseased by the disease map, by region as ``densitometry``:
             the sum of the probabilities that reach the model's floor; empty for a model without a disease map.
         evidence_share_percent: share of the evidence towards emphysema, by region as ``densitometry``, of that in both
@@ -229,6 +231,7 @@ class ScanResult:
     timings_s: dict[str, float] = field(default_factory=dict)
     source: str = ""
     provenance: Provenance = UNKNOWN
+    class_activations: dict[str, OverlayMap] = field(default_factory=dict)
     disease: OverlayMap | None = None
     disease_extent_percent: dict[str, float] = field(default_factory=dict)
     run: RunManifest | None = None

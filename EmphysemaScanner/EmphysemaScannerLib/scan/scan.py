@@ -21,7 +21,9 @@ from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.densitometry import Densitometry
 from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
+from ..lungs.morphology import box
 from ..lungs.regions import NO_MASKS, Masks, RegionError
+from ..models.diseasemap import low_share
 from ..models.likeness import unlike_training
 from ..models.modelcard import ModelCard
 from ..models.modelfile import Model
@@ -81,13 +83,16 @@ def scan(
     progress(0.5, "Averaging onto the network's grid")
     with _timed(timings, "resampling"):
         view = card.preprocessing.view(ct_grid, labels)
+        lung = view.share(labels, within=box(labels))
         x, unlike = _network_input(card, hu, view, densitometry)
         warnings += unlike
 
+    with _timed(timings, "low_density"):
+        low = None if card.disease_map is None else low_share(hu, labels, view, lung, box(labels))
     with _timed(timings, "network"):
-        answered = _ask(model, x, dtype, progress)
+        answered = _ask(model, x, low, dtype, progress)
     with _timed(timings, "regions"):
-        by_region = regional_figures(measured, view, answered.terms, answered.disease, card)
+        by_region = regional_figures(measured, view, lung, answered.terms, answered.disease, card)
     timings["total"] = sum(timings.values())
 
     probability = float(expit(answered.logit))
@@ -102,8 +107,9 @@ def scan(
         slice_indices=order,
         evidence=None if answered.terms is None else _overlay(answered.terms, grid),
         activations={name: _overlay(values, grid) for name, values in answered.activations.items()},
+        class_activations={name: _overlay(values, grid) for name, values in answered.class_activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
-        lung_fraction=OverlayMap(by_region.lung_fraction, grid),
+        lung_fraction=OverlayMap(lung, grid),
         densitometry=densitometry,
         laa_950_by_slice_percent=by_region.laa_950_percent[order],
         coverage=measured.coverage,
@@ -139,13 +145,21 @@ def _network_input(
     return x, unlike_training(averaged, card.training_range)
 
 
-def _ask(model: Model, x: torch.Tensor, dtype: torch.dtype, progress: Progress) -> Answer:
-    """The network's answer, calculated where its weights are."""
+def _ask(
+    model: Model, x: torch.Tensor, low: NDArray[np.float32] | None, dtype: torch.dtype, progress: Progress
+) -> Answer:
+    """The network's answer, calculated where its weights are; ``low`` is for its disease map."""
     card, network = model.card, model.network
+    device = next(network.parameters()).device
     reading = Reading(
-        card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
+        card.temperature,
+        dtype,
+        lambda share, stage: progress(0.6 + 0.4 * share, stage),
+        card.disease_map,
+        card.class_weights,
+        None if low is None else torch.from_numpy(low)[None].to(device),
     )
-    answered = answer(network, x.to(next(network.parameters()).device), reading)
+    answered = answer(network, x.to(device), reading)
     if not np.isfinite(answered.logit):
         raise ModelFileError("The model's answer is not a number; choose another model.")
     return answered

@@ -29,9 +29,10 @@ from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SlicePr
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
-    """Write ``disease.nrrd``, ``evidence.nrrd`` and ``activation_<unit>.nrrd`` of every unit, where the model has them.
+    """Write ``disease.nrrd``, ``evidence.nrrd``, ``class_activation_<unit>.nrrd`` and ``activation_<unit>.nrrd``.
 
-    The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
+    Those that the model has. The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum
+    as ``ScanResult`` says.
 
     Args:
         result: the answer of a scan.
@@ -42,6 +43,7 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
     """
     named = {"disease": result.disease, "evidence": result.evidence}
     maps = {name: overlay for name, overlay in named.items() if overlay is not None}
+    maps |= {f"class_activation_{name}": overlay for name, overlay in result.class_activations.items()}
     maps |= {f"activation_{name}": overlay for name, overlay in result.activations.items()}
     written = []
     for name, overlay in maps.items():
@@ -143,6 +145,9 @@ def record_to_json(result: ScanResult) -> str:
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
+    if result.class_activations:
+        weighted = {name: _map_to_dict(overlay, "float16") for name, overlay in result.class_activations.items()}
+        maps["class_activations"] = weighted
     if result.disease is not None:
         maps["disease"] = _map_to_dict(result.disease, "float16")
     return json.dumps({**result_to_dict(result), "maps": maps}, ensure_ascii=False, allow_nan=False)
@@ -187,7 +192,8 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     slices = grid.shape[0]
     if math.prod(grid.shape) > MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
         raise ValueError("the maps don't fit one another")
-    if len(maps["activations"]) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
+    weighted = maps.get("class_activations", {})
+    if max(len(maps["activations"]), len(weighted)) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
         raise ValueError("its answer is not one of a model")
     result = ScanResult(
         probability=_number(values["probability"]),
@@ -211,6 +217,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
         provenance=_provenance(values.get("input") or {}),
+        class_activations={_named(name): _map_from_dict(raw) for name, raw in weighted.items()},
         disease=_map_from_dict(maps["disease"]) if "disease" in maps else None,
         disease_extent_percent={
             _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
