@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ..lungs.scope import Scope
 from ..scan.device import Device
-from .options import DeviceOption, ModelOption, OutOption
+from .options import DeviceOption, MeasureOption, ModelOption, OutOption
 from .progress import progress_bar, stage
 
 
@@ -27,6 +28,7 @@ def scan(
     series: Annotated[
         str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
     ] = "",
+    measure: MeasureOption = Scope.HISTOGRAM,
 ) -> None:
     """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
     import SimpleITK as sitk
@@ -47,7 +49,7 @@ def scan(
     source = path.resolve().name if named else pseudonym(ct.image)
     chosen = choose(device)
     with progress_bar() as progress:
-        result = scan_on(chosen, ct, loaded, progress, source)
+        result = scan_on(chosen, ct, loaded, progress, source, measure=measure)
     with whole_or_nothing(out) as folder, stage("Writing the results"):
         skipped = write_case(Case(ct.image, result), folder, pictures)
     print_scan(Console(), result, out, skipped)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
+from ..lungs.scope import Scope
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -84,6 +85,7 @@ def scan_on(
     progress: Progress,
     source: str,
     precision: Precision = Precision.AUTO,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
     import torch
@@ -91,12 +93,18 @@ def scan_on(
     from .scan import scan
 
     dtype = torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
+
+    def scanned() -> ScanResult:
+        return scan(
+            ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype, measure=measure
+        )
+
     try:
         model.network.to(device)
-        return scan(ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype)
+        return scanned()
     except torch.OutOfMemoryError:
         model.network.to("cpu")
-    result = scan(ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype)
+    result = scanned()
     note = _("The {device} device had too little memory; the network ran on the CPU.").format(device=device.type)
     return dataclasses.replace(result, warnings=(*result.warnings, note))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical_view
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import lung_coverage
-from ..lungs.densitometry import LungDensities, measure_lungs
+from ..lungs.densitometry import measure_lungs
+from ..lungs.further import measure_further
 from ..lungs.imagewarnings import NoiseWarning, image_warnings
 from ..lungs.lungs import find_lungs
 from ..lungs.maskwarnings import mask_warnings
 from ..lungs.morphology import box
+from ..lungs.scope import Scope
 from ..models.likeness import unlike_training
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
@@ -41,6 +44,7 @@ def scan(
     source: str = "",
     provenance: Provenance = UNKNOWN,
     dtype: torch.dtype = torch.float32,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """Ask a model about a chest CT.
 
@@ -51,6 +55,7 @@ def scan(
         source: what the user calls this CT, kept in the result.
         provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
+        measure: how much is measured beside densitometry.
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
@@ -80,6 +85,17 @@ def scan(
             *mask_warnings(image, found),
             *image_warnings(image, labels, provenance.slice_thickness_mm),
         )
+        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
+    with _timed(timings, "measurements"):
+        further = measure_further(
+            hu[columns],
+            labels[columns],
+            ct_grid.spacing_mm,
+            lungs,
+            measure,
+            sharp=noisy,
+            progress=_part(progress, 0.4, 0.5),
+        )
 
     progress(0.5, "Averaging onto the network's grid")
     card, network = model.card, model.network
@@ -89,7 +105,9 @@ def scan(
         view = preprocessing.view(ct_grid, labels)
         grid = view.grid
         lung_fraction = view.share(labels, within=where)
-        laa_by_slice = _laa_by_slice(lungs, view)
+        laa_by_slice = _laa_by_slice(lungs.voxels_by_slice, lungs.below_950_by_slice, view)
+        sides = zip(lungs.voxels_by_slice_and_side, lungs.below_950_by_slice_and_side, strict=True)
+        laa_by_side = [_laa_by_slice(voxels, low, view) for voxels, low in sides]
         if needs is Needs.DENSITOMETRY:
             whole = densitometry["whole"]
             x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32)
@@ -115,7 +133,6 @@ def scan(
     order = np.array(answered.direction.order(grid.shape[0]))
     probability = float(expit(answered.logit))
     if needs is Needs.VOLUME:
-        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
         opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
         warnings = (*opposed, *warnings)
     return ScanResult(
@@ -139,6 +156,12 @@ def scan(
         provenance=provenance,
         disease=None if answered.disease is None else _overlay(answered.disease, grid),
         disease_extent_percent=extent,
+        measurements=dataclasses.replace(
+            further,
+            laa_950_by_height_percent={
+                name: values[order] for name, values in zip(("right", "left"), laa_by_side, strict=True)
+            },
+        ),
     )
 
 
@@ -147,14 +170,23 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(lungs: LungDensities, view: View) -> NDArray[np.float64]:
-    """LAA%-950 of the CT slices that fall into each slice of the grid, inferior to superior."""
-    voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
+def _laa_by_slice(voxels: NDArray[np.int64], low: NDArray[np.int64], view: View) -> NDArray[np.float64]:
+    """LAA%-950 of the CT slices that fall into each slice of the grid, inferior to superior.
+
+    Args:
+        voxels, low: of each CT slice, lung voxels and those of them below -950 HU.
+        view: of the CT on the grid.
+    """
     slices, owner = view.grid.shape[0], view.slice_of(len(voxels))
     total = np.bincount(owner, voxels, slices)
     counts = np.bincount(owner, low, slices)
     share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)
     return 100 * share
+
+
+def _part(progress: Progress, low: float, high: float) -> Progress:
+    """A part of the progress, from one share to another."""
+    return lambda share, stage: progress(low + (high - low) * share, stage)
 
 
 @contextmanager
