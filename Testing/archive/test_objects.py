@@ -20,8 +20,9 @@ from EmphysemaScannerLib.archive.writing import write_objects
 from EmphysemaScannerLib.ct.grid import area_average, canonical_view
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.ct.series import Volume
+from EmphysemaScannerLib.lungs.measures import TABLE_MEASURES
 from EmphysemaScannerLib.report import wording
-from EmphysemaScannerLib.scan.result import LUNG_MEASURES, ScanResult
+from EmphysemaScannerLib.scan.result import ScanResult
 from pydicom.dataset import Dataset
 
 MakeResult = Callable[..., ScanResult]
@@ -150,7 +151,7 @@ def test_the_report_states_every_figure_with_its_unit_and_refers_to_slices_and_s
             for i in items(group)
             if i.ValueType == "NUM"
         ]
-        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in LUNG_MEASURES]
+        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in TABLE_MEASURES]
         assert [unit.CodeValue for _, unit in values] == [*(unit for _, unit in measured), "%"]
         assert [value for value, _ in values] == pytest.approx([*(value for value, _ in measured), 4.25], rel=1e-6)
         assert {unit.CodingSchemeDesignator for _, unit in values} == {"UCUM"}

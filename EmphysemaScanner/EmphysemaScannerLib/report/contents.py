@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..i18n import tr as _
+from ..lungs.measures import LAA_910, LAA_950, MEAN, PERC15, TABLE_MEASURES, VOLUME, LungMeasure
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
-from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult, SliceEvidence
+from ..scan.result import ScanResult, SliceEvidence
 from . import slicewords, wording
 
 
@@ -254,7 +255,7 @@ def warnings(result: ScanResult) -> tuple[Box, ...]:
     return (Box(wording.WARNINGS, result.warnings, Tone.WARNING),) if result.warnings else ()
 
 
-def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = LUNG_MEASURES) -> Table:
+def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = TABLE_MEASURES) -> Table:
     """Regions of the lungs down, measures across."""
     regions = [name for name in wording.REGION_NAMES if name in result.densitometry]
     # Where in the lungs the evidence lies is asked by lobes; without them the table stays narrow.

@@ -14,11 +14,12 @@ from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
 from ..lungs.morphology import box
 from ..lungs.regions import Masks
+from ..lungs.scope import Scope
 from ..models.field import Field
 from ..models.likeness import unlike_training
 from .call import contradiction
 from .device import Device, ran_on_cpu
-from .measuring import measured_in, regional_figures
+from .measuring import by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
 
 
@@ -56,7 +57,8 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     progress(0.0, "Finding the lungs")
     regions = lung_regions(image, masks)
     progress(0.6, "Measuring density")
-    measured = measured_in(image, regions, result.provenance)
+    scope = Scope.ALL if result.measurements.clusters else Scope.HISTOGRAM
+    measured = measured_in(image, regions, result.provenance, scope)
     progress(0.8, "Averaging onto the network's grid")
     card, preprocessing = result.model, result.model.preprocessing
     view = preprocessing.view(grid, regions.lungs)
@@ -81,6 +83,7 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         warnings=(*opposed, *warnings, *kept),
         disease_extent_percent=by_region.disease_extent_percent,
         evidence_share_percent=by_region.evidence_share_percent,
+        measurements=by_height(measured, by_region, result.slice_indices),
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
     )

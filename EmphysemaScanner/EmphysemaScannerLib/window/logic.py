@@ -15,6 +15,7 @@ from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.worker import shared_worker
+from ..lungs.scope import Scope
 from ..models.modelfolder import default_model_path
 from ..scan.device import Device, Precision
 from ..scene.colours import ColourMap
@@ -61,6 +62,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         device: Device = Device.AUTO,
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
+        measure: Scope = Scope.HISTOGRAM,
     ) -> ScanResult:
         """Ask a model about a chest CT; changes nothing in the scene.
 
@@ -70,10 +72,11 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             device: where the network runs.
             precision: with how many bits it calculates.
             progress: told the share done and the stage.
+            measure: how much is measured beside densitometry.
         """
         from . import longwork
 
-        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress)
+        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress, measure)
         self._scanned[volumeNode.GetID()] = result
         return result
 

@@ -14,6 +14,7 @@ import slicer
 from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..i18n import tr as _
 from ..jobs.worker import Report
+from ..lungs.scope import Scope
 from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.straighten import StraightImage, prepare
@@ -45,6 +46,7 @@ def scan(
     device: Device,
     precision: Precision,
     progress: Report | None,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """Ask a model about a chest CT."""
     straighten, files = _prepare(volume_node), files_of(volume_node)
@@ -64,7 +66,8 @@ def scan(
         sheared = sheared_warnings(files, bool(straight.warnings))
         provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared))
         ct = CT(straight.image, provenance)
-        return devices.scan_on(devices.choose(device), ct, model, report, name, precision=precision)
+        chosen = devices.choose(device)
+        return devices.scan_on(chosen, ct, model, report, name, precision=precision, measure=measure)
 
     return wait_for(work, progress, volume_node)
 

@@ -206,7 +206,9 @@ class Window(VTKObservationMixin):
             self.ui.progressBar,
             self.ui.statusLabel,
             _("The scan failed."),
-            lambda progress: self.logic.scan(volume, model, self.settings.device, self.settings.precision, progress),
+            lambda progress: self.logic.scan(
+                volume, model, self.settings.device, self.settings.precision, progress, self.settings.measure
+            ),
         )
         if result is not None:
             self._do_at_once(lambda: self.logic.show(result, volume))
