@@ -148,7 +148,7 @@ def test_a_record_of_a_record_is_the_same_record(result: ScanResult, record: str
 
 def test_a_record_of_an_earlier_version_which_only_knew_evidence_is_read(result: ScanResult, record: str) -> None:
     def earlier(values: dict[str, Any]) -> None:
-        for name in ("story", "slice_probability", "slice_weight"):
+        for name in ("each_slice", "slice_probability", "slice_weight"):
             del values[name]
         del values["maps"]["grid"]
 
@@ -175,7 +175,16 @@ def test_a_record_cut_off_anywhere_is_refused(result: ScanResult, record: str) -
 def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, record: str) -> None:
     derived = {"running_probability", "reading_order", "operating_point", "call", "call_reason"}
     # Earlier versions had none of these.
-    derived |= {"story", "slice_probability", "slice_weight", "input", "lung_coverage"}
+    derived |= {
+        "each_slice",
+        "run",
+        "slice_probability",
+        "slice_weight",
+        "input",
+        "lung_coverage",
+        "masks",
+        "evidence_share_percent",
+    }
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(changed(record, lambda values, name=name: values.pop(name)), result.lung_mask)

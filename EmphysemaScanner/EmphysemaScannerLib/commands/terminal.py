@@ -18,9 +18,16 @@ from ..scan.call import Call
 from ..scan.result import ScanResult
 
 GAUGE_CELLS = 50
+_TITLES_WITH_ROOM = 7  # between the columns of a table, in 80 characters
 
 
-def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
+def print_scan(
+    console: Console,
+    result: ScanResult,
+    folder: Path | None,
+    skipped: tuple[str, ...] = (),
+    objects: Path | None = None,
+) -> None:
     """One panel: what the model is, warnings, the answer, densitometry, what was read, where the results are."""
     card = result.model
     parts: list[Text | Table] = [
@@ -36,13 +43,17 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
         parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
     parts.append(Text())
     parts += [
-        Text.assemble((f"{title}: ", "bold"), line) for title, lines in contents.images(result).rows for line in lines
+        Text.assemble((f"{title}: ", "bold"), line)
+        for entries in (contents.images(result), contents.masks(result))
+        for title, lines in entries.rows
+        for line in lines
     ]
     parts += [
         Text.assemble(("Model: ", "bold"), f"{card.name}, trained on: {card.training_data}"),
         *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),
-        Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}"),
     ]
+    parts += [Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}")] if folder else []
+    parts += [Text.assemble(("DICOM objects: ", "bold"), f"{objects}")] if objects else []
     title = f"[bold]{escape(result.source or 'chest CT')}[/bold]"
     console.print(Panel(Group(*parts), title=title, title_align="left", padding=(1, 2)))
 
@@ -121,7 +132,7 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
 
 
 def _table(figures: contents.Table) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2 if len(figures.titles) <= _TITLES_WITH_ROOM else 1, 0, 0))
     for k, (title, unit) in enumerate(zip(figures.titles, figures.units, strict=True)):
         table.add_column(f"{title}\n{unit}" if k else "Densitometry", justify="right" if k else "left")
     for row in figures.rows:

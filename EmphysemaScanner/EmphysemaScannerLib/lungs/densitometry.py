@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.parallel import in_threads, pieces
+from . import LEFT, RIGHT
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def measure_lungs(
 
     def count(part: tuple[int, range]) -> list[_Counts | None]:
         found = []
-        for side in (1, 2):
+        for side in (RIGHT, LEFT):
             planes = []
             for k in part[1]:
                 planes.append(hu[k][labels[k] == side])
@@ -161,8 +162,8 @@ def _of_regions(
     lower, middle, upper = (hu[a:b][labels[a:b] > 0] for a, b in pairwise(cuts))
     regions = {
         "whole": np.concatenate([lower, middle, upper]),
-        "right": hu[labels == 1],
-        "left": hu[labels == 2],
+        "right": hu[labels == RIGHT],
+        "left": hu[labels == LEFT],
         "upper": upper,
         "middle": middle,
         "lower": lower,

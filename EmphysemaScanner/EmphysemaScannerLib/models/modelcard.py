@@ -220,6 +220,7 @@ class ModelCard:
         return values
 
     def to_json(self) -> str:
+        """The card as indented JSON, as model files and ``result.json`` hold it; ``from_json`` reads it."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     @classmethod
@@ -297,7 +298,7 @@ def strict_json(text: str) -> Any:
 
     def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a name is there twice")
+            raise ValueError("a name occurs twice")
         return found
 
     def refused(number: str) -> None:

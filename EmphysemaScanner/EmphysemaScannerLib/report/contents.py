@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Case:
         lesions: the true lesions, if known: 0 or 1 on the CT's canonical grid.
         note: a remark that a reader must see first, e.g. that the disease is simulated; may be empty.
         credit: whose CT it is and its licence; may be empty.
+        study: for a report that goes into an archive with its CT, what it states instead of the time of writing, such
+            as the study's date: it must be the same whenever it is made again; "" for a report in a folder.
     """
 
     image: sitk.Image
@@ -37,11 +40,22 @@ class Case:
     lesions: NDArray[np.uint8] | None = None
     note: str = ""
     credit: str = ""
+    study: str = ""
 
 
 def pseudonym(image: sitk.Image) -> str:
     """An anonymous name for a CT, made from its voxels: the same voxels give the same name."""
     return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"
+
+
+def without_names(result: ScanResult) -> ScanResult:
+    """A result whose masks are not called by the names of their files or nodes, which may name a patient."""
+    lobes = result.lobes_from
+    return dataclasses.replace(
+        result,
+        lungs_from=dataclasses.replace(result.lungs_from, name=""),
+        lobes_from=None if lobes is None else dataclasses.replace(lobes, name=""),
+    )
 
 
 NARROW_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
@@ -200,7 +214,7 @@ def contents(case: Case) -> Contents:
     return Contents(
         kicker=_("EmphysemaScanner \N{MIDDLE DOT} chest CT report"),
         title=result.source or _("Unnamed CT"),
-        made=_("{date}, version {version}").format(date=made, version=__version__),
+        made=_("{date}, version {version}").format(date=case.study or made, version=__version__),
         use=wording.RESEARCH_USE,
         caution=wording.caution(result.model),
         answer=(*warnings(result), *note, headline(result)),
@@ -243,14 +257,17 @@ def warnings(result: ScanResult) -> tuple[Box, ...]:
 def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = LUNG_MEASURES) -> Table:
     """Regions of the lungs down, measures across."""
     regions = [name for name in wording.REGION_NAMES if name in result.densitometry]
-    extent = result.disease_extent_percent
+    # Where in the lungs the evidence lies is asked by lobes; without them the table stays narrow.
+    evidence = {} if result.lobes_from is None else result.evidence_share_percent
+    shares = [(_("Extent"), result.disease_extent_percent, 1), (_("Evidence"), evidence, 0)]
+    known = [(title, percent, digits) for title, percent, digits in shares if percent]
     return Table(
-        titles=("", *([_("Extent")] if extent else []), *(measure.title for measure in measures)),
-        units=("", *(["%"] if extent else []), *(measure.unit for measure in measures)),
+        titles=("", *(title for title, _percent, _digits in known), *(measure.title for measure in measures)),
+        units=("", *("%" for _share in known), *(measure.unit for measure in measures)),
         rows=tuple(
             (
                 wording.REGION_NAMES[name],
-                *([wording.number(extent.get(name, float("nan")), 1)] if extent else []),
+                *(wording.number(percent.get(name, float("nan")), digits) for _title, percent, digits in known),
                 *(measure.text(result.densitometry[name]) for measure in measures),
             )
             for name in regions
@@ -265,6 +282,14 @@ def images(result: ScanResult) -> Entries:
     read = [(_("Series read"), (wording.series_read(series),))] if series else []
     left_out = [(_("Left out"), tuple(wording.left_out(part) for part in unread))] if unread else []
     return Entries((*read, *left_out))
+
+
+def masks(result: ScanResult) -> Entries:
+    """Whose lung mask and whose lobes were used."""
+    lungs = (_("Lung mask"), (wording.mask_origin(result.lungs_from),))
+    if result.lobes_from is None:
+        return Entries((lungs,))
+    return Entries((lungs, (_("Lobes"), (wording.mask_origin(result.lobes_from),))))
 
 
 def about_model(card: ModelCard, reads: str = "") -> Entries:
@@ -351,7 +376,10 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
     if result.disease_extent_percent:
         extent = _("Extent: estimated share of the lung with disease, the sum of the disease map's probabilities.")
         note = f"{extent} {note}"
-    return (Section(_("Densitometry"), (densitometry(result), Paragraph(note))),)
+    if result.lobes_from is not None and result.evidence_share_percent:
+        evidence = _("Evidence: where the model's evidence towards emphysema lies, in per cent of that in both lungs.")
+        note = f"{evidence} {note}"
+    return (Section(_("Densitometry"), (densitometry(result), masks(result), Paragraph(note))),)
 
 
 def _images(result: ScanResult) -> tuple[Section, ...]:
@@ -360,6 +388,9 @@ def _images(result: ScanResult) -> tuple[Section, ...]:
 
 
 def _closing(case: Case) -> tuple[str, ...]:
+    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
+    if case.study:
+        return (*credit, _("EmphysemaScanner {version}.").format(version=__version__))
     scanned = _("EmphysemaScanner {version}; scanned in {seconds} s.").format(
         version=__version__, seconds=wording.number(case.result.timings_s.get("total", 0), 1)
     )
@@ -367,5 +398,4 @@ def _closing(case: Case) -> tuple[str, ...]:
         "Saved with this report, as far as chosen: the same figures in result.json and the .csv files, the maps in the"
         " .nrrd files, and scene.mrb, which opens in 3D Slicer."
     )
-    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
     return (*credit, scanned, saved)

@@ -86,6 +86,7 @@ def provenance(result: ScanResult) -> str:
     rows = (
         (_("Scanned"), (result.source,)),
         *contents.images(result).rows,
+        *contents.masks(result).rows,
         (_("Model"), (f"{card.name} ({wording.architecture(card)}, {card.trained_on})",)),
     )
     return _entries(rows)

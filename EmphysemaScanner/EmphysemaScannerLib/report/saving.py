@@ -93,7 +93,9 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
 
 
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
-    """Write result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
+    """Write what a result has into a folder.
+
+    That is result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
     scene.mrb.
 
     Args:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
+from ..lungs.regions import LOBES
 from ..scan.result import LUNG_MEASURES, ScanResult
 
 SLICES_FILE, DENSITOMETRY_FILE = "slices.csv", "densitometry.csv"
@@ -29,10 +30,34 @@ def slices_csv(result: ScanResult) -> str:
 
 
 def densitometry_csv(result: ScanResult) -> str:
-    """A line for each region of the lungs; columns are region and the fields of ``Densitometry``, not rounded."""
-    titles = ("region", *(measure.field for measure in LUNG_MEASURES))
-    rows = ((name, *(measure.of(region) for measure in LUNG_MEASURES)) for name, region in result.densitometry.items())
+    """A line for each region of the lungs.
+
+    Columns are region, the fields of ``Densitometry``, not rounded, as far as the model has them
+    disease_extent_percent and evidence_share_percent, and mask: whose mask the region was drawn by, a value of
+    ``regions.MaskKind``.
+    """
+    shares = {
+        "disease_extent_percent": result.disease_extent_percent,
+        "evidence_share_percent": result.evidence_share_percent,
+    }
+    shares = {title: percent for title, percent in shares.items() if percent}
+    titles = ("region", *(measure.field for measure in LUNG_MEASURES), *shares, "mask")
+    rows = (
+        (
+            name,
+            *(measure.of(region) for measure in LUNG_MEASURES),
+            *(percent.get(name, math.nan) for percent in shares.values()),
+            _mask_of(name, result),
+        )
+        for name, region in result.densitometry.items()
+    )
     return _csv(titles, rows)
+
+
+def _mask_of(region: str, result: ScanResult) -> str:
+    is_lobe = region in {lobe.value for lobe in LOBES}
+    origin = result.lobes_from if is_lobe and result.lobes_from is not None else result.lungs_from
+    return origin.kind.value
 
 
 def _csv(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

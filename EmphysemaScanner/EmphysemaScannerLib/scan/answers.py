@@ -140,6 +140,7 @@ def _running_terms(
     place less those of the state before, which is zero before the first slice.
 
     Args:
+        network: whose dense layer and normalisation are applied.
         states: hidden states of the fourth unit, (T, C, 8, 8), inferior to superior.
         order: in which the fourth unit reads.
 

@@ -13,8 +13,10 @@ from ..ct.grid import Grid
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import Coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.regions import OWN, Origin
 from ..models.modelcard import ModelCard
 from .call import Call, decide, withheld_because
+from .manifest import RunManifest
 
 
 @dataclass(frozen=True)
@@ -193,9 +195,14 @@ class ScanResult:
             for a model without a disease map.
         disease_extent_percent: share of the lung that is diseased by the disease map, by region as ``densitometry``:
             the sum of the probabilities that reach the model's floor; empty for a model without a disease map.
+        evidence_share_percent: share of the evidence towards emphysema, by region as ``densitometry``, of that in both
+            lungs; empty for a model without evidence by place.
+        lungs_from: whose lung mask it is.
+        lobes_from: whose lobes; None where none were given.
         lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
-        densitometry: by region: "whole", "left", "right", "upper", "middle", "lower".
+        densitometry: by region: "whole", "left", "right", "upper", "middle", "lower", and the lobes that were given, by
+            their names in ``regions.Region``.
         laa_950_by_slice_percent: (slices,) LAA%-950 within each slice of the grid, in reading order; NaN without lung.
         coverage: how much of the lungs is not in the CT.
         warnings: sentences about doubtful input, most important first.
@@ -203,6 +210,7 @@ class ScanResult:
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
         provenance: the series that was read and what was left out.
+        run: what the result came from; None in a record of an earlier version.
     """
 
     probability: float
@@ -226,6 +234,10 @@ class ScanResult:
     class_activations: dict[str, OverlayMap] = field(default_factory=dict)
     disease: OverlayMap | None = None
     disease_extent_percent: dict[str, float] = field(default_factory=dict)
+    run: RunManifest | None = None
+    evidence_share_percent: dict[str, float] = field(default_factory=dict)
+    lungs_from: Origin = OWN
+    lobes_from: Origin | None = None
 
     @property
     def by_slice(self) -> SliceFigures:

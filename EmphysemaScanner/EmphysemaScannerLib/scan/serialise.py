@@ -21,8 +21,10 @@ from ..ct.grid import Grid, area_average
 from ..ct.provenance import LeftOut, Provenance, Series
 from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.regions import OWN, MaskKind, Origin, Recognition
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
+from .manifest import RunManifest
 from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
 
 
@@ -67,10 +69,12 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
-    warnings; model (its card); timings_s (seconds); source; input (the series that was
-    read, what was left out, slice thickness in mm); schema; story (what the model gives for each slice: "evidence",
-    "probability", "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the
-    model does not give is None.
+    evidence_share_percent (of the evidence towards emphysema in the lungs, by region); masks (whose lung mask and
+    lobes were used, and what their labels were recognised by); warnings; model (its card); timings_s (seconds); run
+    (versions, checksums of model and CT, device, precision); source; input (the series that was read, what was left
+    out, slice thickness in mm); schema; each_slice (what the model gives for each slice: "evidence", "probability",
+    "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model does not
+    give is None.
     """
     by_slice = result.by_slice
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
@@ -84,7 +88,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
-        "story": _KINDS[type(result.slices)],
+        "each_slice": _KINDS[type(result.slices)],
         **{measure.key: _list(by_slice.get(measure)) for measure in SliceMeasure},
         "slice_positions_mm": _list(positions),
         "slice_indices": _list(result.slice_indices),
@@ -92,10 +96,16 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "operating_point": dataclasses.asdict(result.model.operating_point),
         "densitometry": {**regions.get("whole", {}), "regions": regions},
         **({"disease_extent_percent": result.disease_extent_percent} if result.disease is not None else {}),
+        "evidence_share_percent": result.evidence_share_percent,
+        "masks": {
+            name: None if origin is None else dataclasses.asdict(origin)
+            for name, origin in (("lungs", result.lungs_from), ("lobes", result.lobes_from))
+        },
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
         "timings_s": dict(result.timings_s),
+        "run": None if result.run is None else dataclasses.asdict(result.run),
     }
     strict: dict[str, Any] = _finite(values)
     return strict
@@ -212,6 +222,12 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         disease_extent_percent={
             _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
         },
+        run=_run(values.get("run")),
+        evidence_share_percent={
+            _named(name): _number(percent) for name, percent in values.get("evidence_share_percent", {}).items()
+        },
+        lungs_from=_origin(values.get("masks", {}).get("lungs")) or OWN,
+        lobes_from=_origin(values.get("masks", {}).get("lobes")),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -219,7 +235,10 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
 
 
 def _slices(values: dict[str, Any], count: int) -> Slices | None:
-    """What the model gave for each of so many slices, all of it; an earlier version only knew evidence."""
+    """What the model gave for each of so many slices, all of it.
+
+    The key was ``story`` in earlier versions; the first ones had none and only knew evidence.
+    """
 
     def numbers(measure: SliceMeasure) -> NDArray[np.float64]:
         return _numbers(values[measure.key], count)
@@ -230,7 +249,7 @@ def _slices(values: dict[str, Any], count: int) -> Slices | None:
         "weight": lambda: SliceWeights(numbers(SliceMeasure.WEIGHT), numbers(SliceMeasure.PROBABILITY)),
         "none": lambda: None,
     }
-    return read[values.get("story", "evidence")]()
+    return read[values.get("each_slice", values.get("story", "evidence"))]()
 
 
 def _shape(array: NDArray[np.generic]) -> tuple[int, int, int]:
@@ -260,6 +279,24 @@ def _provenance(raw: dict[str, Any]) -> Provenance:
         left_out=tuple(LeftOut(**texts(part)) for part in raw.get("left_out", ())),
         slice_thickness_mm=_number(raw.get("slice_thickness_mm", 0.0)),
         warnings=tuple(shown(str(warning)) for warning in raw.get("warnings", ())),
+    )
+
+
+def _run(raw: dict[str, Any] | None) -> RunManifest | None:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+    if raw is None:
+        return None
+    packages = {shown(str(name)): shown(str(version)) for name, version in raw["packages"].items()}
+    texts = {name: shown(str(value)) for name, value in raw.items() if name != "packages"}
+    return RunManifest(**texts, packages=packages)
+
+
+def _origin(raw: dict[str, Any] | None) -> Origin | None:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+    if raw is None:
+        return None
+    return Origin(
+        MaskKind(raw["kind"]), shown(str(raw["name"])), Recognition(raw["recognised"]), shown(str(raw["numbering"]))
     )
 
 

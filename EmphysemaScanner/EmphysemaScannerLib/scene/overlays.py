@@ -210,6 +210,7 @@ def display_map(
         overlay: decides the range of a map without a fixed one: that of signed maps is symmetric about zero,
             activation starts at the lungs' median.
         raw: on any grid that covers the same box of space as ``grid``.
+        grid: on which the map is drawn.
         lungs: on ``grid``; outside, the map is 0.
         scale: the fixed range, if it has one.
     """
@@ -238,6 +239,7 @@ def display_frame(raw: OverlayMap, grid: Grid, lungs: NDArray[np.bool_], scale: 
 
     Args:
         raw: on any grid that covers the same box of space as ``grid``.
+        grid: of the display.
         lungs: on ``grid``.
         scale: the fixed range.
     """
@@ -285,6 +287,7 @@ def style(
 
     Args:
         node: the overlay's volume.
+        overlay: which one it is.
         threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
             values, on either side of zero.
         colours: of volume and legend.
@@ -314,6 +317,7 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
 
     Args:
         node: the overlay's volume.
+        overlay: which one it is.
         threshold: share (0 to 1) of the colour range.
 
     Raises:

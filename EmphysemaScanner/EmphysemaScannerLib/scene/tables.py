@@ -50,7 +50,13 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
 def add_table(
     scene: slicer.vtkMRMLScene, name: str, columns: Mapping[str, NDArray[np.generic] | Sequence[str]]
 ) -> slicer.vtkMRMLTableNode:
-    """A locked table of columns by their titles."""
+    """A locked table of columns by their titles.
+
+    Args:
+        scene: gets the new node.
+        name: of the node.
+        columns: of equal length, by title, in the table's order.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
     table = vtk.vtkTable()

@@ -50,9 +50,11 @@ def style_overlay(nodes: ResultNodes, overlay: Overlay, threshold: float, colour
     """Draw an overlay with other colours, and only its stronger values; its legend shows the same.
 
     Args:
+        nodes: the result.
         overlay: one that the result has.
         threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
             values, on either side of zero.
+        colours: of the overlay and its legend.
 
     Raises:
         ValueError: the threshold is not from 0 to 1.
@@ -71,6 +73,7 @@ def set_overlay(
     The colour legend is in the axial view alone, where it is large enough to be read.
 
     Args:
+        nodes: the result.
         overlay: what lies over the CT; None for nothing.
         opacity: of the overlay, 0 to 1.
         layers: the slice views' composite nodes; all of the scene's if None.
@@ -162,6 +165,7 @@ def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
     What the model gives for each slice is at the left; LAA%-950, where it gives nothing.
 
     Args:
+        nodes: the result.
         right: the chart at the right; another, where the result has no such chart.
     """
     left, beside = _main_chart(nodes), nodes.charts[shown_chart(nodes, right)]
@@ -211,6 +215,7 @@ def jump_to_slice(nodes: ResultNodes, position_mm: float) -> None:
     """Move the axial view to a slice; the other views stay.
 
     Args:
+        nodes: the result whose scene is meant.
         position_mm: RAS S coordinate.
     """
     axial = _axial_view(nodes.ct.GetScene())
@@ -232,11 +237,11 @@ def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompo
 
 
 def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
-    """World RAS, mm, of where a result is looked at first: the place with most of the first overlay, in the axial plane
-    with most of it.
+    """World RAS, mm, of where a result is looked at first.
 
-    The middle of the right lung in the slice of the highest bar, where no overlay is one of places. There is lung in
-    the plane wherever there is lung at all.
+    That is the place with most of the first overlay, in the axial plane with most of it; where no overlay is one of
+    places, the middle of the right lung in the slice of the highest bar. There is lung in the plane wherever there is
+    lung at all.
     """
     overlay = _first_by_place(nodes)
     if overlay is None:

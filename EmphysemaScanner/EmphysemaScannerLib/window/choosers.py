@@ -34,8 +34,9 @@ class Choosers:
         self._given: Chart | None = None
 
     def offer(self, nodes: ResultNodes, parameters: EmphysemaScannerParameterNode) -> None:
-        """Offer what a result has; what is chosen and isn't there gives way to something that is,
-        a chart until there is one again.
+        """Offer what a result has, and choose something of it where the present choice is missing.
+
+        A chart is replaced only until there is one again.
 
         Args:
             nodes: the result.

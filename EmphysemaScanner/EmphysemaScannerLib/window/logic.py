@@ -22,6 +22,7 @@ from ..scene.overlays import Drawing, Overlay
 from .parameters import EmphysemaScannerParameterNode
 
 if TYPE_CHECKING:
+    from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison, ModelFigures
@@ -50,6 +51,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         self._scanned: weakref.WeakValueDictionary[str, ScanResult] = weakref.WeakValueDictionary()
 
     def getParameterNode(self) -> EmphysemaScannerParameterNode:
+        """The scene's parameter node in the type that names this module's parameters."""
         return EmphysemaScannerParameterNode(super().getParameterNode())  # type: ignore[call-arg] # by its decorator
 
     def scan(
@@ -64,7 +66,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: a CT in HU, in any orientation, under any transform.
-            modelPath: a model file; the model that comes with the module if None.
+            modelPath: a model file; the bundled model if None.
             device: where the network runs.
             precision: with how many bits it calculates.
             progress: told the share done and the stage.
@@ -108,7 +110,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         Args:
             volumeNode: the CT.
             overlay: what lies over it; nothing where the result has no such overlay, and the first that it has if None.
-            visible, opacity: whether and how strongly it covers the CT (0 to 1).
+            visible: whether the overlay is shown.
+            opacity: how strongly it covers the CT (0 to 1).
             threshold: values below this share (0 to 1) of the colour range are not drawn.
             colours: of the overlay and its legend.
             drawing: filled, or the outline of where the values reach the threshold.
@@ -146,7 +149,9 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: a CT that was scanned and shown.
-            modelPath, device, progress: as for ``scan``; the model must be the one that answered.
+            modelPath: as for ``scan``; the model must be the one that answered.
+            device: as for ``scan``.
+            progress: as for ``scan``.
         """
         from . import longwork
 
@@ -160,6 +165,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         scene: bool = False,
         progress: Progress | None = None,
         named: bool = False,
+        objects: frozenset[ObjectKind] = frozenset(),
     ) -> list[Path]:
         """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
 
@@ -170,13 +176,15 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             scene: whether the whole scene is written too, as scene.mrb.
             progress: told the share done and the stage.
             named: whether reports call the CT by its node's name, which may name a patient. A scene always does.
+            objects: which DICOM objects are written too, into the subfolder "dicom"; for a CT that Slicer loaded from
+                its DICOM database and that was not changed since.
 
         Returns:
             The files.
         """
         from . import longwork
 
-        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named)
+        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named, objects)
 
     def batch(
         self,
@@ -189,14 +197,17 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         onRow: Callable[[BatchRow], None] | None = None,
         retry: bool = False,
     ) -> BatchSummary:
-        """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+        """Scan many CTs into one CSV, one row per CT; an unfinished CSV of the same model is continued.
 
         CTs whose files have changed since are scanned again.
 
         Args:
             source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
             csvPath: the result.
-            modelPath, device, precision, progress: as for ``scan``.
+            modelPath: as for ``scan``.
+            device: as for ``scan``.
+            precision: as for ``scan``.
+            progress: as for ``scan``.
             onRow: told each row, on the main thread.
             retry: scan refused CTs again, changed or not.
         """

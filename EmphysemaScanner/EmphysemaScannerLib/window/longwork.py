@@ -18,20 +18,25 @@ from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, result_of
 from ..scene.straighten import StraightImage, prepare
 from . import commands
-from .dicomfiles import files_of, provenance_of, sheared_warnings
+from .dicomfiles import files_of, provenance_of, sheared_warnings, volume_of
 from .packages import Need, ensure
 from .waiting import wait_for
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
+    from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
+    from ..ct.series import Volume
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
     from ..scan.attribution import Attribution
     from ..scan.device import Device, Precision
     from ..scan.result import ScanResult
+
+OBJECTS = "dicom"
+"""The subfolder that DICOM objects are saved to."""
 
 
 def scan(
@@ -95,8 +100,10 @@ def save(
     scene: bool,
     progress: Report | None,
     named: bool,
+    objects: frozenset[ObjectKind],
 ) -> list[Path]:
     """Write a CT's result from the scene into a folder."""
+    from ..archive.source import check_is_dicom
     from ..report import saving
     from ..report.outputfolder import check_output_folder
 
@@ -106,6 +113,10 @@ def save(
         raise EmphysemaScannerError(_("This CT has no result to save; scan it first."))
     if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
         ensure(Need.REPORT, torch=False)
+    series: Volume | None = None
+    if objects:
+        series = check_is_dicom(volume_of(files_of(volume_node)))
+        ensure(Need.DICOM, torch=False)
     check_output_folder(folder)
     straighten, result = _prepare(volume_node), result_of(nodes)
     with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as temporary:
@@ -115,6 +126,11 @@ def save(
             from ..report.contents import Case, pseudonym
 
             image = straighten().image
+            if series is not None:
+                from ..archive.writing import write_objects
+
+                write_objects(image, result, series, Path(temporary) / OBJECTS, objects, progress=report)
+                made.append(Path(temporary) / OBJECTS)
             said = result if named else dataclasses.replace(result, source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
 
@@ -152,11 +168,13 @@ def batch(
             progress(fraction, stage)
 
     def work(report: Report) -> BatchSummary:
-        from ..batch.batch import find_cts, run_batch
+        from ..batch.batch import find_cts, find_masks, run_batch
 
         report(0.0, _("Looking for CTs"))
-        cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, retry=retry, progress=report, on_row=rows.put)
+        cts, masks = find_cts(source), find_masks(source)
+        return run_batch(
+            cts, csv_path, model, device, precision, masks=masks, retry=retry, progress=report, on_row=rows.put
+        )
 
     try:
         return wait_for(work, deliver)

@@ -146,7 +146,7 @@ class Window(VTKObservationMixin):
             styles.say(self.ui.statusLabel, str(error), styles.ERROR)
             return
         if gone != Path():
-            sentence = _("The model '{path}' is not there any more; the one that comes with the module is chosen.")
+            sentence = _("The model '{path}' no longer exists; the bundled model was selected.")
             styles.say(self.ui.statusLabel, sentence.format(path=gone))
 
     def on_parameters_changed(self) -> None:
@@ -227,8 +227,8 @@ class Window(VTKObservationMixin):
         if done is not None:
             self._after_work(self.viewer.draw)
             sentence = _(
-                "Gradient attribution: the voxels' shares add up to {difference} (within {gap}), the logit's difference"
-                " from the same chest with healthy lung density."
+                "Gradient attribution: the voxels' shares sum to {difference} (error {gap}), the logit's difference"
+                " from that of the same chest at healthy lung density."
             )
             sentence = sentence.format(difference=f"{done.difference:+.2f}", gap=f"{abs(done.gap):.2g}")
             styles.say(self.ui.statusLabel, sentence)
@@ -307,7 +307,9 @@ class Window(VTKObservationMixin):
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
             chosen = self.saving
-            written: list[Path] = self.logic.save(volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named)
+            written: list[Path] = self.logic.save(
+                volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named, chosen.objects()
+            )
             return written
 
         label = self.ui.saveStatusLabel
@@ -385,7 +387,7 @@ class Window(VTKObservationMixin):
 
     def _do_at_once(self, work: Callable[[], Any]) -> None:
         """Short work; what the user can mend is said below the Scan button."""
-        with slicer.util.tryWithErrorDisplay(_("This could not be done.")):
+        with slicer.util.tryWithErrorDisplay(_("The operation failed.")):
             try:
                 work()
             except EmphysemaScannerError as error:
