@@ -25,6 +25,7 @@ from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, result_to_dict, write_overlays
 from everymodel import model_of
 from phantom import phantom, phantom_image
+from scipy.special import logit
 from smallnetwork import network_of, volumes
 
 REGIONS = {"whole", "right", "left", "upper", "middle", "lower"}
@@ -94,6 +95,27 @@ def test_a_scan_gives_probabilities_on_the_network_s_grid(result: ScanResult) ->
     assert result.disease is not None
     assert 0 <= result.disease.values.min() < result.disease.values.max() <= 1
     assert result.disease.grid == result.lung_fraction.grid
+
+
+def test_a_scan_reads_low_density_at_the_ct_s_own_resolution_where_the_map_weighs_it(
+    model: Model, result: ScanResult
+) -> None:
+    assert model.card.disease_map is not None
+    heavy = dataclasses.replace(model.card.disease_map, low_weight=5.0)
+    card = dataclasses.replace(model.card, disease_map=heavy)
+    image = phantom_image()
+    hu = sitk.GetArrayFromImage(image)
+    labels = result.lung_mask.values
+    hu[(labels == 1) & (np.arange(70)[:, None, None] % 2 == 0)] = -1000
+    holed = Grid.of_image(image).to_image(hu)
+    with_low, without = (scan(holed, Model(model.network, of)).disease for of in (card, model.card))
+    assert with_low is not None
+    assert without is not None
+    raised = (logit(with_low.values.astype(float)) - logit(without.values.astype(float)))[
+        result.lung_fraction.values > 0.999
+    ]
+    assert raised.min() == pytest.approx(0, abs=1e-2)
+    assert raised.max() == pytest.approx(2.5, abs=0.1)  # every second slice of the CT, two in each of the grid
 
 
 def test_a_model_without_a_disease_map_gives_none_and_the_same_answer(result: ScanResult) -> None:

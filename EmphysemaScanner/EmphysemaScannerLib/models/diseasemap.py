@@ -40,7 +40,7 @@ def channels(network: ConvLSTMNetwork, known: DiseaseMap) -> list[int]:
 
 
 def disease_logits(
-    network: ConvLSTMNetwork, hidden: Sequence[Tensor], x: Tensor, low: Tensor, known: DiseaseMap
+    network: ConvLSTMNetwork, hidden: Sequence[Tensor], x: Tensor, low: Tensor | None, known: DiseaseMap
 ) -> Tensor:
     """The logit of disease in each voxel of the network's grid.
 
@@ -48,7 +48,7 @@ def disease_logits(
         network: whose states they are.
         hidden: of all its units, each (B, T, F, H, W) with the unit's own F, H and W.
         x: what it read, (B, T, 1, H, W).
-        low: as ``low_share`` gives it, (B, T, H, W).
+        low: as ``low_share`` gives it, (B, T, H, W); None counts as 0 everywhere.
         known: from the model's card.
 
     Returns:
@@ -60,7 +60,8 @@ def disease_logits(
     logits = torch.full((*states[0].shape[:2], *size), known.bias, dtype=torch.float32, device=x.device)
     for unit, weight in zip(states, torch.split(weights, channels(network, known)), strict=True):
         logits += enlarged(torch.einsum("btfhw,f->bthw", unit.float(), weight), size)
-    return enlarged(logits, x.shape[-2:]) + known.input_weight * x[:, :, 0].float() + known.low_weight * low
+    logits = enlarged(logits, x.shape[-2:]) + known.input_weight * x[:, :, 0].float()
+    return logits if low is None else logits + known.low_weight * low
 
 
 def enlarged(values: Tensor, size: torch.Size) -> Tensor:

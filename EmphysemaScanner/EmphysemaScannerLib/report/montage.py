@@ -176,7 +176,7 @@ def overlay_montage(case: Case) -> Figure:
     total = axial_rows * axial_height + coronal_height + bar_height
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
     strongest, words = strongest_step(case.result), slice_words(case.result)
-    most = _("most disease") if case.result.disease is not None else _("largest area")
+    most = _("largest marked area")
     top = total
     tiles = [
         (n, plane, bare)

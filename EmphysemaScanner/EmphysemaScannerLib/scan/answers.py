@@ -57,7 +57,7 @@ class Reading:
         dtype: what the convolutions are calculated in; answer and terms are always float32 at least.
         progress: called with the share done and each slice or unit; whatever it raises ends the reading.
         disease_map, class_weights: of the model's card.
-        low: for the disease map, ``low_share`` of the CT as (1, T, H, W) on the network's device.
+        low: for a disease map that weighs it, ``low_share`` of the CT as (1, T, H, W) on the network's device.
     """
 
     temperature: float
@@ -111,7 +111,7 @@ def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, reading: Reading) -> Answer:
     if reading.class_weights is not None:
         found = class_activations(network, hidden, reading.class_weights)
         weighted = {name: values[0].cpu().numpy() for name, values in found.items()}
-    if reading.disease_map is not None and reading.low is not None:
+    if reading.disease_map is not None:
         disease = disease_logits(network, hidden, x, reading.low, reading.disease_map)[0].sigmoid().cpu().numpy()
     last = hidden[-1].float()
     direction = network.units[-1].recurrence.direction

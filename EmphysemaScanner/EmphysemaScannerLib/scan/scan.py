@@ -91,7 +91,8 @@ def scan(
         warnings += unlike
 
     with _timed(timings, "low_density"):
-        low = None if card.disease_map is None else low_share(hu, labels, view, lung, box(labels))
+        weighed = card.disease_map is not None and card.disease_map.low_weight != 0
+        low = low_share(hu, labels, view, lung, box(labels)) if weighed else None
     with _timed(timings, "network"):
         answered = _ask(model, x, low, dtype, progress)
     with _timed(timings, "regions"):

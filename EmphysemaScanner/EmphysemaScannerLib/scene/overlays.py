@@ -68,7 +68,7 @@ class Overlay(Enum):
         if self is Overlay.GRADIENT:
             return _("Gradient attribution")
         if self.class_weighted:
-            return _("Class-weighted activation {unit}").format(unit=self.of_unit)
+            return _("Class-weighted {unit}").format(unit=self.of_unit)
         return _("Activation {unit}").format(unit=self.value)
 
     def description(self) -> str:
