@@ -52,7 +52,7 @@ def result(ct: CT, make_result: MakeResult) -> ScanResult:
 @pytest.fixture(scope="module")
 def folder(ct: CT, result: ScanResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("objects")
-    write_objects(ct.image, result, volume(ct), out)
+    write_objects(result, volume(ct), out)
     return out
 
 
@@ -90,7 +90,7 @@ def test_each_segment_is_the_results_mask_voxel_for_voxel_on_the_slices_of_the_f
     write(tmp_path / "ct")
     ct = archivedct.read(tmp_path / "ct")
     result = archivedct.result_on(ct, make_result())
-    write_objects(ct.image, result, volume(ct), tmp_path / "out", frozenset({ObjectKind.SEGMENTATION}))
+    write_objects(result, volume(ct), tmp_path / "out", frozenset({ObjectKind.SEGMENTATION}))
     found = segments(tmp_path / "out/segmentation.dcm")
     labels = archivedct.mask_on(ct, result.lung_mask.values, result.lung_mask.grid)
     assert result.disease
@@ -102,7 +102,7 @@ def test_each_segment_is_the_results_mask_voxel_for_voxel_on_the_slices_of_the_f
     }
     assert found.keys() == wanted.keys()
     for label, slices in wanted.items():
-        assert sum(int(mask.sum()) for mask in slices.values()) > 1000
+        assert sum(int(mask.sum()) for mask in slices.values()) > 200
         for uid, mask in slices.items():
             there = found[label].get(uid, np.zeros_like(mask))  # a slice without any voxel has no frame
             assert np.array_equal(there > 0, mask), (label, uid)
@@ -231,7 +231,7 @@ def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
     folder: Path, ct: CT, result: ScanResult, tmp_path: Path
 ) -> None:
     without_pages = frozenset(ObjectKind) - {ObjectKind.PAGES}
-    for path in write_objects(ct.image, result, volume(ct), tmp_path / "again", without_pages):
+    for path in write_objects(result, volume(ct), tmp_path / "again", without_pages):
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
     assert result.run
     others = {
@@ -241,7 +241,7 @@ def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
     }
     uids = {"": pydicom.dcmread(folder / "segmentation.dcm", stop_before_pixels=True)}
     for name, other in others.items():
-        write_objects(ct.image, other, volume(ct), tmp_path / name, frozenset({ObjectKind.SEGMENTATION}))
+        write_objects(other, volume(ct), tmp_path / name, frozenset({ObjectKind.SEGMENTATION}))
         uids[name] = pydicom.dcmread(tmp_path / name / "segmentation.dcm", stop_before_pixels=True)
     assert len({found.SOPInstanceUID for found in uids.values()}) == len(uids)
     assert uids["answer"].SeriesInstanceUID == uids[""].SeriesInstanceUID != uids["model"].SeriesInstanceUID
@@ -259,7 +259,7 @@ def test_a_folder_to_which_the_objects_came_back_holds_the_same_ct(folder: Path,
 
 
 def test_only_what_was_chosen_is_written(ct: CT, result: ScanResult, tmp_path: Path) -> None:
-    write_objects(ct.image, result, volume(ct), tmp_path, frozenset({ObjectKind.MAPS}))
+    write_objects(result, volume(ct), tmp_path, frozenset({ObjectKind.MAPS}))
     assert {path.name for path in tmp_path.glob("*.dcm")} == {"disease_map.dcm", "evidence.dcm"}
 
 
