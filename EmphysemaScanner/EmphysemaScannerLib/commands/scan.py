@@ -80,7 +80,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
             skipped = write_case(Case(ct.image, result), folder, pictures)
     if dicom_out and volume:
         with stage("Writing the DICOM objects"):
-            write_objects(ct.image, result, volume, dicom_out)
+            write_objects(result, volume, dicom_out)
     print_scan(Console(), result, out, skipped, dicom_out)
 
 

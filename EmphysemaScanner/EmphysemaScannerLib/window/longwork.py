@@ -108,7 +108,7 @@ def save(
     """Write a CT's result from the scene into a folder."""
     from ..archive.source import check_is_dicom
     from ..report import saving
-    from ..report.outputfolder import check_output_folder
+    from ..report.outputfolder import FILE_LIST, check_output_folder
 
     kinds = set(saving.Kind) if kinds is None else kinds
     nodes = find_result(volume_node)
@@ -132,8 +132,10 @@ def save(
             if series is not None:
                 from ..archive.writing import write_objects
 
-                write_objects(image, result, series, Path(temporary) / OBJECTS, objects, progress=report)
-                made.append(Path(temporary) / OBJECTS)
+                own = Path(temporary) / OBJECTS
+                write_objects(result, series, own, objects, progress=report)
+                (own / FILE_LIST).unlink()  # the folder around it gets one
+                made.append(own)
             said = result if named else dataclasses.replace(result, source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
 
