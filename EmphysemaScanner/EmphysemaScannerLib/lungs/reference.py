@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from enum import Enum
@@ -36,27 +37,32 @@ class Reference:
     """LAA%-950 of a healthy population.
 
     Attributes:
+        name: of the study.
         population: who they were.
         value: what was found, in words.
         source: where it is published.
     """
 
+    name: str
     population: str
     value: str
     source: str
 
 
 MESA = Reference(
-    "854 healthy never-smokers of several ethnicities, 54 to 93 years, in the USA (MESA Lung Study)",
+    "MESA Lung",
+    "854 healthy never-smokers of several ethnicities, 54 to 93 years, in the USA",
     "median 1.1 % (interquartile range 0.5 to 2.5 %); 1.2 points higher in men than in women",
     "Hoffman et al., Ann Am Thorac Soc 2014;11:898-907",
 )
 COPDGENE = Reference(
-    "92 healthy non-Hispanic white non-smokers, mean age 63 years, in the USA (COPDGene)",
+    "COPDGene",
+    "92 healthy non-Hispanic white non-smokers, mean age 63 years, in the USA",
     "mean 2.0 % (SD 2.7); men 3.6 % (SD 3.2), women 1.3 % (SD 2.0)",
     "Zach et al., Invest Radiol 2012;47:596-602",
 )
 RUIJIN = Reference(
+    "Ruijin Hospital",
     "564 Chinese adults with normal lung function and a normal chest CT",
     "median 0.19 % (0.03 to 0.43 %)",
     "Cheng et al., Int J Chron Obstruct Pulmon Dis 2019;14:1657-1668",
@@ -73,7 +79,7 @@ def references_for(person: Person) -> tuple[Reference, ...]:
     value = RUIJIN.value
     if math.isfinite(expected):
         value = f"{value}; their equation gives {expected:.2f} % for this sex, age, height and weight"
-    return (*found, Reference(RUIJIN.population, value, RUIJIN.source))
+    return (*found, dataclasses.replace(RUIJIN, value=value))
 
 
 def expected_laa_950_percent(person: Person) -> float:
@@ -90,4 +96,4 @@ def expected_laa_950_percent(person: Person) -> float:
 
 
 def _copdgene_of(sex: Sex) -> Reference:
-    return Reference(COPDGENE.population, _OF_SEX[sex], COPDGENE.source)
+    return dataclasses.replace(COPDGENE, value=_OF_SEX[sex])
