@@ -18,7 +18,6 @@ from ..scan.call import Call
 from ..scan.result import ScanResult
 
 GAUGE_CELLS = 50
-_TITLES_WITH_ROOM = 7  # between the columns of a table, in 80 characters
 
 
 def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
@@ -34,7 +33,7 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
     explanation = slicewords.slice_words(result).explanation
     parts += [Text(explanation, style="dim")] if explanation else []
     if result.densitometry:
-        parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
+        parts += [Text(), _table(contents.densitometry(result, contents.narrow_measures(result)))]
     parts.append(Text())
     parts += [
         Text.assemble((f"{title}: ", "bold"), line)
@@ -125,7 +124,7 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
 
 
 def _table(figures: contents.Table) -> Table:
-    table = Table(box=None, padding=(0, 2 if len(figures.titles) <= _TITLES_WITH_ROOM else 1, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for k, (title, unit) in enumerate(zip(figures.titles, figures.units, strict=True)):
         table.add_column(f"{title}\n{unit}" if k else "Densitometry", justify="right" if k else "left")
     for row in figures.rows:

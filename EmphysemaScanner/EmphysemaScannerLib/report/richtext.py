@@ -72,7 +72,7 @@ def warnings_in_short(result: ScanResult) -> str:
 
 def densitometry(result: ScanResult) -> str:
     """A table: regions of the lungs down, classical measures across."""
-    figures = contents.densitometry(result, contents.NARROW_MEASURES)
+    figures = contents.densitometry(result, contents.narrow_measures(result))
     titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
     rows = ["".join(f'<th align="right"><small>\N{NO-BREAK SPACE}{title}</small></th>' for title in titles)]
     for region, *cells in figures.rows:

@@ -83,7 +83,10 @@ class MaskPanel:
     def update(self, parameters: EmphysemaScannerParameterNode | None) -> None:
         """Show the segments that the user is asked about, and where lobes can be had from."""
         lungs, lobes = (None, None) if parameters is None else (parameters.lungsNode, parameters.lobesNode)
-        styles.say(self._ui.masksHintLabel, "" if lobes is not None else _where_lobes_are())
+        hint = _where_lobes_are()
+        if lobes is not None:
+            hint = _("The lobes together are the lung mask.") if lungs is None else ""
+        styles.say(self._ui.masksHintLabel, hint)
         self._ask([(lungs, WANTED_LUNGS), (lobes, WANTED_LOBES)])
 
     def _said_of(self, node: Any) -> dict[str, Region]:
