@@ -72,8 +72,12 @@ def without_names(result: ScanResult) -> ScanResult:
 
 
 NARROW_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
-"""What fits a terminal and the window's panel."""
 _BESIDE = (LAA_950, PERC15, MEAN, VOLUME)
+
+
+def narrow_measures(result: ScanResult) -> Sequence[LungMeasure]:
+    """What fits a terminal and the window's panel; beside the columns that come with lobes there is room for less."""
+    return NARROW_MEASURES if result.lobes_from is None else _BESIDE
 
 
 def contents(case: Case) -> Contents:

@@ -75,7 +75,7 @@ def densitometry(result: ScanResult) -> str:
     """A table: regions of the lungs down, classical measures across; below it, which figures to trust."""
     lines = [escape(line) for box in measured.kernel_box(result) for line in box.lines]
     lines += [escape(line) for line in measured.too_small(result)]
-    return "<br>".join([_table(contents.densitometry(result, contents.NARROW_MEASURES)), *lines])
+    return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result))), *lines])
 
 
 def all_measurements(result: ScanResult) -> str:

@@ -8,17 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import slicer
+from numpy.typing import NDArray
 
 from ..base.errors import RecordError
 from ..ct.grid import Grid
+from ..i18n import tr as _
+from ..lungs.regions import MaskKind, RegionError
 from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, add_charts, series_in
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
 from .overlays import DisplayMap, Overlay, add_overlay, display_frame, display_grid, display_lungs, display_map, maps_of
-from .segmentations import add_lungs, lung_labels
+from .segmentations import add_lungs, checksum, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 RECORD_ATTRIBUTE = "EmphysemaScanner.Record"
 RECORD_VERSION = "2"  # "1" had no maps and other charts
 PARTS_ATTRIBUTE = "EmphysemaScanner.Parts"  # names of those that every such result has
+MASK_ATTRIBUTE = "EmphysemaScanner.Mask"  # checksum of the lung mask that was measured in
 GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the lung mask, in the result's own coordinates
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
 CT_ROLE = "EmphysemaScannerCT"
@@ -83,6 +88,7 @@ def show_result(
     """Put a scan's result into the scene beside its CT; an earlier result of the same CT is replaced.
 
     If anything goes wrong on the way the scene is left as it was. Views that showed the earlier result show this one.
+    A lung mask that was edited is kept: as the mask of this result if that was measured in it, else by itself.
 
     Args:
         result: the answer of a scan of this CT.
@@ -90,12 +96,38 @@ def show_result(
         scene: the scene that the CT is in.
     """
     earlier = _records_of(volume_node)
+    edited = next((found for record in earlier if (found := _edited_mask(record, volume_node)) is not None), None)
+    reused = edited if result.lungs_from.kind is MaskKind.EDITED else None
     with all_or_nothing(scene):
-        nodes = _build(result, volume_node, scene)
+        nodes = _build(result, volume_node, scene, reused)
     for record in earlier:
         _hand_over_views(scene, parts_of(record), nodes.parts())
+        if edited is not None and parts_of(record).get("lungs") is edited:
+            record.RemoveNodeReferenceIDs(f"{PART_ROLE}lungs")
         _remove_record(record)
+    if edited is not None and edited is not reused:
+        edited.SetName(f"{edited.GetName()} (edited)")
     return nodes
+
+
+def mask_is_edited(nodes: ResultNodes) -> bool:
+    """Whether the lung mask in the scene is another than that which was measured in."""
+    measured = nodes.record.GetAttribute(MASK_ATTRIBUTE)  # none in records of earlier versions
+    return measured is not None and checksum(lung_labels(nodes.lungs, _mask_grid(nodes))) != measured
+
+
+def _edited_mask(
+    record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLSegmentationNode | None:
+    """The lung mask of a result, if it was edited, before it was measured in or since."""
+    nodes = _from_record(record, ct)
+    if nodes is None:
+        return None
+    try:
+        was_edited = json.loads(record.GetText())["masks"]["lungs"]["kind"] == MaskKind.EDITED.value
+        return nodes.lungs if was_edited or mask_is_edited(nodes) else None
+    except (LookupError, TypeError, ValueError, RecordError):  # of an earlier version, or damaged
+        return None
 
 
 def find_result(volume_node: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes | None:
@@ -115,6 +147,19 @@ def result_of(nodes: ResultNodes) -> ScanResult:
     """
     grid = _mask_grid(nodes)
     return result_from_json(nodes.record.GetText(), OverlayMap(lung_labels(nodes.lungs, grid), grid))
+
+
+def mask_of(nodes: ResultNodes) -> NDArray[np.uint8]:
+    """The lung mask of a result as it is in the scene now, on the CT's canonical voxels.
+
+    Raises:
+        RegionError: nothing is left of it.
+        RecordError: the record was damaged; says what to do.
+    """
+    labels = lung_labels(nodes.lungs, _mask_grid(nodes))
+    if not labels.any():
+        raise RegionError(_("The edited lung mask is empty; undo the edits, or scan the CT again."))
+    return labels
 
 
 def _mask_grid(nodes: ResultNodes) -> Grid:
@@ -210,7 +255,12 @@ def parts_of(record: slicer.vtkMRMLTextNode) -> dict[str, slicer.vtkMRMLNode]:
     return {name: node for name, node in parts.items() if node is not None}
 
 
-def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer.vtkMRMLScene) -> ResultNodes:
+def _build(
+    result: ScanResult,
+    ct: slicer.vtkMRMLScalarVolumeNode,
+    scene: slicer.vtkMRMLScene,
+    mask: slicer.vtkMRMLSegmentationNode | None,
+) -> ResultNodes:
     grid, lungs = display_grid(result), display_lungs(result)
     shown: dict[Overlay, DisplayMap] = {}
     for overlay, raw in maps_of(result).items():
@@ -229,7 +279,7 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
             overlay: add_overlay(scene, overlay, display, f"{name} {overlay.node_name}", ct)
             for overlay, display in shown.items()
         },
-        lungs=add_lungs(scene, result, f"{name} lungs", ct),
+        lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
         slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
         densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
         chart_table=charts.chart_table,
@@ -240,6 +290,8 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
     nodes.record.SetNodeReferenceID(CT_ROLE, ct.GetID())
     nodes.record.SetAttribute(PARTS_ATTRIBUTE, " ".join(nodes.parts()))
     nodes.record.SetAttribute(GRID_ATTRIBUTE, json.dumps(dataclasses.asdict(_local_canonical(result, ct))))
+    labels = np.asarray(result.lung_mask.values, np.uint8) if mask is None else lung_labels(mask, _mask_grid(nodes))
+    nodes.record.SetAttribute(MASK_ATTRIBUTE, checksum(labels))
     for part, node in nodes.parts().items():
         nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
     _put_in_folder(scene, nodes, f"{name} emphysema scan")
