@@ -142,5 +142,5 @@ def learn(
         if (step + 1) % 100 == 0 or step + 1 == steps:
             with torch.no_grad():
                 watched = [float(loss_of(held[k : k + CONTENTS])) for k in range(0, len(held), CONTENTS)]
-            say(f"{step + 1} of {steps} steps, loss {float(loss):.3f}, held back {np.mean(watched):.3f}")
+            say(f"{step + 1} of {steps} steps, loss {float(loss.detach()):.3f}, held back {np.mean(watched):.3f}")
     evidence.put_into(network)
