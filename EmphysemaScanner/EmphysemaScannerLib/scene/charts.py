@@ -92,13 +92,38 @@ class ChartNodes:
     series: dict[str, slicer.vtkMRMLPlotSeriesNode]
     charts: dict[Chart, slicer.vtkMRMLPlotChartNode]
 
+    def all(self) -> list[slicer.vtkMRMLNode]:
+        """Every node."""
+        return [self.chart_table, self.marker_table, *self.series.values(), *self.charts.values()]
 
-def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> ChartNodes:
-    """Tables, series and charts of a result; the marker is at the most telling slice.
 
-    Args:
-        name: of the CT; tables and charts begin with it.
+@dataclass(frozen=True)
+class ChartContents:
+    """What the charts of a result draw.
+
+    Attributes:
+        rows: columns of the chart table by title, three rows for each slice in reading order.
+        marker_rows: columns of the marker table by title; the marker is at the most telling slice.
+        ranges: of the values of the charts that the result has, in the order of ``Chart``.
+        positions: range of the slices' positions, mm.
+        units: those whose activation is drawn.
     """
+
+    rows: dict[str, NDArray[np.float64]]
+    marker_rows: dict[str, NDArray[np.float64]]
+    ranges: dict[Chart, tuple[float, float]]
+    positions: tuple[float, float]
+    units: tuple[str, ...]
+
+    def series_names(self) -> set[str]:
+        """As in ``ChartNodes.series``."""
+        bars = {chart.value for chart in _BARS if chart in self.ranges}
+        running = {"probability", "operating_point"} if Chart.PROBABILITY in self.ranges else set()
+        return bars | running | set(self.units) | {f"marker_{chart.value}" for chart in self.ranges}
+
+
+def chart_contents(result: ScanResult) -> ChartContents:
+    """What the charts of a result draw."""
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
     activation = activation_by_slice(result)
     ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
@@ -112,20 +137,34 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
     columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
     columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
-    rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation})
-    table = tables.add_table(scene, f"{name} chart", rows)
     marked = result.slice_positions_mm[result.telling_slices(1)[0]]
-    marker_table = tables.add_table(
-        scene,
-        f"{name} chart marker",
-        {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
+    return ChartContents(
+        rows=_rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation}),
+        marker_rows={
+            POSITION: np.full(2, marked),
+            **{chart.value: np.array(limits) for chart, limits in ranges.items()},
+        },
+        ranges={chart: ranges[chart] for chart in Chart if chart in ranges},
+        positions=_positions_range(result.slice_positions_mm),
+        units=tuple(activation),
     )
+
+
+def add_charts(scene: slicer.vtkMRMLScene, contents: ChartContents, name: str) -> ChartNodes:
+    """Tables, series and charts of a result.
+
+    Args:
+        name: of the CT; tables and charts begin with it.
+    """
+    ranges = contents.ranges
+    table = tables.add_table(scene, f"{name} chart", contents.rows)
+    marker_table = tables.add_table(scene, f"{name} chart marker", contents.marker_rows)
     bars = {
         chart.value: _add_bars(scene, table, MEASURES[chart].title, _bar_name(chart), colour)
         for chart, colour in _BARS.items()
         if chart in ranges
     }
-    lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
+    lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in contents.units}
     if Chart.PROBABILITY in ranges:
         running = _add_line(
             scene, table, SliceMeasure.RUNNING_PROBABILITY.title, _("Running probability"), BLUE, width=2
@@ -140,21 +179,57 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         for chart in ranges
     }
     series = {**bars, **lines, **markers}
-    positions = _positions_range(result.slice_positions_mm)
-    charts = {}
-    for chart in (chart for chart in Chart if chart in ranges):
-        in_chart = series_in(chart, series)
-        node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _value_title(chart))
-        node.XAxisRangeAutoOff()
-        low, high = ranges[chart]
-        legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
-        room = LEGEND_ROOM * (high - low) if legend else 0.0
-        node.SetXAxisRange(low, high + room)
-        node.YAxisRangeAutoOff()
-        node.SetYAxisRange(*positions)
-        node.SetLegendVisibility(legend)
-        charts[chart] = node
+    charts = {
+        chart: _add_chart(scene, series_in(chart, series), _chart_name(name, chart), _title(chart), _value_title(chart))
+        for chart in ranges
+    }
+    for chart, node in charts.items():
+        _set_ranges(node, chart, contents)
     return ChartNodes(table, marker_table, series, charts)
+
+
+def can_draw(nodes: ChartNodes, contents: ChartContents) -> bool:
+    """Whether charts, made for another result, can draw this one when their tables are replaced."""
+    of_table = {nodes.chart_table.GetID(): contents.rows, nodes.marker_table.GetID(): contents.marker_rows}
+    columns_there = all(
+        series.GetXColumnName() in of_table.get(series.GetTableNodeID(), {}) for series in nodes.series.values()
+    )
+    same = set(nodes.charts) == set(contents.ranges) and set(nodes.series) == contents.series_names()
+    return same and columns_there and all(map(runs_upwards, nodes.charts.values()))
+
+
+def redraw(nodes: ChartNodes, contents: ChartContents, name: str) -> None:
+    """Let charts draw another result, without a node added or removed.
+
+    Args:
+        nodes: charts of which ``can_draw`` holds.
+        contents: of the other result.
+        name: of the CT.
+    """
+    for table, title, rows in (
+        (nodes.chart_table, f"{name} chart", contents.rows),
+        (nodes.marker_table, f"{name} chart marker", contents.marker_rows),
+    ):
+        table.SetName(title)
+        table.SetAndObserveTable(tables.vtk_table(rows))
+    for chart, node in nodes.charts.items():
+        node.SetName(_chart_name(name, chart))
+        _set_ranges(node, chart, contents)
+
+
+def _chart_name(name: str, chart: Chart) -> str:
+    return f"{name} {chart.value} by slice"
+
+
+def _set_ranges(node: slicer.vtkMRMLPlotChartNode, chart: Chart, contents: ChartContents) -> None:
+    node.XAxisRangeAutoOff()
+    low, high = contents.ranges[chart]
+    legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
+    room = LEGEND_ROOM * (high - low) if legend else 0.0
+    node.SetXAxisRange(low, high + room)
+    node.YAxisRangeAutoOff()
+    node.SetYAxisRange(*contents.positions)
+    node.SetLegendVisibility(legend)
 
 
 def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) -> list[slicer.vtkMRMLPlotSeriesNode]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,9 @@ from ..ct.grid import Grid
 from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
-from .charts import Chart, add_charts, series_in
+from .charts import Chart, ChartContents, ChartNodes, add_charts, can_draw, chart_contents, redraw, series_in
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
-from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
+from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of, own_colours, style
 from .segmentations import add_lungs, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
@@ -90,12 +90,52 @@ def show_result(
         scene: the scene that the CT is in.
     """
     earlier = _records_of(volume_node)
+    reused = _reusable(result, volume_node)
     with all_or_nothing(scene):
-        nodes = _build(result, volume_node, scene)
+        nodes = _build(result, volume_node, scene, reused)
+    # What was reused changes only now, when nothing can go wrong any more.
+    if reused.charts is not None:
+        redraw(reused.charts, reused.contents, volume_node.GetName())
+        put_into(scene, folder_of(nodes.record), reused.charts.all())
+    for overlay in reused.colours.keys() & nodes.overlays.keys():
+        style(nodes.overlays[overlay], overlay)
     for record in earlier:
-        _hand_over_views(scene, parts_of(record), nodes.parts())
-        _remove_record(record)
+        before = parts_of(record)
+        _hand_over_views(scene, before, nodes.parts())
+        for overlay in reused.colours:
+            if node := before.get(OVERLAY + overlay.value):
+                node.GetDisplayNode().SetAndObserveColorNodeID("")  # or its colours would leave with it
+        _remove_record(record, kept=nodes)
     return nodes
+
+
+@dataclass(frozen=True)
+class _Reused:
+    """What a result takes over from an earlier one of the same CT.
+
+    Slicer remembers every node that was ever in a scene for each of its choosers, and a picture of every colour table:
+    a day of scans that add new ones takes hundreds of MiB.
+
+    Attributes:
+        contents: what the charts are to draw.
+        charts: those of the earlier result, if they can.
+        colours: its overlays' own colour tables.
+    """
+
+    contents: ChartContents
+    charts: ChartNodes | None
+    colours: Mapping[Overlay, slicer.vtkMRMLColorTableNode]
+
+
+def _reusable(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> _Reused:
+    contents, before = chart_contents(result), find_result(ct)
+    if before is None:
+        return _Reused(contents, None, {})
+    charts = ChartNodes(before.chart_table, before.marker_table, dict(before.series), dict(before.charts))
+    own = {overlay: own_colours(node) for overlay, node in before.overlays.items()}
+    wanted = maps_of(result)
+    colours = {overlay: table for overlay, table in own.items() if table is not None and overlay in wanted}
+    return _Reused(contents, charts if can_draw(charts, contents) else None, colours)
 
 
 def find_result(volume_node: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes | None:
@@ -181,11 +221,14 @@ def remove_result(nodes: ResultNodes) -> None:
     _remove_record(nodes.record)
 
 
-def _remove_record(record: slicer.vtkMRMLTextNode) -> None:
+def _remove_record(record: slicer.vtkMRMLTextNode, kept: ResultNodes | None = None) -> None:
+    """Take the result of a record out of the scene, but for nodes that belong to another result now."""
     scene = record.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     folder = folder_of(record)
-    remove_nodes(scene, [*parts_of(record).values(), record])
+    in_use = () if kept is None else {node.GetID() for node in kept.parts().values()}
+    leaving = [node for node in parts_of(record).values() if node.GetID() not in in_use]
+    remove_nodes(scene, [*leaving, record])
     # What the user put into the folder keeps it.
     if hierarchy.HasItemAttribute(folder, FOLDER_ATTRIBUTE) and hierarchy.GetNumberOfItemChildren(folder) == 0:
         remove_folder(scene, hierarchy, folder)
@@ -210,7 +253,9 @@ def parts_of(record: slicer.vtkMRMLTextNode) -> dict[str, slicer.vtkMRMLNode]:
     return {name: node for name, node in parts.items() if node is not None}
 
 
-def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer.vtkMRMLScene) -> ResultNodes:
+def _build(
+    result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer.vtkMRMLScene, reused: _Reused
+) -> ResultNodes:
     grid, lungs = display_grid(result), display_lungs(result)
     shown = {
         overlay: display_map(overlay, raw, grid, lungs, overlay.scale(result.model))
@@ -218,12 +263,14 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
     }
 
     name = ct.GetName()
-    charts = add_charts(scene, result, name)
+    charts = reused.charts or add_charts(scene, reused.contents, name)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
         overlays={
-            overlay: add_overlay(scene, overlay, display, f"{name} {overlay.node_name}", ct)
+            overlay: add_overlay(
+                scene, overlay, display, f"{name} {overlay.node_name}", ct, reused.colours.get(overlay)
+            )
             for overlay, display in shown.items()
         },
         lungs=add_lungs(scene, result, f"{name} lungs", ct),
@@ -239,7 +286,9 @@ def _build(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer
     nodes.record.SetAttribute(GRID_ATTRIBUTE, json.dumps(dataclasses.asdict(_local_canonical(result, ct))))
     for part, node in nodes.parts().items():
         nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
-    _put_in_folder(scene, nodes, f"{name} emphysema scan")
+    taken_over = {node.GetID() for node in reused.charts.all()} if reused.charts else set()
+    new = [node for node in nodes.parts().values() if node.GetID() not in taken_over]
+    _put_in_folder(scene, ct, [nodes.record, *new], f"{name} emphysema scan")
     return nodes
 
 
@@ -285,14 +334,16 @@ def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeN
     return ResultNodes(ct=ct, record=record, overlays=overlays, charts=charts, series=series, **single)
 
 
-def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) -> None:
+def _put_in_folder(
+    scene: slicer.vtkMRMLScene, ct: slicer.vtkMRMLScalarVolumeNode, nodes: Sequence[slicer.vtkMRMLNode], name: str
+) -> None:
     """Into a folder beside the CT: in the same study, where there is one."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    ct_item = hierarchy.GetItemByDataNode(nodes.ct)
+    ct_item = hierarchy.GetItemByDataNode(ct)
     parent = hierarchy.GetItemParent(ct_item) if ct_item else hierarchy.GetSceneItemID()
     folder = hierarchy.CreateFolderItem(parent, name)
     hierarchy.SetItemAttribute(folder, FOLDER_ATTRIBUTE, "1")
-    put_into(scene, folder, [nodes.record, *nodes.parts().values()])
+    put_into(scene, folder, nodes)
 
 
 def _hand_over_views(

@@ -53,6 +53,14 @@ def add_table(
     """A locked table of columns by their titles."""
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
+    node.SetAndObserveTable(vtk_table(columns))
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    return node
+
+
+def vtk_table(columns: Mapping[str, NDArray[np.generic] | Sequence[str]]) -> vtk.vtkTable:
+    """Columns by their titles."""
     table = vtk.vtkTable()
     for title, values in columns.items():
         if isinstance(values, np.ndarray):
@@ -63,7 +71,4 @@ def add_table(
                 column.InsertNextValue(text)
         column.SetName(title)
         table.AddColumn(column)
-    node.SetAndObserveTable(table)
-    node.SetUseColumnTitleAsColumnHeader(True)
-    node.SetLocked(True)
-    return node
+    return table
