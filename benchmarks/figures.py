@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from page import BEST, OURS
+from page import ALONE, BEST, OURS
 from processes import median
 
 SLOWER = 1.15  # ratios from here on are marked
@@ -54,40 +54,39 @@ def write_figures(parts: Mapping[str, Any], machine: Mapping[str, str], revision
 
 
 def compared(parts: Mapping[str, Any], kept: Path) -> str:
-    """A line for each figure that both have: now, then, now / then, and the same beside the peer.
+    """A line for each figure that both have: now, then, now / then, and the same beside the peers.
 
-    *Beside the peer*: of ours, the ratio divided by that of the peer in the same table, which the machine and its other
-    work do not change much. Ratios of ``SLOWER`` and more are marked; of ours, those beside the peer if there is one.
+    *Beside the peers*: of ours, the ratio divided by that of the peer in the same table, or by the middle ratio of all
+    peers of this run, since the machine and its other work change both alike. From ``SLOWER`` on it is marked.
     """
     if not kept.is_file():
         return f"There are no figures at {kept} to compare with."
     then = json.loads(kept.read_text())
     now, before = figures(parts), then["figures"]
     ratios = {name: value / before[name] for name, value in now.items() if before.get(name)}
+    of_peers = [ratio for name, ratio in ratios.items() if _is_a_peer(name)]
+    machine = statistics.median(of_peers) if of_peers else 1.0
     lines = [
         f"Beside revision {then['revision']} ({then['date']}, {then['processor']}), ms:",
-        f"{'':62}{'now':>9}{'then':>9}{'ratio':>8}{'beside the peer':>17}",
+        f"{'':62}{'now':>9}{'then':>9}{'ratio':>8}{'beside the peers':>18}",
     ]
     for name, ratio in ratios.items():
-        peer = next((ratios[other] for other in _peers(name) if other in ratios), None)
-        beside = None if peer is None else ratio / peer
-        ours = not name.endswith(tuple(f", {label}" for label in (BEST, *_PEERS)))
-        mark = "  slower" if ours and (ratio if beside is None else beside) >= SLOWER else ""
-        said = "" if beside is None else f"{beside:.2f}"
-        lines.append(f"{name:62}{now[name]:>9,.0f}{before[name]:>9,.0f}{ratio:>8.2f}{said:>17}{mark}")
-    lines += (
-        [f"Not in those figures: {', '.join(name for name in now if name not in ratios)}."]
-        if now.keys() - ratios
-        else []
-    )
+        figures_now = f"{name:62}{now[name]:>9,.0f}{before[name]:>9,.0f}{ratio:>8.2f}"
+        if _is_a_peer(name):
+            lines.append(figures_now)
+            continue
+        table = name.removesuffix(OURS)
+        beside = ratio / next((ratios[table + peer] for peer in _PEERS if table + peer in ratios), machine)
+        lines.append(f"{figures_now}{beside:>18.2f}{'  slower' if beside >= SLOWER else ''}")
+    if rest := [name for name in now if name not in ratios]:
+        lines.append(f"Not in those figures: {'; '.join(rest)}.")
     return "\n".join(lines)
 
 
-_PEERS = ("peer pipeline", "naive PyTorch")
+_PEERS = (BEST, "peer pipeline", "naive PyTorch")  # the one to compare with first
+_OTHER_PEERS = (ALONE, "Keras 3 on JAX", "ONNX Runtime", "OpenVINO")
 
 
-def _peers(name: str) -> list[str]:
-    """The figures of the peers in the table of one of ours, the best first."""
-    if not name.endswith(f", {OURS}"):
-        return []
-    return [name.removesuffix(OURS) + label for label in (BEST, *_PEERS)]
+def _is_a_peer(name: str) -> bool:
+    ends = tuple(f", {label}" for label in (*_PEERS, *_OTHER_PEERS))
+    return name.endswith(ends) or name in ("import, torch", "import, python alone")

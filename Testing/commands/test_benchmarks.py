@@ -80,14 +80,16 @@ def test_a_slower_network_is_marked_by_its_ratio_to_the_peer_and_a_slower_machin
         """import json; from pathlib import Path; import tempfile
 def parts(best, ours, start):
     rounds = lambda s: [{'wall': 9.0}, {'wall': s}]
-    return {'network': {'1': {'float32': {m.BEST: rounds(best), m.OURS: rounds(ours)}}}, 'cold': {'torch': [start]}}
+    tables = {'1': {'float32': {m.BEST: rounds(best), m.OURS: rounds(ours)}}}
+    return {'network': tables, 'cold': {'torch': [best], 'all of a scan': [start]}}
 folder = Path(tempfile.mkdtemp())
 m.write_figures(parts(0.4, 0.2, 1.0), {'date': '2026-11-27'}, 'abc', folder)
-for now in (parts(0.8, 0.4, 1.0), parts(0.4, 0.3, 2.0)):
+for now in (parts(0.8, 0.4, 2.0), parts(0.4, 0.3, 2.0)):
     print(m.compared(now, folder / m.NAME))"""
     )
     assert ran.returncode == 0, ran.stderr
     lines = [line for line in ran.stdout.splitlines() if line.startswith(("network", "import"))]
-    assert [line.endswith("slower") for line in lines] == [False, False, False, False, True, True]
+    assert [line.endswith("slower") for line in lines] == [False] * 5 + [True, False, True]
     assert lines[1].split()[-2:] == ["2.00", "1.00"]
-    assert lines[4].split()[-3:] == ["1.50", "1.50", "slower"]
+    assert lines[5].split()[-3:] == ["1.50", "1.50", "slower"]
+    assert lines[7].split()[-3:] == ["2.00", "2.00", "slower"]
