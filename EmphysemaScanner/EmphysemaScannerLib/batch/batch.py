@@ -252,7 +252,9 @@ def _rows_elsewhere(
     def refused(source: Source, problem: str) -> BatchRow:
         point = model.card.operating_point.probability
         state = state_of(source.path)
-        return BatchRow(str(source), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state)
+        return BatchRow(
+            str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
+        )
 
     def still_wanted(done: int, at_a_time: int) -> None:
         said = _("{done} of {count} CTs are done, {at_a_time} at a time")
