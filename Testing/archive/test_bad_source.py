@@ -20,21 +20,15 @@ from EmphysemaScannerLib.base.progress import Progress
 from EmphysemaScannerLib.ct.reading import CT, read_ct
 from EmphysemaScannerLib.report.outputfolder import OutputFolderError
 from EmphysemaScannerLib.scan.result import ScanResult
-from phantom import phantom_image
 
 MakeResult = Callable[..., ScanResult]
 Rewrite = Callable[..., None]
 SEG = frozenset({ObjectKind.SEGMENTATION})
 
 
-def small_chest() -> sitk.Image:
-    """Every second slice, row and column of the phantom."""
-    return phantom_image()[::2, ::2, ::2]
-
-
 @pytest.fixture
 def ct(tmp_path: Path) -> CT:
-    archivedct.write_series(tmp_path / "ct", small_chest())
+    archivedct.write_series(tmp_path / "ct")
     return archivedct.read(tmp_path / "ct")
 
 
@@ -59,7 +53,7 @@ def refused(ct: CT, result: ScanResult, out: Path, words: str) -> None:
     assert ct.volume
     before = sorted(out.parent.rglob("*"))
     with pytest.raises(ArchiveError, match=words) as error:
-        write_objects(ct.image, result, ct.volume, out, SEG)
+        write_objects(result, ct.volume, out, SEG)
     assert str(error.value).endswith(".")
     assert sorted(out.parent.rglob("*")) == before  # no object, no working folder
 
@@ -128,17 +122,17 @@ def test_attributes_that_may_be_empty_may_be_missing(ct: CT, result: ScanResult,
     rewrite(tmp_path / "ct", PatientName=None, AccessionNumber=None, StudyID=None, ContentDate=None, ContentTime=None)
     ct = archivedct.read(tmp_path / "ct")
     assert ct.volume
-    (path,) = write_objects(ct.image, result, ct.volume, tmp_path / "out", SEG)
+    (path,) = write_objects(result, ct.volume, tmp_path / "out", SEG)
     found = pydicom.dcmread(path, stop_before_pixels=True)
     assert (str(found.PatientName), found.AccessionNumber, found.StudyID) == ("", "", "")
     assert (found.ContentDate, found.ContentTime) == ("20250102", "101112")  # the study's
 
 
 def test_an_image_file_and_an_enhanced_ct_are_refused_before_the_scan(tmp_path: Path) -> None:
-    sitk.WriteImage(small_chest(), str(tmp_path / "ct.nrrd"))
+    sitk.WriteImage(archivedct.small_phantom(), str(tmp_path / "ct.nrrd"))
     with pytest.raises(ArchiveError, match="scan the DICOM series that this file was made from"):
         check_can_write(read_ct(tmp_path / "ct.nrrd").volume)
-    enhanced_dicom(tmp_path / "enhanced/ct.dcm", sitk.Clamp(small_chest(), lowerBound=-1024))
+    enhanced_dicom(tmp_path / "enhanced/ct.dcm", sitk.Clamp(archivedct.small_phantom(), lowerBound=-1024))
     with pytest.raises(ArchiveError, match="enhanced CT"):
         check_can_write(read_ct(tmp_path / "enhanced").volume)
 
@@ -161,10 +155,10 @@ def stop_at(stage: str) -> Progress:
 def test_a_run_that_is_stopped_leaves_the_objects_of_the_one_before(ct: CT, result: ScanResult, tmp_path: Path) -> None:
     assert ct.volume
     out = tmp_path / "out"
-    write_objects(ct.image, result, ct.volume, out, SEG)
+    write_objects(result, ct.volume, out, SEG)
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
     with pytest.raises(KeyboardInterrupt):
-        write_objects(ct.image, result, ct.volume, out, progress=stop_at(ObjectKind.MAPS.label()))
+        write_objects(result, ct.volume, out, progress=stop_at(ObjectKind.MAPS.label()))
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
@@ -173,6 +167,6 @@ def test_a_folder_with_files_of_others_is_not_touched(ct: CT, result: ScanResult
     (tmp_path / "out").mkdir()
     (tmp_path / "out/theirs.dcm").write_text("theirs")
     with pytest.raises(OutputFolderError):
-        write_objects(ct.image, result, ct.volume, tmp_path / "out", SEG)
+        write_objects(result, ct.volume, tmp_path / "out", SEG)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs.dcm"]
     assert issubclass(OutputFolderError, EmphysemaScannerError)

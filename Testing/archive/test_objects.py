@@ -20,8 +20,9 @@ from EmphysemaScannerLib.archive.writing import write_objects
 from EmphysemaScannerLib.ct.grid import area_average, canonical_view
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.ct.series import Volume
+from EmphysemaScannerLib.lungs.measures import TABLE_MEASURES
 from EmphysemaScannerLib.report import wording
-from EmphysemaScannerLib.scan.result import LUNG_MEASURES, ScanResult
+from EmphysemaScannerLib.scan.result import ScanResult
 from pydicom.dataset import Dataset
 
 MakeResult = Callable[..., ScanResult]
@@ -52,7 +53,7 @@ def result(ct: CT, make_result: MakeResult) -> ScanResult:
 @pytest.fixture(scope="module")
 def folder(ct: CT, result: ScanResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("objects")
-    write_objects(ct.image, result, volume(ct), out)
+    write_objects(result, volume(ct), out)
     return out
 
 
@@ -90,7 +91,7 @@ def test_each_segment_is_the_results_mask_voxel_for_voxel_on_the_slices_of_the_f
     write(tmp_path / "ct")
     ct = archivedct.read(tmp_path / "ct")
     result = archivedct.result_on(ct, make_result())
-    write_objects(ct.image, result, volume(ct), tmp_path / "out", frozenset({ObjectKind.SEGMENTATION}))
+    write_objects(result, volume(ct), tmp_path / "out", frozenset({ObjectKind.SEGMENTATION}))
     found = segments(tmp_path / "out/segmentation.dcm")
     labels = archivedct.mask_on(ct, result.lung_mask.values, result.lung_mask.grid)
     assert result.disease
@@ -102,7 +103,7 @@ def test_each_segment_is_the_results_mask_voxel_for_voxel_on_the_slices_of_the_f
     }
     assert found.keys() == wanted.keys()
     for label, slices in wanted.items():
-        assert sum(int(mask.sum()) for mask in slices.values()) > 1000
+        assert sum(int(mask.sum()) for mask in slices.values()) > 200
         for uid, mask in slices.items():
             there = found[label].get(uid, np.zeros_like(mask))  # a slice without any voxel has no frame
             assert np.array_equal(there > 0, mask), (label, uid)
@@ -150,7 +151,7 @@ def test_the_report_states_every_figure_with_its_unit_and_refers_to_slices_and_s
             for i in items(group)
             if i.ValueType == "NUM"
         ]
-        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in LUNG_MEASURES]
+        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in TABLE_MEASURES]
         assert [unit.CodeValue for _, unit in values] == [*(unit for _, unit in measured), "%"]
         assert [value for value, _ in values] == pytest.approx([*(value for value, _ in measured), 4.25], rel=1e-6)
         assert {unit.CodingSchemeDesignator for _, unit in values} == {"UCUM"}
@@ -183,7 +184,7 @@ def test_a_parametric_map_holds_the_values_where_they_lie(folder: Path, result: 
     rows_mm, columns_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)
     cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
     to_index = np.linalg.inv(np.array(overlay.grid.direction_lps) * np.array(overlay.grid.spacing_mm))
-    seen = set()
+    seen = []
     for values, frame in zip(found.pixel_array, found.PerFrameFunctionalGroupsSequence, strict=True):
         corner = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
         for row, column in ((0, 0), (5, 3)):
@@ -191,8 +192,9 @@ def test_a_parametric_map_holds_the_values_where_they_lie(folder: Path, result: 
             index = to_index @ (place - np.array(overlay.grid.origin_lps))
             assert index[1:] == pytest.approx((row, column), abs=1e-4)
         assert np.array_equal(values, wanted[round(index[0])])
-        seen.add(round(index[0]))
-    assert seen == set(range(overlay.grid.shape[0]))
+        seen.append(round(index[0]))
+        assert frame.DerivationImageSequence[0].SourceImageSequence  # the slices of the CT that lie in it
+    assert seen == list(range(overlay.grid.shape[0]))  # dcmqi, and with it Slicer, relies on their order
 
 
 def test_the_report_is_there_as_pdf_and_as_its_pages(folder: Path) -> None:
@@ -230,7 +232,7 @@ def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
     folder: Path, ct: CT, result: ScanResult, tmp_path: Path
 ) -> None:
     without_pages = frozenset(ObjectKind) - {ObjectKind.PAGES}
-    for path in write_objects(ct.image, result, volume(ct), tmp_path / "again", without_pages):
+    for path in write_objects(result, volume(ct), tmp_path / "again", without_pages):
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
     assert result.run
     others = {
@@ -240,7 +242,7 @@ def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
     }
     uids = {"": pydicom.dcmread(folder / "segmentation.dcm", stop_before_pixels=True)}
     for name, other in others.items():
-        write_objects(ct.image, other, volume(ct), tmp_path / name, frozenset({ObjectKind.SEGMENTATION}))
+        write_objects(other, volume(ct), tmp_path / name, frozenset({ObjectKind.SEGMENTATION}))
         uids[name] = pydicom.dcmread(tmp_path / name / "segmentation.dcm", stop_before_pixels=True)
     assert len({found.SOPInstanceUID for found in uids.values()}) == len(uids)
     assert uids["answer"].SeriesInstanceUID == uids[""].SeriesInstanceUID != uids["model"].SeriesInstanceUID
@@ -258,7 +260,7 @@ def test_a_folder_to_which_the_objects_came_back_holds_the_same_ct(folder: Path,
 
 
 def test_only_what_was_chosen_is_written(ct: CT, result: ScanResult, tmp_path: Path) -> None:
-    write_objects(ct.image, result, volume(ct), tmp_path, frozenset({ObjectKind.MAPS}))
+    write_objects(result, volume(ct), tmp_path, frozenset({ObjectKind.MAPS}))
     assert {path.name for path in tmp_path.glob("*.dcm")} == {"disease_map.dcm", "evidence.dcm"}
 
 

@@ -16,7 +16,6 @@ from EmphysemaScannerLib.batch import row
 from EmphysemaScannerLib.batch.batch import find_cts, run_batch
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.scan.result import ScanResult
-from phantom import phantom_image
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +40,8 @@ def table(path: Path) -> dict[str, dict[str, str]]:
 def test_objects_are_written_for_dicom_and_refused_for_image_files_and_made_up_for_later(
     scanned: list[str], model_path: Path, tmp_path: Path
 ) -> None:
-    small = phantom_image()[::2, ::2, ::2]
-    archivedct.write_series(tmp_path / "cts/series", small)
-    sitk.WriteImage(small, str(tmp_path / "cts/image.nrrd"))
+    archivedct.write_series(tmp_path / "cts/series")
+    sitk.WriteImage(archivedct.small_phantom(), str(tmp_path / "cts/image.nrrd"))
     out, objects = tmp_path / "out.csv", tmp_path / "objects"
     cts = find_cts(tmp_path / "cts")
     run_batch(cts, out, model_path)

@@ -39,7 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResult
 
 @pytest.fixture
 def series(tmp_path: Path) -> Path:
-    archivedct.write_series(tmp_path / "ct", phantom_image()[::2, ::2, ::2])
+    archivedct.write_series(tmp_path / "ct")
     return tmp_path / "ct"
 
 

@@ -138,7 +138,7 @@ def test_a_lobe_that_is_not_in_the_file_is_in_no_table(image: sitk.Image, model:
 
 def test_tables_and_files_say_whose_mask_was_used(own: ScanResult, by_lobes: ScanResult) -> None:
     rows = list(csv.DictReader(io.StringIO(densitometry_csv(by_lobes))))
-    assert [row["region"] for row in rows][6:] == NAMES
+    assert [row["region"] for row in rows][6:11] == NAMES
     assert {row["mask"] for row in rows} == {"file"}
     assert {row["mask"] for row in csv.DictReader(io.StringIO(densitometry_csv(own)))} == {"own"}
     written = result_to_dict(by_lobes)["masks"]
@@ -171,7 +171,7 @@ def test_measuring_again_gives_what_a_scan_with_the_mask_gives(
 ) -> None:
     again = remeasured(image, own, Masks(lobes=given(phantom()[1], lobes())))
     for field in dataclasses.fields(ScanResult):
-        if field.name != "timings_s":
+        if field.name not in ("timings_s", "run"):
             value, expected = getattr(again, field.name), getattr(by_lobes, field.name)
             assert repr(value) == repr(expected), field.name
     assert np.array_equal(again.lung_mask.values, by_lobes.lung_mask.values)

@@ -14,7 +14,7 @@ from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian, Sec
 from ..report.contents import Case
 from ..report.pdfreport import render_pages, render_pdf
 from . import codes as terms
-from .frame import PAGES, REPORT, Frame, SeriesOfOurs
+from .frame import PAGES, REPORT, Frame, SeriesOfOurs, reference
 
 TITLE = "EmphysemaScanner report"
 
@@ -30,7 +30,7 @@ def encapsulated_pdf(frame: Frame, case: Case) -> Dataset:
     made.AcquisitionDateTime = None
     made.DocumentTitle = TITLE
     made.ConceptNameCodeSequence = [hd.sr.CodedConcept.from_code(terms.REPORT_TITLE)]
-    made.SourceInstanceSequence = [_reference(header) for header in frame.source.headers]
+    made.SourceInstanceSequence = [reference(header) for header in frame.source.headers]
     made.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document = render_pdf(case)
     made.EncapsulatedDocumentLength = len(document)
@@ -77,9 +77,3 @@ def _document(frame: Frame, series: SeriesOfOurs, sop_class: UID, modality: str,
     made.ConversionType = "SYN"
     made.BurnedInAnnotation = "NO"  # the report names no patient
     return made
-
-
-def _reference(header: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    return item

@@ -123,3 +123,10 @@ class Frame:
         for item in dataset.get("DimensionIndexSequence", ()):
             item.DimensionOrganizationUID = organization
         return dataset
+
+
+def reference(header: Dataset) -> Dataset:
+    """A reference to an image of the CT."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    return item

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import highdicom as hd
 import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from ..ct.grid import Grid, area_average
 from ..scan.result import OverlayMap, ScanResult
 from . import codes as terms
-from .frame import DISEASE, EVIDENCE, Frame, SeriesOfOurs
+from .frame import DISEASE, EVIDENCE, Frame, SeriesOfOurs, reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +94,64 @@ def parametric_map(frame: Frame, shown: ValueMap) -> hd.pm.ParametricMap:
         coding_schemes=[terms.SCHEME_ITEM],
         **frame.identity(shown.series),
     )
+    _order_frames(made, shown.overlay)
+    if "ContentCreatorName" not in made:
+        made.ContentCreatorName = None  # type 2 of the content identification
+    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy()]
+    for item in made.PerFrameFunctionalGroupsSequence:
+        position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
+        item.DerivationImageSequence = [_derivation(frame, grid, position)]
     frame.finished(made, shown.series)
     return made
+
+
+def _order_frames(made: hd.pm.ParametricMap, overlay: OverlayMap) -> None:
+    """Store the frames from inferior to superior, as the map has them.
+
+    highdicom stores them from superior to inferior. Each frame states its position, but dcmqi, with which 3D Slicer
+    reads parametric maps, takes the frames as they come for ascending ones.
+    """
+    frames = sorted(
+        made.PerFrameFunctionalGroupsSequence,
+        key=lambda item: float(
+            np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
+            @ np.array(overlay.grid.direction_lps)[:, 0]
+        ),
+    )
+    for number, item in enumerate(frames, start=1):
+        item.FrameContentSequence[0].DimensionIndexValues = number
+    made.PerFrameFunctionalGroupsSequence = frames
+    made.FloatPixelData = np.ascontiguousarray(overlay.values, "<f4").tobytes()
+
+
+def _anatomy() -> Dataset:
+    item = Dataset()
+    item.AnatomicRegionSequence = [hd.sr.CodedConcept.from_code(terms.LUNG)]
+    item.FrameLaterality = "B"
+    return item
+
+
+def _derivation(frame: Frame, grid: Grid, position: NDArray[np.float64]) -> Dataset:
+    """The slices of the CT that lie in a slice of the map; all others had a part in its values, too.
+
+    Args:
+        frame: of the result.
+        grid: of the map.
+        position: of the map's slice, LPS in mm.
+    """
+    normal = np.array(grid.direction_lps)[:, 0]
+    away_mm = [abs(float((s.position - position) @ normal)) for s in frame.source.volume.slices]
+    within = max(grid.spacing_mm[0] / 2, min(away_mm))  # at least the nearest
+    item = Dataset()
+    item.DerivationCodeSequence = [hd.sr.CodedConcept.from_code(codes.DCM.UnspecifiedMethodOfCalculation)]
+    purpose = hd.sr.CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
+    item.SourceImageSequence = []
+    for away, header in zip(away_mm, frame.source.headers, strict=True):
+        if away <= within:
+            source = reference(header)
+            source.PurposeOfReferenceCodeSequence = [purpose]
+            item.SourceImageSequence.append(source)
+    return item
 
 
 def _positions(grid: Grid) -> list[hd.PlanePositionSequence]:

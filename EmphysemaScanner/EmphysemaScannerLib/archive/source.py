@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from ..base.errors import EmphysemaScannerError, GeometryError, UnreadableInputError
@@ -35,10 +36,12 @@ class Source:
     """The series that a result is of, as its files are now.
 
     Attributes:
+        image: the CT in HU, as it was scanned.
         volume: its slices, in the order of their positions along their normal.
         headers: the data set of each file without its pixels, in that order; one for a file with several frames.
     """
 
+    image: sitk.Image
     volume: Volume
     headers: tuple[Dataset, ...]
 
@@ -98,7 +101,7 @@ def source_of(volume: Volume, result: ScanResult) -> Source:
         raise _changed(_("the slices lie elsewhere than those that were scanned"))
     if voxels_sha256(hu) != result.run.input_sha256:
         raise _changed(_("the voxels are not those that were scanned"))
-    return Source(now.volume, _headers(now.volume))
+    return Source(now.image, now.volume, _headers(now.volume))
 
 
 def _check_same_series(before: Volume, now: Volume) -> None:

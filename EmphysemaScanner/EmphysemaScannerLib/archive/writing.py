@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import SimpleITK as sitk
-
 from ..base.errors import MissingPackageError, reason
 from ..base.progress import Progress, silent
 from ..ct.series import Volume
@@ -52,7 +50,6 @@ def check_packages() -> None:
 
 
 def write_objects(
-    image: sitk.Image,
     result: ScanResult,
     volume: Volume,
     folder: Path,
@@ -63,7 +60,6 @@ def write_objects(
     """Write a result's DICOM objects into a folder: new series of the CT's study.
 
     Args:
-        image: the CT that was scanned, in HU.
         result: of the scan.
         volume: the DICOM slices that the CT was read from.
         folder: a new or empty one, or one with earlier results of ours, which are replaced.
@@ -83,7 +79,7 @@ def write_objects(
     source = source_of(volume, result)
     names = []
     with whole_or_nothing(folder) as working, _one_sentence():
-        for name, made in _objects(image, result, source, kinds, progress):
+        for name, made in _objects(result, source, kinds, progress):
             made.save_as(working / name, enforce_file_format=True)
             names.append(name)
     progress(1.0, "")
@@ -107,7 +103,7 @@ def _one_sentence() -> Iterator[None]:
 
 
 def _objects(
-    image: sitk.Image, result: ScanResult, source: Source, kinds: frozenset[ObjectKind], progress: Progress
+    result: ScanResult, source: Source, kinds: frozenset[ObjectKind], progress: Progress
 ) -> Iterator[tuple[str, Dataset]]:
     """The objects with the names of their files."""
     from .documents import encapsulated_pdf, pages
@@ -129,7 +125,7 @@ def _objects(
         progress(0.5, ObjectKind.MAPS.label())
         for shown in maps_of(result):
             yield f"{shown.series.name.replace(' ', '_')}.dcm", parametric_map(frame, shown)
-    case = _case(image, frame)
+    case = _case(frame)
     if ObjectKind.PDF in kinds:
         progress(0.6, ObjectKind.PDF.label())
         yield "report.dcm", encapsulated_pdf(frame, case)
@@ -139,8 +135,9 @@ def _objects(
             yield f"report_page_{number}.dcm", page
 
 
-def _case(image: sitk.Image, frame: Frame) -> Case:
+def _case(frame: Frame) -> Case:
     """A report that names no patient, as the object's header does, and nothing that changes when it is made again."""
+    image = frame.source.image
     date = str(frame.source.first.StudyDate or "")
     shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else _("without a date")
     return Case(

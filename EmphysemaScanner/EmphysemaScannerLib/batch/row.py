@@ -199,7 +199,7 @@ def _write_objects(ct: CT, result: ScanResult, folder: Path | None, report: Prog
         volume = check_can_write(ct.volume)
         report(1.0, _("Writing the DICOM objects"))
         own = folder / f"ct-{result.run.input_sha256[:16]}"
-        write_objects(ct.image, result, volume, own)
+        write_objects(result, volume, own)
     except ScanCancelled:
         raise
     except (EmphysemaScannerError, OSError) as error:  # the answer is there, and the batch goes on

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..lungs.scope import Scope
 from ..scan.device import Device
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -37,6 +38,10 @@ BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go throu
 ShardOption = Annotated[
     str | None,
     typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
+]
+MeasureOption = Annotated[
+    Scope,
+    typer.Option(help="What is measured: what the histograms tell, or also clusters, bullae, core and rind and more."),
 ]
 MarginOption = Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")]
 OutsideOption = Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")]

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ..base.errors import EmphysemaScannerError
+from ..lungs.scope import Scope
 from ..scan.device import Device
 from .options import (
     DeviceOption,
@@ -17,6 +18,7 @@ from .options import (
     LobesOption,
     LungLabelsOption,
     LungsOption,
+    MeasureOption,
     ModelOption,
 )
 from .progress import progress_bar, stage
@@ -43,6 +45,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
     lobes: LobesOption = None,
     lung_labels: LungLabelsOption = "",
     lobe_labels: LobeLabelsOption = "",
+    measure: MeasureOption = Scope.HISTOGRAM,
 ) -> None:
     """Scan one CT: write result.json, report.html, overlay maps, pictures and a Slicer scene, and DICOM objects."""
     import SimpleITK as sitk
@@ -69,7 +72,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
     source = path.resolve().name if named else pseudonym(ct.image)
     chosen = choose(device)
     with progress_bar() as progress:
-        result = scan_on(chosen, ct, loaded, progress, source, masks=masks)
+        result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
     result = result if named else without_names(result)
     skipped: tuple[str, ...] = ()
     if out:
@@ -77,7 +80,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
             skipped = write_case(Case(ct.image, result), folder, pictures)
     if dicom_out and volume:
         with stage("Writing the DICOM objects"):
-            write_objects(ct.image, result, volume, dicom_out)
+            write_objects(result, volume, dicom_out)
     print_scan(Console(), result, out, skipped, dicom_out)
 
 

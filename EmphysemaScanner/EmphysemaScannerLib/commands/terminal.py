@@ -13,12 +13,11 @@ from rich.text import Text
 from ..models.modelcard import ModelCard, TrainingRange
 from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Field, Needs
-from ..report import contents, slicewords, wording
+from ..report import blocks, contents, measured, slicewords, wording
 from ..scan.call import Call
 from ..scan.result import ScanResult
 
 GAUGE_CELLS = 50
-_TITLES_WITH_ROOM = 7  # between the columns of a table, in 80 characters
 
 
 def print_scan(
@@ -40,7 +39,8 @@ def print_scan(
     explanation = slicewords.slice_words(result).explanation
     parts += [Text(explanation, style="dim")] if explanation else []
     if result.densitometry:
-        parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
+        parts += [Text(), _table(contents.densitometry(result, contents.narrow_measures(result)))]
+    parts += [Text(line) for box in measured.kernel_box(result) for line in box.lines]
     parts.append(Text())
     parts += [
         Text.assemble((f"{title}: ", "bold"), line)
@@ -131,8 +131,8 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
     return gauge.append(" 100 %").append("   | operating point", "red")
 
 
-def _table(figures: contents.Table) -> Table:
-    table = Table(box=None, padding=(0, 2 if len(figures.titles) <= _TITLES_WITH_ROOM else 1, 0, 0))
+def _table(figures: blocks.Table) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for k, (title, unit) in enumerate(zip(figures.titles, figures.units, strict=True)):
         table.add_column(f"{title}\n{unit}" if k else "Densitometry", justify="right" if k else "left")
     for row in figures.rows:

@@ -8,7 +8,7 @@ README and of the Chest Imaging Platform's ChestConventions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,15 +116,56 @@ def recognise(
     """
     if not any(layer.any() for layer in labels.layers):
         raise RegionError(f"'{labels.name}' is empty; choose a label map of the {wanted.what}.")
+    found, how = known_segments(labels.segments, labels.name, given)
+    numbering = ""
+    if not found:
+        found, numbering = _by_numbers(labels)
+        how = Recognition.NUMBERS
+    chosen = chosen_for(wanted, kind, found, labels.segments, labels.name)
+    return GivenRegions.of(labels, chosen, Origin(kind, labels.name, how, numbering))
+
+
+def known_segments(
+    segments: Sequence[Segment], name: str, given: Mapping[str, Region] | None = None
+) -> tuple[dict[Segment, Region], Recognition]:
+    """The regions of segments by what the user named them, or else by their codes and names, and by which of these.
+
+    Args:
+        segments: of a label map.
+        name: of the label map, for errors.
+        given: as for ``recognise``.
+
+    Raises:
+        RegionError: the user named a segment that is not there.
+    """
     if given:
-        found = _as_named(labels, given)
-        origin = Origin(kind, labels.name, Recognition.USER)
-    else:
-        found, origin = _recognised(labels, kind)
+        return _as_named(segments, name, given), Recognition.USER
+    by_codes = {segment: region for segment in segments if (region := by_code(segment.terminology))}
+    by_both = {segment: region for segment in segments if (region := region_of(segment))}
+    # Names add to codes only where the codes leave a lung or a lobe out.
+    known = by_codes if _is_complete({*by_codes.values()}) else by_both
+    return known, Recognition.CODES if known == by_codes else Recognition.NAMES
+
+
+def chosen_for(
+    wanted: Wanted, kind: MaskKind, found: Mapping[Segment, Region], segments: Sequence[Segment], name: str
+) -> dict[Segment, Region]:
+    """Those of the recognised segments that serve.
+
+    Args:
+        wanted: for what.
+        kind: where the segments come from.
+        found: the recognised ones.
+        segments: of the label map, for errors.
+        name: of the label map, for errors.
+
+    Raises:
+        UnknownLabelsError: none of them serves.
+    """
     chosen = {segment: region for segment, region in found.items() if region in wanted.regions}
     if not chosen:
-        raise UnknownLabelsError(_unknown(labels, found, wanted))
-    return GivenRegions.of(labels, chosen, origin)
+        raise UnknownLabelsError(_unknown(wanted, kind, found, segments, name))
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -199,20 +240,15 @@ def by_name(name: str) -> Region | None:
     return Region.LUNGS
 
 
-def _recognised(labels: LabelMap, kind: MaskKind) -> tuple[dict[Segment, Region], Origin]:
-    by_codes = {segment: region for segment in labels.segments if (region := by_code(segment.terminology))}
-    by_both = {segment: region for segment in labels.segments if (region := region_of(segment))}
-    # Names add to codes only where the codes leave a lung or a lobe out.
-    known = by_codes if _is_complete({*by_codes.values()}) else by_both
-    if known:
-        return known, Origin(kind, labels.name, Recognition.CODES if known == by_codes else Recognition.NAMES)
+def _by_numbers(labels: LabelMap) -> tuple[dict[Segment, Region], str]:
+    """The regions by the one known numbering that fits, and its tool; nothing where none does, or several."""
     fitting = [(tool, numbers) for tool in NUMBERINGS if (numbers := _by_number(labels, tool)) is not None]
     # Exactly a tool's numbers are that tool's, though they be among those of another.
     fitting = [pair for pair in fitting if not pair[0].among_others] or fitting
     if not fitting or any(numbers != fitting[0][1] for _, numbers in fitting):
-        return {}, Origin(kind, labels.name)
+        return {}, ""
     numbering, numbered = fitting[0]
-    return numbered, Origin(kind, labels.name, Recognition.NUMBERS, numbering.tool)
+    return numbered, numbering.tool
 
 
 def _is_complete(regions: set[Region]) -> bool:
@@ -261,32 +297,31 @@ def _moments(labels: LabelMap, value: int) -> NDArray[np.float64]:
     return np.array([counts[0].sum(), *(count @ np.arange(len(count)) for count in counts)], float)
 
 
-def _as_named(labels: LabelMap, given: Mapping[str, Region]) -> dict[Segment, Region]:
+def _as_named(segments: Sequence[Segment], name: str, given: Mapping[str, Region]) -> dict[Segment, Region]:
     found = {}
     for label, region in given.items():
-        meant = [s for s in labels.segments if label in (str(s.value), s.name.casefold())]
-        by_its_name = [s for s in meant if s.name.casefold() == label]
-        meant = by_its_name or meant
+        by_its_name = [segment for segment in segments if segment.name.casefold() == label.casefold()]
+        meant = by_its_name or [segment for segment in segments if str(segment.value) == label]
         if len(meant) != 1:
             problem = "more than one label" if meant else "no label"
-            raise RegionError(f"'{labels.name}' has {problem} {label}; it has {_listed(labels.segments)}.")
+            raise RegionError(f"'{name}' has {problem} {label}; it has {_listed(segments)}.")
         found[meant[0]] = region
     return found
 
 
-def _unknown(labels: LabelMap, found: Mapping[Segment, Region], wanted: Wanted) -> str:
+def _unknown(
+    wanted: Wanted, kind: MaskKind, found: Mapping[Segment, Region], segments: Sequence[Segment], name: str
+) -> str:
+    how = f"name its labels, such as {wanted.option} {wanted.example}"
+    if kind is MaskKind.SEGMENTATION:
+        how = "state which segment is which region"
     if found:
-        return (
-            f"'{labels.name}' holds no {wanted.what}, only {', '.join(dict.fromkeys(map(str, found.values())))}; "
-            f"choose another file, or name its labels, such as {wanted.option} {wanted.example}."
-        )
-    return (
-        f"The labels of '{labels.name}' are not known as {wanted.what} ({_listed(labels.segments)}); name them, such "
-        f"as {wanted.option} {wanted.example}, or choose another file."
-    )
+        only = ", ".join(dict.fromkeys(map(str, found.values())))
+        return f"'{name}' holds no {wanted.what}, only {only}; choose another, or {how}."
+    return f"No labels of '{name}' are known as {wanted.what} ({_listed(segments)}); {how}, or choose another."
 
 
-def _listed(segments: tuple[Segment, ...]) -> str:
+def _listed(segments: Sequence[Segment]) -> str:
     texts = [str(segment) for segment in segments]
     more = f" and {len(texts) - _LISTED_AT_MOST} more" if len(texts) > _LISTED_AT_MOST else ""
     return ", ".join(texts[:_LISTED_AT_MOST]) + more

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
 from ..lungs.regions import NO_MASKS, Masks
+from ..lungs.scope import Scope
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -97,6 +98,7 @@ def scan_on(
     source: str,
     precision: Precision = Precision.AUTO,
     masks: Masks = NO_MASKS,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result.
 
@@ -108,6 +110,7 @@ def scan_on(
         source: what the user calls this CT.
         precision: numerical precision of the network.
         masks: as for ``scan``.
+        measure: as for ``scan``.
     """
     import torch
 
@@ -123,6 +126,7 @@ def scan_on(
         provenance=ct.provenance,
         masks=masks,
         dtype=dtype,
+        measure=measure,
     )
     try:
         model.network.to(device)

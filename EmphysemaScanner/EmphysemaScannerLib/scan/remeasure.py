@@ -9,17 +9,20 @@ import SimpleITK as sitk
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
-from ..ct.grid import canonical_view
+from ..ct.grid import Grid, canonical_view
 from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
 from ..lungs.morphology import box
 from ..lungs.regions import Masks
+from ..lungs.scope import Scope
 from ..models.field import Field
 from ..models.likeness import unlike_training
 from .call import contradiction
 from .device import Device, ran_on_cpu
-from .measuring import measured_in, regional_figures
+from .measuring import by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
+
+_SAME_PLACE_MM = 1e-3
 
 
 class RemeasureError(EmphysemaScannerError):
@@ -53,10 +56,12 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     hu, grid = canonical_view(image)
     if grid.shape != result.lung_mask.grid.shape:
         raise EmphysemaScannerError("The result is of another CT; scan this one first.")
+    result = _moved(result, grid)
     progress(0.0, "Finding the lungs")
     regions = lung_regions(image, masks)
     progress(0.6, "Measuring density")
-    measured = measured_in(image, regions, result.provenance)
+    scope = Scope.ALL if result.measurements.clusters else Scope.HISTOGRAM
+    measured = measured_in(image, regions, result.provenance, scope)
     progress(0.8, "Averaging onto the network's grid")
     card, preprocessing = result.model, result.model.preprocessing
     view = preprocessing.view(grid, regions.lungs)
@@ -73,14 +78,37 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     kept = tuple(warning for warning in result.warnings if warning in of_the_scan)
     return dataclasses.replace(
         result,
-        lung_mask=OverlayMap(regions.lungs, grid),
-        lung_fraction=OverlayMap(lung, view.grid),
+        lung_mask=OverlayMap(regions.lungs, result.lung_mask.grid),
+        lung_fraction=OverlayMap(lung, result.lung_fraction.grid),
         densitometry=measured.densitometry,
         laa_950_by_slice_percent=by_region.laa_950_percent[result.slice_indices],
         coverage=measured.coverage,
         warnings=(*opposed, *warnings, *kept),
         disease_extent_percent=by_region.disease_extent_percent,
         evidence_share_percent=by_region.evidence_share_percent,
+        measurements=by_height(measured, by_region, result.slice_indices),
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
+    )
+
+
+def _moved(result: ScanResult, grid: Grid) -> ScanResult:
+    """A result whose maps lie where the CT lies now, which a transform may have moved since the scan."""
+    before = result.lung_mask.grid
+    apart = np.abs(grid.position_lps(np.array(grid.shape)) - before.position_lps(np.array(before.shape))).max()
+    if apart < _SAME_PLACE_MM and np.abs(np.array(grid.origin_lps) - before.origin_lps).max() < _SAME_PLACE_MM:
+        return result
+
+    def moved(overlay: OverlayMap) -> OverlayMap:
+        return OverlayMap(overlay.values, grid.part(overlay.grid.box_in(before), overlay.grid.shape))
+
+    fraction = moved(result.lung_fraction)
+    return dataclasses.replace(
+        result,
+        slice_positions_mm=fraction.grid.slice_positions_mm()[result.slice_indices],
+        evidence=None if result.evidence is None else moved(result.evidence),
+        activations={name: moved(overlay) for name, overlay in result.activations.items()},
+        lung_mask=OverlayMap(result.lung_mask.values, grid),
+        lung_fraction=fraction,
+        disease=None if result.disease is None else moved(result.disease),
     )

@@ -23,6 +23,7 @@ from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
 from ..lungs.morphology import box
 from ..lungs.regions import NO_MASKS, Masks, RegionError
+from ..lungs.scope import Scope
 from ..models.diseasemap import low_share
 from ..models.likeness import unlike_training
 from ..models.modelcard import ModelCard
@@ -32,7 +33,7 @@ from ..models.preprocessing import Needs, View
 from .answers import Answer, Reading, answer
 from .call import contradiction
 from .manifest import run_manifest
-from .measuring import measured_in, regional_figures
+from .measuring import by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
 
 
@@ -45,6 +46,7 @@ def scan(
     provenance: Provenance = UNKNOWN,
     masks: Masks = NO_MASKS,
     dtype: torch.dtype = torch.float32,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """Ask a model about a chest CT.
 
@@ -56,6 +58,7 @@ def scan(
         provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
         masks: lung mask and lobes that the user gave; the lungs are found otherwise.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
+        measure: how much is measured beside densitometry.
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
@@ -77,7 +80,7 @@ def scan(
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
-        measured = measured_in(image, regions, provenance)
+        measured = measured_in(image, regions, provenance, measure, _part(progress, 0.4, 0.5))
         densitometry, warnings = measured.densitometry, measured.warnings
 
     progress(0.5, "Averaging onto the network's grid")
@@ -124,6 +127,7 @@ def scan(
         evidence_share_percent=by_region.evidence_share_percent,
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
+        measurements=by_height(measured, by_region, order),
         run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )
 
@@ -179,6 +183,11 @@ def _contradictions(
 def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     """A map of a unit, on the network's input grid coarsened by the unit's pooling."""
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
+
+
+def _part(progress: Progress, low: float, high: float) -> Progress:
+    """A part of the progress, from one share to another."""
+    return lambda share, stage: progress(low + (high - low) * share, stage)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,11 @@ from ..lungs.regions import OWN, MaskKind, Origin, Recognition
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
 from .manifest import RunManifest
+from .measurementrecord import curves_to_dict, measurements_from_dict, measurements_to_dict
 from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
+from .strictvalues import named as _named
+from .strictvalues import number as _number
+from .strictvalues import numbers as _numbers
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
@@ -58,7 +61,6 @@ _KINDS = {SliceEvidence: "evidence", SliceProbabilities: "probability", SliceWei
 ENCODING = "shuffle+zlib+base64"
 _MAP_TYPES = ("float32", "float16")
 _MOST_MAPS = 16
-_NAME = re.compile(r"\w{1,40}", re.ASCII)  # of units and regions; they become names of files
 
 
 def result_to_dict(result: ScanResult) -> dict[str, Any]:
@@ -70,7 +72,8 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
     evidence_share_percent (of the evidence towards emphysema in the lungs, by region); masks (whose lung mask and
-    lobes were used, and what their labels were recognised by); warnings; model (its card); timings_s (seconds); run
+    lobes were used, and what their labels were recognised by); measurements (of parts, clusters, distribution,
+    normalised density; units as in docs/measurements.md); warnings; model (its card); timings_s (seconds); run
     (versions, checksums of model and CT, device, precision); source; input (the series that was read, what was left
     out, slice thickness in mm); schema; each_slice (what the model gives for each slice: "evidence", "probability",
     "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model does not
@@ -101,6 +104,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
             name: None if origin is None else dataclasses.asdict(origin)
             for name, origin in (("lungs", result.lungs_from), ("lobes", result.lobes_from))
         },
+        "measurements": measurements_to_dict(result.measurements),
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
@@ -132,7 +136,10 @@ def _finite(value: Any) -> Any:
 
 
 def record_to_json(result: ScanResult) -> str:
-    """``result_to_dict`` and, under "maps", the raw maps with their geometry: enough to rebuild the result.
+    """A record from which the result can be rebuilt.
+
+    It is ``result_to_dict``, histograms and sizes of clusters under "curves", and the raw maps with their geometry
+    under "maps".
 
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
@@ -148,9 +155,10 @@ def record_to_json(result: ScanResult) -> str:
     if result.class_activations:
         weighted = {name: _map_to_dict(overlay, "float16") for name, overlay in result.class_activations.items()}
         maps["class_activations"] = weighted
+    curves = curves_to_dict(result.measurements)
     if result.disease is not None:
         maps["disease"] = _map_to_dict(result.disease, "float16")
-    return json.dumps({**result_to_dict(result), "maps": maps}, ensure_ascii=False, allow_nan=False)
+    return json.dumps({**result_to_dict(result), "maps": maps, "curves": curves}, ensure_ascii=False, allow_nan=False)
 
 
 def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
@@ -228,6 +236,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         },
         lungs_from=_origin(values.get("masks", {}).get("lungs")) or OWN,
         lobes_from=_origin(values.get("masks", {}).get("lobes")),
+        measurements=measurements_from_dict(values.get("measurements", {}), values.get("curves", {}), slices),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -344,26 +353,3 @@ def grid_from_dict(raw: dict[str, Any]) -> Grid:
         origin_lps=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction_lps=tuple((float(a), float(b), float(c)) for a, b, c in direction),
     )
-
-
-def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"'{name}' is not the name of a unit or region")
-    return name
-
-
-def _number(value: Any) -> float:
-    """What ``_finite`` wrote as None is not a number."""
-    if value is None:
-        return math.nan
-    if type(value) not in (int, float):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _numbers(values: Any, *shape: int) -> NDArray[np.float64]:
-    """A list of numbers as an array of the shape that it must have."""
-    array = np.array(values, dtype=np.float64)  # None becomes NaN
-    if array.shape != shape:
-        raise ValueError(f"there are values of shape {array.shape} where {shape} is expected")
-    return array
