@@ -81,7 +81,7 @@ class ResultNodes:
 
 _SINGLE_PARTS = ("lungs", "slice_table", "densitometry_table", "chart_table", "marker_table")
 _PARTS_BEFORE_THEY_WERE_LISTED = (
-    OVERLAY + Overlay.EVIDENCE.value,
+    OVERLAY + Overlay.TERMS.value,
     *(CHART + chart.value for chart in (Chart.EVIDENCE, Chart.PROBABILITY, Chart.LAA, Chart.ACTIVATION)),
 )
 
