@@ -17,7 +17,7 @@ from ..i18n import tr as _
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult
-from . import slicewords, wording
+from . import citing, slicewords, wording
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +214,7 @@ def contents(case: Case) -> Contents:
             *_densitometry(result),
             *_images(result),
             Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),
+            Section(_("For a publication"), (_publication(result),)),
         ),
         closing=_closing(case),
     )
@@ -356,6 +357,13 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
 def _images(result: ScanResult) -> tuple[Section, ...]:
     known = images(result)
     return (Section(_("Images"), (known,)),) if known.rows else ()
+
+
+def _publication(result: ScanResult) -> Entries:
+    rows = [(_("Methods"), (citing.methods(result),)), (_("Cite"), citing.references(result))]
+    if result.run is not None:
+        rows.append((_("CT's voxels"), (f"SHA-256 {result.run.input_sha256}",)))
+    return Entries(tuple(rows))
 
 
 def _closing(case: Case) -> tuple[str, ...]:
