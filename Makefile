@@ -4,12 +4,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare benchmark sbom test soak lint screenshots setup clean
+.PHONY: help demo compare benchmark benchmark-quick sbom test soak lint screenshots setup clean
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
 	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
 	@echo "make benchmark  time and memory beside what others would use, on a quiet machine; writes docs/performance.md"
+	@echo "make benchmark-quick  in three minutes: how times compare with those of docs/performance.json"
 	@echo "make sbom   what the virtual environment holds, as CycloneDX; in build/sbom.json"
 	@echo "make test   style, types and tests"
 	@echo "make soak   the long tests: thousands of damaged files, kills and scans; see docs/reliability.md"
@@ -28,6 +29,9 @@ compare: $(READY)
 
 benchmark: build/peers/.ready
 	$(VENV)/bin/python benchmarks
+
+benchmark-quick: $(READY)
+	$(VENV)/bin/python benchmarks --amount quick
 
 build/peers/.ready: benchmarks/requirements.txt $(READY)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --upgrade --target build/peers -r benchmarks/requirements.txt
