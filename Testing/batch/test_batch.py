@@ -86,7 +86,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResu
         return make_result(source=source, warnings=("Slices are thick.", "Noise\nis high."))
 
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", scan_on)
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", lambda path: path)
     return names
 
 
@@ -197,7 +197,7 @@ def test_a_ct_without_a_call_says_why_and_is_counted(
 ) -> None:
     cut = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", lambda *_, **__: cut)
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", lambda path: path)
     batch(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
     row = table(tmp_path / "out.csv")[0]
     assert (row["call"], row["call_reason"]) == ("none", cut.call_reason)
@@ -232,7 +232,7 @@ def test_not_even_an_error_of_a_library_ends_the_batch(
             raise error
         return path
 
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", read)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", read)
     assert run_batch(cts, tmp_path / "out.csv", model_path).refused == 1
     assert "could not be scanned" in table(tmp_path / "out.csv")[0]["problem"]
 
@@ -338,7 +338,7 @@ def test_a_ct_that_was_not_there_is_scanned_once_it_is_and_one_that_is_gone_keep
             raise UnreadableInputError("There is no file.")
         return path
 
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", read)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", read)
     out, late = tmp_path / "out.csv", tmp_path / "cts" / "late.nrrd"
     assert run_batch([*cts, late], out, model_path).refused == 1
     touch(late)
@@ -440,7 +440,7 @@ def test_a_model_that_cannot_scan_ends_the_batch_before_a_row_is_written(
         raise ModelFileError("Scanning needs a conv_lstm model.")
 
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", refuse)
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", lambda path: path)
     with pytest.raises(ModelFileError):
         run_batch(cts, tmp_path / "out.csv", model_path)
     assert table(tmp_path / "out.csv") == []

@@ -25,7 +25,8 @@ from phantom import phantom
 
 LIBRARY = Path(cli.__file__).resolve().parents[2]
 INTERRUPT = "Ctrl-C here"
-FILES = {"result.json", "report.html", "report.pdf", "slices.csv", "densitometry.csv"}
+FILES = {"result.json", "report.html", "report.pdf"}
+FILES |= {"slices.csv", "densitometry.csv", "measurements.csv", "histogram.csv"}
 MAPS = {"evidence.nrrd", *(f"activation_{unit}.nrrd" for unit in ("asc1", "desc1", "asc2", "desc2"))}
 
 

@@ -1,12 +1,12 @@
-"""Many CTs through one model into one CSV, a row a CT as they finish; a batch that was stopped goes on there."""
+"""Many CTs through one model into one CSV, one row per CT, written as it finishes; an interrupted batch is resumed."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING
 from ..base.lists import SUFFIXES, ListRow, read_list
 from ..base.progress import Progress, silent
 from ..base.rowfile import one_line
-from ..ct.reading import IMAGE_SUFFIXES, ct_series, read_ct
+from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
 from ..lungs.labelfiles import NO_FILES, MaskFiles
-from ..lungs.regions import RegionError, parse_labels
+from ..lungs.regions import Masks, RegionError, parse_labels
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
-from .inputstate import state_of, visible_files
-from .row import DONE, REFUSED, BatchError, BatchRow, parsed, row_file, row_of
+from .cluster import cluster as on_cluster
+from .engine import Engine, process_pool, rows_of
+from .inputstate import visible_files
+from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
+from .scanning import Scanning, read
+from .source import Source, addresses
 
 if TYPE_CHECKING:
-    import torch
-
     from ..ct.reading import CT
-    from ..lungs.regions import Masks
     from ..models.modelfile import Model
 
 
@@ -43,6 +44,7 @@ class BatchSummary:
         kept: CTs that an earlier run had already been through.
         refused_before: CTs among those kept that were refused.
         path: the CSV.
+        without_objects: CTs among those done for which DICOM objects were wanted and could not be written.
     """
 
     done: int
@@ -52,13 +54,18 @@ class BatchSummary:
     kept: int
     refused_before: int
     path: Path
+    without_objects: int = 0
 
     def __str__(self) -> str:
-        said = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused").format(
-            done=self.done, positive=self.positive, no_call=self.no_call, refused=self.refused
-        )
-        kept = _(", {kept} of them in an earlier run").format(kept=self.kept) if self.kept else ""
-        return said + kept + _(": '{path}'.").format(path=self.path)
+        if self.kept:
+            sentence = _(
+                "{done} scanned ({positive} positive, {no_call} without a call), {refused} refused, {kept} of them "
+                "in an earlier run: '{path}'."
+            )
+        else:
+            sentence = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused: '{path}'.")
+        lacking = " " + _("{without_objects} without DICOM objects, for the reason in the table.")
+        return (sentence + (lacking if self.without_objects else "")).format(**vars(self))
 
 
 def find_cts(path: Path) -> list[Path]:
@@ -82,6 +89,16 @@ def find_cts(path: Path) -> list[Path]:
     if not path.exists():
         raise BatchError(f"There is no file or folder '{path}'; check the path.")
     return _listed(path) if path.suffix.lower() in SUFFIXES else [path]
+
+
+def addresses_of(path: Path) -> dict[Path, str]:
+    """Where the CTs of a list are that have an address (column ``url``); none if the path is no list.
+
+    Raises:
+        BatchError: the list cannot be read.
+    """
+    path = _plain(Path(path).absolute())
+    return {_plain(path.parent / volume): address for volume, address in addresses(path).items()}
 
 
 def find_masks(path: Path) -> dict[Path, MaskFiles]:
@@ -122,11 +139,6 @@ def _mask_files(folder: Path, row: ListRow) -> MaskFiles:
     return files
 
 
-def read_with_masks(source: Path, files: MaskFiles) -> tuple[CT, Masks]:
-    """A CT and what its label files hold."""
-    return read_ct(source), files.read()
-
-
 def _search(top: Path) -> list[Path]:
     visible = list(visible_files(top))
     images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
@@ -161,7 +173,10 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     *,
     masks: Mapping[Path, MaskFiles] = MappingProxyType({}),
     processes: int = 1,
+    cluster: str = "",
+    at: Mapping[Path, str] = MappingProxyType({}),
     retry: bool = False,
+    objects: Path | None = None,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
@@ -177,7 +192,13 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         precision: with how many bits.
         masks: label files by CT, as ``find_masks`` gives them; of another CT the lungs are found.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
+        cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
+            then starts the processes.
+        at: from where to copy the files of CTs that are not there, as ``addresses_of`` gives them; each is
+            copied when its turn comes, and removed when it has been read.
         retry: scan refused CTs again, changed or not.
+        objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
+            and no such folder is scanned again. None if none are wanted.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
@@ -185,61 +206,61 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     Raises:
         ModelFileError: the model cannot be read.
         DeviceError: there is no such device here.
-        BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written.
+        BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written; or the cluster is not
+            there, or is lost.
+        MissingPackageError: a cluster is asked for, and dask.distributed is not installed.
     """
     from ..models.modelfile import load
 
     model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
-    chosen = choose(device)
+    objects = None if objects is None else Path(objects).absolute()
+    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
         kept: list[BatchRow] = []
-        remaining: dict[Path, str] = {}
+        remaining: list[Source] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
-            state, row = _state(source, masks.get(source, NO_FILES)), earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state, retry):
+            ct, row = (
+                Source(source, at.get(source, ""), masks.get(source, NO_FILES)),
+                earlier.get(one_line(str(source))),
+            )
+            if row is not None and _stands(row, ct.state(), retry, objects):
                 kept.append(row)
                 on_row(row)
             else:
-                remaining[source] = state
-        inputs = {source: (state, masks.get(source, NO_FILES)) for source, state in remaining.items()}
-        if processes == 1:
-            coming = _rows_here(inputs, len(kept), len(sources), (model, checksum, chosen, precision), progress)
+                remaining.append(ct)
+        if processes == 1 and not cluster:
+            here = Scanner(model, checksum, choose(device), precision, objects)
+            coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
-            from .batchpool import rows_from_processes
-
-            def still_wanted(count: int) -> None:
-                finished = len(kept) + count
-                said = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
-                progress(finished / len(sources), said)
-
-            coming = rows_from_processes(inputs, processes, model_path, checksum, device, precision, still_wanted)
-        rows = list(kept)
+            shared = process_pool(scanning, processes) if not cluster else on_cluster(scanning, cluster, processes)
+            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), shared, progress)
+        added = []
         with contextlib.closing(coming):
             for row in coming:
                 table.add([row.cells()])
-                rows.append(row)
+                added.append(row)
                 on_row(row)
-    done = [row for row in rows if row.status == DONE]
+    return _summary(kept, added, out_csv)
+
+
+def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) -> BatchSummary:
+    done = [row for row in (*kept, *added) if row.status == DONE]
     positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
+    refused = len(kept) + len(added) - len(done)
     refused_before = sum(row.status == REFUSED for row in kept)
-    return BatchSummary(len(done), len(rows) - len(done), positive, no_call, len(kept), refused_before, out_csv)
+    lacking = sum(bool(row.dicom_problem) for row in done)
+    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path, lacking)
 
 
-def _state(ct: Path, files: MaskFiles) -> str:
-    """Of a CT's files and its label files; "" where the CT's are not there."""
-    state = state_of(ct)
-    if not state or not files:
-        return state
-    parts = [state, files.lung_labels, files.lobe_labels]
-    parts += ["" if path is None else state_of(path) for path in (files.lungs, files.lobes)]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def _stands(row: BatchRow, state: str, retry: bool) -> bool:
-    """Whether an earlier row still holds of a CT whose files are in this state."""
+def _stands(row: BatchRow, state: str, retry: bool, objects: Path | None) -> bool:
+    """Whether an earlier row still holds of a CT whose files are in this state, and has the objects that are wanted."""
+    if objects and row.status == DONE and not row.dicom_problem:
+        written = Path(row.dicom_objects)
+        if written.parent != objects or not written.is_dir():
+            return False
     if row.status == REFUSED and retry:
         return False
     gone = not state  # as on a disk that is not mounted today: no reason to lose the answer
@@ -247,27 +268,59 @@ def _stands(row: BatchRow, state: str, retry: bool) -> bool:
 
 
 def _rows_here(
-    inputs: Mapping[Path, tuple[str, MaskFiles]],
+    sources: Sequence[Source],
     before: int,
     count: int,
-    scanning: tuple[Model, str, torch.device, Precision],
+    scanner: Scanner,
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
-    """The rows of CTs (by path, with the state of their files, and label files) one after the other; the next one is
-    read meanwhile.
-    """
-    reader, sources = ThreadPoolExecutor(1), list(inputs)
-    try:
-        following = [reader.submit(read_with_masks, source, inputs[source][1]) for source in sources[:1]]
-        for k, source in enumerate(sources):
-            this = following.pop()
-            following = [reader.submit(read_with_masks, after, inputs[after][1]) for after in sources[k + 1 : k + 2]]
+    """The rows of CTs one after the other; the next one is read meanwhile."""
+    reader = ThreadPoolExecutor(1)
 
-            def report(fraction: float, stage: str, number: int = before + k, source: Path = source) -> None:
+    def begin(source: Source) -> tuple[str, Future[tuple[CT, Masks]]]:
+        return source.state(), reader.submit(read, source)
+
+    try:
+        following = [begin(source) for source in sources[:1]]
+        for k, source in enumerate(sources):
+            state, this = following.pop()
+            following = [begin(after) for after in sources[k + 1 : k + 2]]
+
+            def report(fraction: float, stage: str, number: int = before + k, name: str = source.path.name) -> None:
                 where = _("CT {number} of {count}, {name}: {stage}")
-                said = where.format(number=number + 1, count=count, name=source.name, stage=stage)
+                said = where.format(number=number + 1, count=count, name=name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source, inputs[source][0], this.result, *scanning, report)
+            yield row_of(source.path, state, this.result, scanner, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _rows_elsewhere(
+    sources: Sequence[Source],
+    before: int,
+    count: int,
+    asked: tuple[Model, str],
+    starting: AbstractContextManager[Engine],
+    progress: Progress,
+) -> Generator[BatchRow, None, None]:
+    """The rows of CTs as the workers of an engine finish them."""
+    model, checksum = asked
+
+    def refused(source: Source, problem: str) -> BatchRow:
+        point = model.card.operating_point.probability
+        state = source.state()
+        return BatchRow(
+            str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
+        )
+
+    def still_wanted(done: int, at_a_time: int) -> None:
+        said = _("{done} of {count} CTs are done, {at_a_time} at a time")
+        done += before
+        progress(done / count, said.format(done=done, count=count, at_a_time=at_a_time))
+
+    if not sources:
+        return
+    progress(before / count, _("Starting the processes"))
+    with starting as engine:
+        yield from rows_of(sources, engine, refused, still_wanted)

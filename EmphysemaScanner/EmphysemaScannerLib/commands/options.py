@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from ..lungs.scope import Scope
 from ..scan.device import Device
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
+DicomOutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for DICOM objects (SEG, SR, maps, PDF, pages) of the CT's study; needs highdicom."),
+]
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)]
 ManifestsArgument = Annotated[
@@ -32,7 +37,11 @@ DevicesOption = Annotated[Device, typer.Option("--device", help="Where the netwo
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
 ShardOption = Annotated[
     str | None,
-    typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
+    typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
+]
+MeasureOption = Annotated[
+    Scope,
+    typer.Option(help="What is measured: what the histograms tell, or also clusters, bullae, core and rind and more."),
 ]
 MarginOption = Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")]
 OutsideOption = Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")]

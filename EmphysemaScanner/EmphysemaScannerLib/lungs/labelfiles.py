@@ -109,8 +109,10 @@ def label_map(
     """A label map with a segment for each value that it holds or names.
 
     Args:
-        layers, grid, name: of the label map.
+        layers: its values, each (slices, rows, columns), canonical.
+        grid: of the voxels.
         named: segments by layer and value, as far as they are known.
+        name: of the label map, for messages.
 
     Raises:
         RegionError: it holds too many values for labels.

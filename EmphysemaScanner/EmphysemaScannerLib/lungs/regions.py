@@ -6,14 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import EmphysemaScannerError
 from ..base.parallel import in_threads
-from ..ct.grid import Grid
-from .coarse import Labels
+
+if TYPE_CHECKING:
+    from ..ct.grid import Grid
+    from .coarse import Labels
 
 RIGHT, LEFT, BOTH = 1, 2, 3
 """Sides as lung masks number them; BOTH where a label map has one label for the two lungs."""

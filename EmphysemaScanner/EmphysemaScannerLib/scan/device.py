@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
 from ..lungs.regions import NO_MASKS, Masks
+from ..lungs.scope import Scope
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -79,6 +81,15 @@ def choose(device: Device) -> torch.device:
     return torch.device(device.value)
 
 
+def take_own_gpu() -> None:
+    """Of several processes of this machine that torchrun, srun or a batch numbered, each takes another GPU."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", ""))
+    if local.isdecimal() and torch.cuda.is_available():
+        torch.cuda.set_device(int(local) % torch.cuda.device_count())
+
+
 def scan_on(
     device: torch.device,
     ct: CT,
@@ -87,8 +98,20 @@ def scan_on(
     source: str,
     precision: Precision = Precision.AUTO,
     masks: Masks = NO_MASKS,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
-    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
+    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result.
+
+    Args:
+        device: where the network runs.
+        ct: as ``read_ct`` gives it.
+        model: the model; it is moved to the device.
+        progress: as for ``scan``.
+        source: what the user calls this CT.
+        precision: numerical precision of the network.
+        masks: as for ``scan``.
+        measure: as for ``scan``.
+    """
     import torch
 
     from .scan import scan
@@ -103,6 +126,7 @@ def scan_on(
         provenance=ct.provenance,
         masks=masks,
         dtype=dtype,
+        measure=measure,
     )
     try:
         model.network.to(device)
@@ -119,7 +143,14 @@ def ran_on_cpu(device_type: str) -> str:
 
 
 def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress) -> Attribution:
-    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU."""
+    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU.
+
+    Args:
+        device: where the network runs.
+        image: a CT in HU, any orientation.
+        model: the model; it is moved to the device.
+        progress: as for ``attribute``.
+    """
     import torch
 
     from .attribution import attribute

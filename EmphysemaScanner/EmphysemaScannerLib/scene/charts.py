@@ -94,22 +94,15 @@ class ChartNodes:
 
 
 def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> ChartNodes:
-    """Tables, series and charts of a result; the marker is at the most telling slice.
+    """Tables, series and charts of a result; the marker is at the most influential slice.
 
     Args:
+        scene: gets the new nodes.
+        result: what the charts show.
         name: of the CT; tables and charts begin with it.
     """
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
-    activation = activation_by_slice(result)
-    ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
-    for chart in (Chart.EVIDENCE, Chart.WEIGHT):
-        if MEASURES[chart] in result.by_slice:
-            ranges[chart] = _range_of(result.by_slice[MEASURES[chart]])
-    for chart in (Chart.SLICE_PROBABILITY, Chart.PROBABILITY):
-        if MEASURES[chart] in result.by_slice:
-            ranges[chart] = (0.0, 1.0)
-    if activation:
-        ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
+    activation, ranges = activation_by_slice(result), _ranges(result)
     columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
     columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
     rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation})
@@ -121,7 +114,7 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
     )
     bars = {
-        chart.value: _add_bars(scene, table, MEASURES[chart].title, _bar_name(chart), colour)
+        chart.value: _add_line(scene, table, MEASURES[chart].title, _bar_name(chart), colour, BAR_WIDTH)
         for chart, colour in _BARS.items()
         if chart in ranges
     }
@@ -141,20 +134,27 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
     }
     series = {**bars, **lines, **markers}
     positions = _positions_range(result.slice_positions_mm)
-    charts = {}
-    for chart in (chart for chart in Chart if chart in ranges):
-        in_chart = series_in(chart, series)
-        node = _add_chart(scene, in_chart, f"{name} {chart.value} by slice", _title(chart), _value_title(chart))
-        node.XAxisRangeAutoOff()
-        low, high = ranges[chart]
-        legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
-        room = LEGEND_ROOM * (high - low) if legend else 0.0
-        node.SetXAxisRange(low, high + room)
-        node.YAxisRangeAutoOff()
-        node.SetYAxisRange(*positions)
-        node.SetLegendVisibility(legend)
-        charts[chart] = node
+    charts = {
+        chart: _add_chart(scene, chart, series_in(chart, series), name, ranges[chart], positions)
+        for chart in Chart
+        if chart in ranges
+    }
     return ChartNodes(table, marker_table, series, charts)
+
+
+def _ranges(result: ScanResult) -> dict[Chart, tuple[float, float]]:
+    """The lowest and highest value of the axis of each chart that a result has."""
+    laa = np.nan_to_num(result.laa_950_by_slice_percent)
+    ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
+    for chart in (Chart.EVIDENCE, Chart.WEIGHT):
+        if MEASURES[chart] in result.by_slice:
+            ranges[chart] = _range_of(result.by_slice[MEASURES[chart]])
+    for chart in (Chart.SLICE_PROBABILITY, Chart.PROBABILITY):
+        if MEASURES[chart] in result.by_slice:
+            ranges[chart] = (0.0, 1.0)
+    if result.activations:
+        ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
+    return ranges
 
 
 def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) -> list[slicer.vtkMRMLPlotSeriesNode]:
@@ -241,16 +241,6 @@ def _value_title(chart: Chart) -> str:
     }[chart]
 
 
-def _add_bars(
-    scene: slicer.vtkMRMLScene,
-    table: slicer.vtkMRMLTableNode,
-    column: str,
-    name: str,
-    colour: tuple[float, float, float],
-) -> slicer.vtkMRMLPlotSeriesNode:
-    return _add_line(scene, table, column, name, colour, BAR_WIDTH)
-
-
 def _add_line(
     scene: slicer.vtkMRMLScene,
     table: slicer.vtkMRMLTableNode,
@@ -283,18 +273,30 @@ def _add_series(
 
 
 def _add_chart(
-    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str, title: str, value_title: str
+    scene: slicer.vtkMRMLScene,
+    chart: Chart,
+    series: Sequence[slicer.vtkMRMLPlotSeriesNode],
+    name: str,
+    values: tuple[float, float],
+    positions: tuple[float, float],
 ) -> slicer.vtkMRMLPlotChartNode:
-    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-    chart.SetName(name)
+    node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+    node.SetName(f"{name} {chart.value} by slice")
     for one in series:
-        chart.AddAndObservePlotSeriesNodeID(one.GetID())
-    chart.SetTitle(title)
-    chart.SetXAxisTitle(value_title)
-    chart.SetYAxisTitle(_("Position S (mm)"))
-    chart.SetTitleFontSize(13)
-    chart.SetTitleVisibility(False)  # its room would be missing beside the apices; the axis says the same
-    chart.SetAxisTitleFontSize(12)
-    chart.SetAxisLabelFontSize(11)
-    chart.SetLegendFontSize(11)
-    return chart
+        node.AddAndObservePlotSeriesNodeID(one.GetID())
+    node.SetTitle(_title(chart))
+    node.SetXAxisTitle(_value_title(chart))
+    node.SetYAxisTitle(_("Position S (mm)"))
+    node.SetTitleFontSize(13)
+    node.SetTitleVisibility(False)  # its room would be missing beside the apices; the axis says the same
+    node.SetAxisTitleFontSize(12)
+    node.SetAxisLabelFontSize(11)
+    node.SetLegendFontSize(11)
+    low, high = values
+    legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
+    node.XAxisRangeAutoOff()
+    node.SetXAxisRange(low, high + LEGEND_ROOM * (high - low) if legend else high)
+    node.YAxisRangeAutoOff()
+    node.SetYAxisRange(*positions)
+    node.SetLegendVisibility(legend)
+    return node

@@ -21,7 +21,7 @@ from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, add_charts, series_in
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
-from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of
+from .overlays import DisplayMap, Overlay, add_overlay, display_frame, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, checksum, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
@@ -262,10 +262,13 @@ def _build(
     mask: slicer.vtkMRMLSegmentationNode | None,
 ) -> ResultNodes:
     grid, lungs = display_grid(result), display_lungs(result)
-    shown = {
-        overlay: display_map(overlay, raw, grid, lungs, overlay.scale(result.model))
-        for overlay, raw in maps_of(result).items()
-    }
+    shown: dict[Overlay, DisplayMap] = {}
+    for overlay, raw in maps_of(result).items():
+        scale = overlay.scale(result.model)
+        if overlay is Overlay.EVIDENCE and scale is not None:
+            shown[overlay] = display_frame(raw, grid, lungs, scale)
+        else:
+            shown[overlay] = display_map(overlay, raw, grid, lungs, scale)
 
     name = ct.GetName()
     charts = add_charts(scene, result, name)

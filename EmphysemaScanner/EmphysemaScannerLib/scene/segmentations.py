@@ -34,7 +34,14 @@ LESION_COLOUR = (0.24, 1.0, 0.24)
 def add_lungs(
     scene: slicer.vtkMRMLScene, result: ScanResult, name: str, ct: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLSegmentationNode:
-    """The lung mask that was measured in, editable in Segment Editor; hidden at first, so that it covers nothing."""
+    """The lung mask that was measured in, editable in Segment Editor; hidden at first, so that it covers nothing.
+
+    Args:
+        scene: gets the new node.
+        result: whose lung mask it is.
+        name: of the node.
+        ct: the CT under whose parent transform the node goes.
+    """
     labels = result.lung_mask.values
     masks = {side: labels == label for label, side in enumerate(LUNG_COLOURS, start=1)}
     node = add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)
@@ -105,7 +112,11 @@ def add_lesions(
     """Where disease truly is, where that is known, outlined in green.
 
     Args:
-        lesions: not 0 in disease, on ``grid``.
+        scene: gets the new node.
+        lesions: (slices, rows, columns), not 0 in disease, on ``grid``.
+        grid: where they lie in the world.
+        name: of the node.
+        ct: the CT that they belong to.
     """
     return add_outlines(scene, {"Lesions": lesions != 0}, grid, {"Lesions": LESION_COLOUR}, name, ct)
 
@@ -121,10 +132,12 @@ def add_outlines(
     """A segmentation beside a CT, drawn as thin outlines.
 
     Args:
-        masks: by the name of the segment, on ``grid``.
+        scene: gets the new node.
+        masks: (slices, rows, columns) by the name of the segment, on ``grid``.
         grid: where the masks lie in the world.
-        colours: by the name of the segment.
+        colours: red, green, blue from 0 to 1, by the name of the segment.
         name: of the node.
+        ct: the CT under whose parent transform the node goes.
     """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     node.SetName(name)

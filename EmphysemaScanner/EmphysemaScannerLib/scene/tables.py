@@ -10,7 +10,8 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..scan.result import LUNG_MEASURES, ScanResult, SliceMeasure
+from ..lungs.measures import LUNG_MEASURES
+from ..scan.result import ScanResult, SliceMeasure
 
 POSITION, OPERATING_POINT = "Position S (mm)", "Operating point"
 
@@ -50,7 +51,13 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
 def add_table(
     scene: slicer.vtkMRMLScene, name: str, columns: Mapping[str, NDArray[np.generic] | Sequence[str]]
 ) -> slicer.vtkMRMLTableNode:
-    """A locked table of columns by their titles."""
+    """A locked table of columns by their titles.
+
+    Args:
+        scene: gets the new node.
+        name: of the node.
+        columns: of equal length, by title, in the table's order.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
     table = vtk.vtkTable()

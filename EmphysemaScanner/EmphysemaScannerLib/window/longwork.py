@@ -15,11 +15,12 @@ from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..lungs.regions import GivenRegions, MaskKind, Origin
+from ..lungs.scope import Scope
 from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, mask_is_edited, mask_of, result_of
 from ..scene.straighten import StraightImage, prepare
 from . import commands
-from .dicomfiles import files_of, provenance_of, sheared_warnings
+from .dicomfiles import files_of, provenance_of, sheared_warnings, volume_of
 from .masknodes import NO_NODES, MaskNodes
 from .packages import Need, ensure
 from .waiting import wait_for
@@ -27,13 +28,18 @@ from .waiting import wait_for
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
+    from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
+    from ..ct.series import Volume
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
     from ..scan.attribution import Attribution
     from ..scan.device import Device, Precision
     from ..scan.result import ScanResult
+
+OBJECTS = "dicom"
+"""The subfolder that DICOM objects are saved to."""
 
 
 def scan(
@@ -42,6 +48,7 @@ def scan(
     device: Device,
     precision: Precision,
     progress: Report | None,
+    measure: Scope = Scope.HISTOGRAM,
     masks: MaskNodes = NO_NODES,
 ) -> ScanResult:
     """Ask a model about a chest CT."""
@@ -63,7 +70,9 @@ def scan(
         provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared))
         ct = CT(straight.image, provenance)
         chosen = devices.choose(device)
-        return devices.scan_on(chosen, ct, model, report, name, precision=precision, masks=make_masks())
+        return devices.scan_on(
+            chosen, ct, model, report, name, precision=precision, masks=make_masks(), measure=measure
+        )
 
     return wait_for(work, progress, volume_node)
 
@@ -123,10 +132,12 @@ def save(
     scene: bool,
     progress: Report | None,
     named: bool,
+    objects: frozenset[ObjectKind],
 ) -> list[Path]:
     """Write a CT's result from the scene into a folder."""
+    from ..archive.source import check_is_dicom
     from ..report import saving
-    from ..report.outputfolder import check_output_folder
+    from ..report.outputfolder import FILE_LIST, check_output_folder
 
     kinds = set(saving.Kind) if kinds is None else kinds
     nodes = find_result(volume_node)
@@ -136,6 +147,10 @@ def save(
         raise EmphysemaScannerError(_("The lung mask was edited after the CT was measured; measure again, then save."))
     if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
         ensure(Need.REPORT, torch=False)
+    series: Volume | None = None
+    if objects:
+        series = check_is_dicom(volume_of(files_of(volume_node)))
+        ensure(Need.DICOM, torch=False)
     check_output_folder(folder)
     straighten, result = _prepare(volume_node), result_of(nodes)
     with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as temporary:
@@ -145,6 +160,13 @@ def save(
             from ..report.contents import Case, pseudonym, without_names
 
             image = straighten().image
+            if series is not None:
+                from ..archive.writing import write_objects
+
+                own = Path(temporary) / OBJECTS
+                write_objects(result, series, own, objects, progress=report)
+                (own / FILE_LIST).unlink()  # the folder around it gets one
+                made.append(own)
             said = result if named else dataclasses.replace(without_names(result), source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
 

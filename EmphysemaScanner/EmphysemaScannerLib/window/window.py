@@ -153,7 +153,7 @@ class Window(VTKObservationMixin):
             styles.say(self.ui.statusLabel, str(error), styles.ERROR)
             return
         if gone != Path():
-            sentence = _("The model '{path}' is not there any more; the one that comes with the module is chosen.")
+            sentence = _("The model '{path}' no longer exists; the bundled model was selected.")
             styles.say(self.ui.statusLabel, sentence.format(path=gone))
 
     def on_parameters_changed(self) -> None:
@@ -226,7 +226,10 @@ class Window(VTKObservationMixin):
 
     def _scanned(self, volume: Any, model: Path, progress: Progress, masks: MaskNodes) -> ScanResult:
         with self.masks.asking(masks):
-            return self.logic.scan(volume, model, self.settings.device, self.settings.precision, progress, masks)
+            settings = self.settings
+            return self.logic.scan(
+                volume, model, settings.device, settings.precision, progress, settings.measure, masks
+            )
 
     def _on_remeasure(self, _checked: bool = False) -> None:
         """Measure the chosen CT again in its mask, or scan it again where the answer depends on that; or cancel it."""
@@ -267,8 +270,8 @@ class Window(VTKObservationMixin):
         if done is not None:
             self._after_work(self.viewer.draw)
             sentence = _(
-                "Gradient attribution: the voxels' shares add up to {difference} (within {gap}), the logit's difference"
-                " from the same chest with healthy lung density."
+                "Gradient attribution: the voxels' shares sum to {difference} (error {gap}), the logit's difference"
+                " from that of the same chest at healthy lung density."
             )
             sentence = sentence.format(difference=f"{done.difference:+.2f}", gap=f"{abs(done.gap):.2g}")
             styles.say(self.ui.statusLabel, sentence)
@@ -351,7 +354,9 @@ class Window(VTKObservationMixin):
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
             chosen = self.saving
-            written: list[Path] = self.logic.save(volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named)
+            written: list[Path] = self.logic.save(
+                volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named, chosen.objects()
+            )
             return written
 
         label = self.ui.saveStatusLabel
@@ -429,7 +434,7 @@ class Window(VTKObservationMixin):
 
     def _do_at_once(self, work: Callable[[], Any]) -> None:
         """Short work; what the user can mend is said below the Scan button."""
-        with slicer.util.tryWithErrorDisplay(_("This could not be done.")):
+        with slicer.util.tryWithErrorDisplay(_("The operation failed.")):
             try:
                 work()
             except EmphysemaScannerError as error:
