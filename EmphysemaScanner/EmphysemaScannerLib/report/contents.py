@@ -254,7 +254,10 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
         extent = _("Extent: estimated share of the lung with disease, the sum of the disease map's probabilities.")
         note = f"{extent} {note}"
     if result.lobes_from is not None and result.evidence_share_percent:
-        evidence = _("Evidence: where the model's evidence towards emphysema lies, in per cent of that in both lungs.")
+        evidence = _(
+            "Evidence: share of the model's evidence towards emphysema that arose at places of the region; it does not"
+            " say where disease is."
+        )
         note = f"{evidence} {note}"
     return (
         Section(
