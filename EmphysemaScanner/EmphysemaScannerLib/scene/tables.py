@@ -45,6 +45,10 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
     columns: dict[str, NDArray[np.generic] | Sequence[str]] = {"Region": list(regions)}
     for measure in LUNG_MEASURES:
         columns[f"{measure.title} ({measure.unit})"] = np.array([measure.of(region) for region in regions.values()])
+    shares = {"Extent (%)": result.disease_extent_percent, "Evidence (%)": result.evidence_share_percent}
+    for title, percent in shares.items():
+        if percent:
+            columns[title] = np.array([percent.get(region, np.nan) for region in regions])
     return add_table(scene, name, columns)
 
 
