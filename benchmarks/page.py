@@ -27,8 +27,13 @@ ALONE = "PyTorch at its best settings, network alone"
 EARNS_TIME, EARNS_MEMORY = 1.2, 0.5
 GPU = """## GPU
 
-Nothing here was timed on a GPU: there was none. The code is the same; `emphysema-scanner benchmark --device cuda` times
-it for whoever has one and checks that it says the same as the CPU.
+Nothing here was timed on a GPU, and no part of the networks was ever run on one: there was none. `emphysema-scanner
+benchmark --device cuda` times the same code for whoever has one and checks that it says the same as the CPU.
+`scripts/gpu.py` measures all of it in one call of less than 10 minutes and writes `docs/gpu.md`: equality with the
+CPU of every architecture in float32, TF32 and bfloat16, what happens when the card's memory is too small, a scan by
+stage, throughput by batch size, a step of training beside naive PyTorch, the recurrence eager, as a CUDA graph and
+compiled, and how near all that comes to the card's peak and bandwidth. Its code was rehearsed on a CPU
+(`--rehearse`), except the calls that only a GPU has.
 """
 RATIOS = ("x best settings", "x best settings, CPU time")
 STAGES = {"check": "checking the image", "lung_mask": "lung mask"}

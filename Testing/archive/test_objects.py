@@ -20,8 +20,10 @@ from EmphysemaScannerLib.archive.writing import write_objects
 from EmphysemaScannerLib.ct.grid import area_average, canonical_view
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.ct.series import Volume
+from EmphysemaScannerLib.lungs.measures import TABLE_MEASURES
+from EmphysemaScannerLib.lungs.regions import MaskKind, Origin, Recognition
 from EmphysemaScannerLib.report import wording
-from EmphysemaScannerLib.scan.result import LUNG_MEASURES, ScanResult
+from EmphysemaScannerLib.scan.result import ScanResult
 from pydicom.dataset import Dataset
 
 MakeResult = Callable[..., ScanResult]
@@ -150,7 +152,7 @@ def test_the_report_states_every_figure_with_its_unit_and_refers_to_slices_and_s
             for i in items(group)
             if i.ValueType == "NUM"
         ]
-        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in LUNG_MEASURES]
+        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in TABLE_MEASURES]
         assert [unit.CodeValue for _, unit in values] == [*(unit for _, unit in measured), "%"]
         assert [value for value, _ in values] == pytest.approx([*(value for value, _ in measured), 4.25], rel=1e-6)
         assert {unit.CodingSchemeDesignator for _, unit in values} == {"UCUM"}
@@ -271,3 +273,21 @@ def test_a_validator_of_the_standard_finds_no_error(folder: Path) -> None:
         said = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False)
         errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
         assert not errors, path.name
+
+
+def test_whose_lung_mask_it_is_is_stated_without_a_files_name(ct: CT, result: ScanResult, tmp_path: Path) -> None:
+    given = Origin(MaskKind.FILE, "Erika Mustermann.nrrd", Recognition.NUMBERS, "lungmask")
+    kinds = frozenset({ObjectKind.MEASUREMENTS})
+    found = {}
+    for name, origin in (("own", Origin()), ("edited", Origin(MaskKind.EDITED)), ("given", given)):
+        other = dataclasses.replace(result, lungs_from=origin)
+        for path in write_objects(other, volume(ct), tmp_path / name, kinds):
+            assert b"Mustermann" not in path.read_bytes()
+        seg = hd.seg.segread(tmp_path / name / "segmentation.dcm")
+        report = hd.sr.srread(tmp_path / name / "measurements.dcm")
+        comments = [item.TextValue for item in named(report, "Comment")]
+        found[name] = ([item.SegmentAlgorithmType for item in seg.SegmentSequence], comments)
+    assert found["own"][0] == ["AUTOMATIC"] * 3
+    assert found["edited"][0] == found["given"][0] == ["SEMIAUTOMATIC", "SEMIAUTOMATIC", "AUTOMATIC"]
+    assert "Lung mask: found by EmphysemaScanner and edited." in found["edited"][1]
+    assert "Lung mask: label file, recognised by the numbers of lungmask." in found["given"][1]

@@ -29,7 +29,7 @@ def run(*arguments: object) -> int:
 def quick(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResult]) -> None:
     """A scan without the network's seconds, and objects without the report's pictures."""
 
-    def scan_on(_device: object, ct: CT, *_arguments: object) -> ScanResult:
+    def scan_on(_device: object, ct: CT, *_arguments: object, **_options: object) -> ScanResult:
         return archivedct.result_on(ct, make_result())
 
     monkeypatch.setattr("EmphysemaScannerLib.scan.device.scan_on", scan_on)

@@ -54,7 +54,8 @@ def test_a_result_shows_what_its_model_gives_and_leaves_nothing_behind(
     before = scene.GetNumberOfNodes()
     nodes = show_result(result, ct, scene)
     assert list(nodes.charts) == CHARTS[name]
-    expected = {Overlay.EVIDENCE} if result.evidence is not None else set()
+    of_evidence = Overlay.EVIDENCE if name == "conv_lstm" else Overlay.TERMS
+    expected = {of_evidence} if result.evidence is not None else set()
     assert set(nodes.overlays) >= expected
     assert (set(nodes.overlays) == expected) is (name != "conv_lstm")
     for measure, title in TITLES.items():

@@ -144,7 +144,7 @@ def test_the_telling_point_lies_where_most_of_the_overlay_is_drawn(scene, case):
     for middle in (12, 24):
         k, _y, x = np.meshgrid(np.arange(35), np.arange(8), np.arange(8), indexing="ij")
         values = 0.15 * np.exp(-(((k - middle) / 2) ** 2) - ((x - 2) / 1.2) ** 2).astype(np.float32)
-        changed = dataclasses.replace(result, evidence=OverlayMap(values, result.evidence.grid))
+        changed = dataclasses.replace(result, evidence=OverlayMap(values, result.evidence.grid), slices=None)
         nodes = show_result(changed, volume_node_from_image(image, "CT", scene), scene)
         point = views.telling_point(nodes)
         slice_mm = 280 / 35

@@ -8,7 +8,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from ..scan.result import LAA_856, LAA_910, LAA_950, MASS, MEAN, PERC15, SD, VOLUME, LungMeasure
+from ..lungs.measures import LAA_856, LAA_910, LAA_950, MASS, MEAN, PERC15, SD, VOLUME, LungMeasure
 
 SCHEME = "99EMPHYSEMA"
 SCHEME_ITEM = CodingSchemeIdentificationItem(

@@ -10,9 +10,9 @@ import highdicom as hd
 from highdicom import sr
 from pydicom.sr.coding import Code
 
+from ..lungs.measures import TABLE_MEASURES, VOLUME
 from ..report import wording
 from ..scan.call import Call
-from ..scan.result import LUNG_MEASURES, VOLUME
 from . import codes as terms
 from .frame import MANUFACTURER, MEASUREMENTS, PRODUCT, Frame
 from .segmentation import DISEASE_REGION, Region
@@ -100,6 +100,9 @@ def _answer(frame: Frame) -> sr.MeasurementsAndQualitativeEvaluations:
     cautions = (wording.RESEARCH_USE, wording.caution(result.model))
     texts = [(terms.CAUTION, text) for text in cautions]
     texts += [(terms.COMMENT, wording.verdict(result))]
+    texts += [(terms.COMMENT, f"Lung mask: {wording.mask_origin(result.lungs_from)}.")]
+    if result.lobes_from is not None:
+        texts += [(terms.COMMENT, f"Lobes: {wording.mask_origin(result.lobes_from)}.")]
     texts += [(terms.WARNING, warning) for warning in result.warnings]
     for name, text in texts:
         group[0].ContentSequence.append(_text(name, text))
@@ -149,7 +152,7 @@ def _regions(frame: Frame, found: tuple[Region, ...], segments: hd.seg.Segmentat
 def _figures(frame: Frame, name: str) -> Iterator[sr.Measurement]:
     """The measures of a region; none for what there was nothing to measure of."""
     region = frame.result.densitometry[name]
-    for measure in LUNG_MEASURES:
+    for measure in TABLE_MEASURES:
         quantity, value = terms.QUANTITIES[measure], measure.of(region)
         if math.isfinite(value):
             yield sr.Measurement(quantity.name, value, quantity.unit, derivation=quantity.derivation)

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..base.lists import SUFFIXES, read_list
+from ..base.lists import SUFFIXES, ListRow, read_list
 from ..base.progress import Progress, silent
 from ..base.rowfile import one_line
-from ..ct.reading import IMAGE_SUFFIXES, ct_series, read_ct
+from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
+from ..lungs.labelfiles import NO_FILES, MaskFiles
+from ..lungs.regions import Masks, RegionError, parse_labels
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
-from .inputstate import state_of, visible_files
-from .row import DONE, REFUSED, BatchError, BatchRow, Scanning, parsed, row_file, row_of
+from .cluster import cluster as on_cluster
+from .engine import Engine, process_pool, rows_of
+from .inputstate import visible_files
+from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
+from .scanning import Scanning, read
+from .source import Source, addresses
 
 if TYPE_CHECKING:
-    pass
+    from ..ct.reading import CT
+    from ..models.modelfile import Model
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,54 @@ def find_cts(path: Path) -> list[Path]:
     return _listed(path) if path.suffix.lower() in SUFFIXES else [path]
 
 
+def addresses_of(path: Path) -> dict[Path, str]:
+    """Where the CTs of a list are that have an address (column ``url``); none if the path is no list.
+
+    Raises:
+        BatchError: the list cannot be read.
+    """
+    path = _plain(Path(path).absolute())
+    return {_plain(path.parent / volume): address for volume, address in addresses(path).items()}
+
+
+def find_masks(path: Path) -> dict[Path, MaskFiles]:
+    """The label files of a list's CTs; none of a folder or a single CT.
+
+    Args:
+        path: as for ``find_cts``. A list names them in the columns ``lungs`` and ``lobes``, relative to its folder, and
+            in ``lung_labels`` and ``lobe_labels`` what their labels are, where these are not recognised.
+
+    Raises:
+        BatchError: the list cannot be read, a label file is not there, or a CT that is listed twice has different ones.
+    """
+    path = _plain(Path(path).absolute())
+    if path.is_dir() or path.suffix.lower() not in SUFFIXES or not path.exists():
+        return {}
+    found: dict[Path, MaskFiles] = {}
+    for row in read_list(path, ["volume"], BatchError).rows:
+        ct, files = _plain(path.parent / row.values["volume"]), _mask_files(path.parent, row)
+        if found.setdefault(ct, files) != files:
+            raise BatchError(f"{row.where}: this CT is listed before with other label files; keep one of the two.")
+    return {ct: files for ct, files in found.items() if files}
+
+
+def _mask_files(folder: Path, row: ListRow) -> MaskFiles:
+    paths: list[Path | None] = []
+    for name in ("lungs", "lobes"):
+        value = row.values.get(name)
+        paths.append(_plain(folder / value) if value else None)
+        if value and not (folder / value).is_file():
+            raise BatchError(f"{row.where}: there is no label file '{value}'; correct the column {name}.")
+    labels = [row.values.get(name, "") for name in ("lung_labels", "lobe_labels")]
+    try:
+        files = MaskFiles(paths[0], paths[1], labels[0], labels[1])
+        for text in labels:
+            parse_labels(text)
+    except RegionError as error:
+        raise BatchError(f"{row.where}: {error}") from error
+    return files
+
+
 def _search(top: Path) -> list[Path]:
     visible = list(visible_files(top))
     images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
@@ -115,7 +171,10 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     device: Device = Device.AUTO,
     precision: Precision = Precision.AUTO,
     *,
+    masks: Mapping[Path, MaskFiles] = MappingProxyType({}),
     processes: int = 1,
+    cluster: str = "",
+    at: Mapping[Path, str] = MappingProxyType({}),
     retry: bool = False,
     objects: Path | None = None,
     progress: Progress = silent,
@@ -131,7 +190,12 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         model_path: the model file.
         device: where the network runs.
         precision: with how many bits.
+        masks: label files by CT, as ``find_masks`` gives them; of another CT the lungs are found.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
+        cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
+            then starts the processes.
+        at: from where to copy the files of CTs that are not there, as ``addresses_of`` gives them; each is
+            copied when its turn comes, and removed when it has been read.
         retry: scan refused CTs again, changed or not.
         objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
             and no such folder is scanned again. None if none are wanted.
@@ -142,41 +206,41 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     Raises:
         ModelFileError: the model cannot be read.
         DeviceError: there is no such device here.
-        BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written.
+        BatchError: ``out_csv`` is something else, another run writes it, or it cannot be written; or the cluster is not
+            there, or is lost.
+        MissingPackageError: a cluster is asked for, and dask.distributed is not installed.
     """
     from ..models.modelfile import load
 
-    checksum = read_metadata(model_path).get("sha256", "")
+    model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
     objects = None if objects is None else Path(objects).absolute()
-    scanning = Scanning(load(model_path), checksum, choose(device), precision, objects)
+    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
         kept: list[BatchRow] = []
-        remaining: dict[Path, str] = {}
+        remaining: list[Source] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
-            state, row = state_of(source), earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state, retry, objects):
+            ct, row = (
+                Source(source, at.get(source, ""), masks.get(source, NO_FILES)),
+                earlier.get(one_line(str(source))),
+            )
+            if row is not None and _stands(row, ct.state(), retry, objects):
                 kept.append(row)
                 on_row(row)
             else:
-                remaining[source] = state
-        if processes == 1:
-            coming = _rows_here(remaining, len(kept), len(sources), scanning, progress)
+                remaining.append(ct)
+        if processes == 1 and not cluster:
+            here = Scanner(model, checksum, choose(device), precision, objects)
+            coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
-            from .batchpool import rows_from_processes
-
-            def report(count: int) -> None:
-                finished = len(kept) + count
-                stage = _("{done} of {count} CTs are done").format(done=finished, count=len(sources))
-                progress(finished / len(sources), stage)
-
-            coming = rows_from_processes(remaining, processes, model_path, checksum, device, precision, objects, report)
+            shared = process_pool(scanning, processes) if not cluster else on_cluster(scanning, cluster, processes)
+            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), shared, progress)
         added = []
         with contextlib.closing(coming):
             for row in coming:
-                table.add([dataclasses.astuple(row)])
+                table.add([row.cells()])
                 added.append(row)
                 on_row(row)
     return _summary(kept, added, out_csv)
@@ -204,25 +268,59 @@ def _stands(row: BatchRow, state: str, retry: bool, objects: Path | None) -> boo
 
 
 def _rows_here(
-    states: Mapping[Path, str],
+    sources: Sequence[Source],
     before: int,
     count: int,
-    scanning: Scanning,
+    scanner: Scanner,
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
-    """The rows of CTs (by path, with the state of their files) one after the other; the next one is read meanwhile."""
-    reader, sources = ThreadPoolExecutor(1), list(states)
-    try:
-        following = [reader.submit(read_ct, source) for source in sources[:1]]
-        for k, source in enumerate(sources):
-            this = following.pop()
-            following = [reader.submit(read_ct, after) for after in sources[k + 1 : k + 2]]
+    """The rows of CTs one after the other; the next one is read meanwhile."""
+    reader = ThreadPoolExecutor(1)
 
-            def report(fraction: float, stage: str, number: int = before + k, source: Path = source) -> None:
+    def begin(source: Source) -> tuple[str, Future[tuple[CT, Masks]]]:
+        return source.state(), reader.submit(read, source)
+
+    try:
+        following = [begin(source) for source in sources[:1]]
+        for k, source in enumerate(sources):
+            state, this = following.pop()
+            following = [begin(after) for after in sources[k + 1 : k + 2]]
+
+            def report(fraction: float, stage: str, number: int = before + k, name: str = source.path.name) -> None:
                 where = _("CT {number} of {count}, {name}: {stage}")
-                said = where.format(number=number + 1, count=count, name=source.name, stage=stage)
+                said = where.format(number=number + 1, count=count, name=name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source, states[source], this.result, scanning, report)
+            yield row_of(source.path, state, this.result, scanner, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _rows_elsewhere(
+    sources: Sequence[Source],
+    before: int,
+    count: int,
+    asked: tuple[Model, str],
+    starting: AbstractContextManager[Engine],
+    progress: Progress,
+) -> Generator[BatchRow, None, None]:
+    """The rows of CTs as the workers of an engine finish them."""
+    model, checksum = asked
+
+    def refused(source: Source, problem: str) -> BatchRow:
+        point = model.card.operating_point.probability
+        state = source.state()
+        return BatchRow(
+            str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
+        )
+
+    def still_wanted(done: int, at_a_time: int) -> None:
+        said = _("{done} of {count} CTs are done, {at_a_time} at a time")
+        done += before
+        progress(done / count, said.format(done=done, count=count, at_a_time=at_a_time))
+
+    if not sources:
+        return
+    progress(before / count, _("Starting the processes"))
+    with starting as engine:
+        yield from rows_of(sources, engine, refused, still_wanted)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from ..lungs.regions import LOBES, Region
 from ..scan.call import Call
-from .row import DONE, REFUSED
+from .row import DONE, LOBE_FIGURES, REFUSED
 
 _FORM = "emphysema_scanner"
 # The header of a data dictionary as REDCap exports and imports it.
@@ -58,6 +59,18 @@ class Column:
     may_identify: bool = False
 
 
+def _of_lobe(lobe: Region, figure: str) -> Column:
+    """The column of a lobe's figure."""
+    meaning, unit, low, high = {
+        "laa_950_percent": ("share of lung below -950 HU (LAA%-950)", "%", 0, 100),
+        "perc15_hu": ("15th percentile of lung density (Perc15)", "HU", None, None),
+        "volume_l": ("volume", "L", 0, None),
+        "disease_extent_percent": ("extent by the disease map", "%", 0, 100),
+        "evidence_share_percent": ("share of the evidence", "%", None, None),
+    }[figure]
+    return Column(f"{lobe.value}_{figure}", Holds.NUMBER, f"{str(lobe).capitalize()}: {meaning}", unit, low, high)
+
+
 COLUMNS = (
     Column("source", Holds.TEXT, "The CT's file or folder", may_identify=True),
     Column("status", Holds.CHOICE, "Whether the CT was scanned", choices=(DONE, REFUSED)),
@@ -75,6 +88,9 @@ COLUMNS = (
     Column("input_state", Holds.TEXT, "Checksum of names, sizes and times of modification of the CT's files"),
     Column("dicom_objects", Holds.TEXT, "Folder with the CT's DICOM objects", may_identify=True),
     Column("dicom_problem", Holds.SENTENCES, "Why no DICOM objects were written", may_identify=True),
+    Column("lung_mask", Holds.TEXT, "Whose lung mask was used"),
+    Column("lobe_mask", Holds.TEXT, "Whose lobes were used"),
+    *(_of_lobe(lobe, figure) for lobe in LOBES for figure in LOBE_FIGURES),
 )
 """In the order of the table."""
 

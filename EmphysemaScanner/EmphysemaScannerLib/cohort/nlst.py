@@ -124,7 +124,7 @@ def nlst_cohort(ctab: Path, index: Path, folder: Path, wanted: Wanted, prsn: Pat
             patient, study, series, kernel, year, maker, age, sex = (text or "" for text in about)
             # The folders that idc-index makes too, so that either program downloads to the same place.
             volume = folder.joinpath("nlst", patient, study, f"CT_{series}")
-            extra = {"study_yr": year, "slices": str(slices), "manufacturer": maker}
+            extra = {"study_yr": year, "slices": str(slices), "manufacturer": maker, "url": url}
             if prsn is not None:
                 extra |= {"age": age, "sex": sex}
             rows.append(CohortRow(volume, label, patient, extra=extra, study=study, series=series, kernel=kernel))

@@ -17,46 +17,78 @@ if TYPE_CHECKING:
     from ..batch.row import BatchRow
 
 
-def batch(
+def batch(  # noqa: PLR0913  # one parameter per option
     path: Annotated[
         Path,
-        typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
+        typer.Argument(
+            help="A folder to search, or a CSV: volume, and, as you have them, lungs, lobes.", show_default=False
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="CSV for the results; one that was begun is continued.")],
+    out: Annotated[Path, typer.Option(help="CSV, or folder, for the results; one that was begun is continued.")],
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[Precision, typer.Option(help="Numerical precision.")] = Precision.AUTO,
-    processes: Annotated[int, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows.")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows; 1 if not given.")
+    ] = None,
+    cluster: Annotated[
+        str, typer.Option(help="local, slurm, or a Dask scheduler's address such as tcp://host:8786.")
+    ] = "",
     retry: Annotated[
         bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
+    ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Copy CTs that are not there from the addresses in the list's column url.")
     ] = False,
     dicom_out: DicomOutOption = None,
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
     from ..archive.writing import check_packages
-    from ..batch.batch import find_cts, run_batch
+    from ..batch.batch import addresses_of, find_cts, find_masks, run_batch
+    from ..batch.parquet import write_parquet
+    from ..batch.row import BatchError
     from ..models.modelfolder import default_model_path
 
+    if "://" in cluster and processes is not None:
+        raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
+    if fetch and dicom_out:
+        raise typer.BadParameter("DICOM objects are written from files that stay; copy the CTs first, without --fetch.")
     if dicom_out:
         check_packages()
-    sources = find_cts(path)
+    sources, at = find_cts(path), addresses_of(path)
+    if not fetch and (away := sum(source in at and not source.exists() for source in sources)):
+        raise BatchError(
+            f"{away} of {len(sources)} CTs are not here but have an address; --fetch copies them from there."
+        )
+    csv = _csv(out)
     with progress_bar() as progress:
         summary = run_batch(
             sources,
-            out,
+            csv,
             model or default_model_path(),
             device,
             precision,
-            processes=processes,
+            masks=find_masks(path),
+            processes=processes or 1,
+            cluster=cluster,
+            at=at,
             retry=retry,
             objects=dicom_out,
             progress=progress,
             on_row=_print_row,
         )
     print(shown(str(summary)))
+    if csv != out and write_parquet(csv, csv.with_suffix(".parquet")):
+        print(shown(f"The same as Parquet: '{csv.with_suffix('.parquet')}'."))
     if summary.refused_before:
         print(f"Refused in an earlier run and unchanged since: {summary.refused_before}; --retry scans them again.")
     print(wording.RESEARCH_USE)
+
+
+def _csv(out: Path) -> Path:
+    """The CSV itself, or that of a folder; what is not there yet is a folder if its name has no extension."""
+    is_folder = out.is_dir() or not (out.exists() or out.suffix)
+    return out / "results.csv" if is_folder else out
 
 
 def _print_row(row: BatchRow) -> None:

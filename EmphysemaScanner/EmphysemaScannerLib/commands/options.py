@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..lungs.scope import Scope
 from ..scan.device import Device
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -38,5 +39,21 @@ ShardOption = Annotated[
     str | None,
     typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
 ]
+MeasureOption = Annotated[
+    Scope,
+    typer.Option(help="What is measured: what the histograms tell, or also clusters, bullae, core and rind and more."),
+]
 MarginOption = Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")]
 OutsideOption = Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")]
+LungsOption = Annotated[
+    Path | None, typer.Option(help="A label file (NRRD, NIfTI, MHA) to use as lung mask; found in the CT otherwise.")
+]
+LobesOption = Annotated[
+    Path | None, typer.Option(help="A label file of the lobes, to measure each; without --lungs the lung mask, too.")
+]
+LungLabelsOption = Annotated[
+    str, typer.Option(help="What the labels of --lungs are, if not recognised, such as 1=right_lung,2=left_lung.")
+]
+LobeLabelsOption = Annotated[
+    str, typer.Option(help="What the labels of --lobes are, such as 1=right_upper_lobe,2=right_middle_lobe.")
+]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..base.progress import silent
-from ..scan.device import Device
+from ..scan.device import Device, take_own_gpu
 from .options import BatchSizeOption, DevicesOption, ManifestArgument, ModelsArgument, ShardOption
 from .progress import progress_bar
 
@@ -34,7 +33,7 @@ def predict(
         print(f"{merge_shards(manifest, out, split)} rows: '{out}'.")
         return
     part = Shard.of_environment() if shard is None else Shard.parse(shard)
-    _take_own_gpu()
+    take_own_gpu()
     with progress_bar() as bar:
         summary = predict_cohort(
             find_models(models),
@@ -47,12 +46,3 @@ def predict(
             progress=bar if part.number == 1 else silent,
         )
     print(summary, flush=True)
-
-
-def _take_own_gpu() -> None:
-    """Of several processes that torchrun or srun started on this machine, each takes another GPU."""
-    import torch
-
-    local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID"))
-    if local is not None and torch.cuda.is_available():
-        torch.cuda.set_device(int(local) % torch.cuda.device_count())

@@ -9,12 +9,22 @@ import typer
 from rich.console import Console
 
 from ..base.errors import EmphysemaScannerError
+from ..lungs.scope import Scope
 from ..scan.device import Device
-from .options import DeviceOption, DicomOutOption, ModelOption
+from .options import (
+    DeviceOption,
+    DicomOutOption,
+    LobeLabelsOption,
+    LobesOption,
+    LungLabelsOption,
+    LungsOption,
+    MeasureOption,
+    ModelOption,
+)
 from .progress import progress_bar, stage
 
 
-def scan(
+def scan(  # noqa: PLR0913  # one parameter per option
     path: Annotated[Path, typer.Argument(help="A chest CT: NRRD, NIfTI, MHA, or a DICOM folder.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")
@@ -31,15 +41,21 @@ def scan(
     series: Annotated[
         str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
     ] = "",
+    lungs: LungsOption = None,
+    lobes: LobesOption = None,
+    lung_labels: LungLabelsOption = "",
+    lobe_labels: LobeLabelsOption = "",
+    measure: MeasureOption = Scope.HISTOGRAM,
 ) -> None:
     """Scan one CT: write result.json, report.html, overlay maps, pictures and a Slicer scene, and DICOM objects."""
     import SimpleITK as sitk
 
     from ..archive.writing import check_can_write, write_objects
     from ..ct.reading import read_ct
+    from ..lungs.labelfiles import MaskFiles
     from ..models.modelfile import load
     from ..models.modelfolder import default_model_path
-    from ..report.contents import Case, pseudonym
+    from ..report.contents import Case, pseudonym, without_names
     from ..report.outputfolder import check_output_folder, whole_or_nothing
     from ..report.saving import write_case
     from ..scan.device import choose, scan_on
@@ -49,13 +65,15 @@ def scan(
     _check_folders(out, dicom_out)
     for folder in filter(None, (out, dicom_out)):
         check_output_folder(folder)
+    masks = MaskFiles(lungs, lobes, lung_labels, lobe_labels).read()
     loaded = load(model or default_model_path())
     ct = read_ct(path, series)
     volume = check_can_write(ct.volume) if dicom_out else None
     source = path.resolve().name if named else pseudonym(ct.image)
     chosen = choose(device)
     with progress_bar() as progress:
-        result = scan_on(chosen, ct, loaded, progress, source)
+        result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
+    result = result if named else without_names(result)
     skipped: tuple[str, ...] = ()
     if out:
         with whole_or_nothing(out) as folder, stage("Writing the results"):

@@ -14,6 +14,7 @@ from torch import nn
 from ..base.errors import ModelFileError, reason
 from ..base.wholefile import write_whole
 from . import networks
+from .classweights import check_class_weights
 from .diseasemap import check_disease_map
 from .modelcard import ModelCard
 from .modelheader import FORMAT, read_metadata
@@ -83,6 +84,7 @@ def load(path: Path) -> Model:
     network = networks.build(card.architecture, card.width, rows, card.preprocessing.shape[0])
     network.load_state_dict(state, strict=False)
     check_disease_map(network, card)
+    check_class_weights(network, card)
     return Model(network.eval(), card, metadata["sha256"])
 
 

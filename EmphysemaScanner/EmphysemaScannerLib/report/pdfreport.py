@@ -19,7 +19,8 @@ import typst
 from matplotlib.ft2font import FT2Font
 
 from ..i18n import tr as _
-from .contents import Case, Contents, Drawing, contents
+from .blocks import Contents, Drawing
+from .contents import Case, contents
 from .pictures import draw
 
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")  # come with matplotlib: Latin, Greek, Cyrillic, Arabic and more

@@ -11,7 +11,8 @@ from ..i18n import tr as _
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import ScanResult
-from . import contents, slicewords, wording
+from . import contents, measured, slicewords, wording
+from .blocks import Paragraph, Table
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
 SHORT = 28  # characters of the first warning that fit beside the title
@@ -71,8 +72,23 @@ def warnings_in_short(result: ScanResult) -> str:
 
 
 def densitometry(result: ScanResult) -> str:
-    """A table: regions of the lungs down, classical measures across."""
-    figures = contents.densitometry(result, contents.NARROW_MEASURES)
+    """A table: regions of the lungs down, classical measures across; below it, which figures to trust."""
+    lines = [escape(line) for box in measured.kernel_box(result) for line in box.lines]
+    lines += [escape(line) for line in measured.too_small(result)]
+    return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result))), *lines])
+
+
+def all_measurements(result: ScanResult) -> str:
+    """Everything else that was measured, as tables below one another; empty where nothing was."""
+    return "<br>".join(
+        _table(block) if isinstance(block, Table) else escape(block.text)
+        for section in measured.all_measurements(result, ("whole", "right", "left"))
+        for block in section.blocks
+        if isinstance(block, (Table, Paragraph))
+    )
+
+
+def _table(figures: Table) -> str:
     titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
     rows = ["".join(f'<th align="right"><small>\N{NO-BREAK SPACE}{title}</small></th>' for title in titles)]
     for region, *cells in figures.rows:
@@ -86,6 +102,7 @@ def provenance(result: ScanResult) -> str:
     rows = (
         (_("Scanned"), (result.source,)),
         *contents.images(result).rows,
+        *contents.masks(result).rows,
         (_("Model"), (f"{card.name} ({wording.architecture(card)}, {card.trained_on})",)),
     )
     return _entries(rows)

@@ -13,7 +13,7 @@ from ..i18n import tr as _
 from ..scan.serialise import result_to_json
 from .contents import Case
 from .outputfolder import whole_or_nothing
-from .tablefiles import DENSITOMETRY_FILE, SLICES_FILE, densitometry_csv, slices_csv
+from .tablefiles import DENSITOMETRY_FILE, SLICES_FILE, densitometry_csv, further_csvs, slices_csv
 
 NO_SLICER = "Overlay images and scene.mrb need slicer-core; install it with: pip install slicer-core."
 
@@ -86,7 +86,11 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
 
         contents = {PDF_FILE: render_pdf(case)}
     else:
-        contents = {SLICES_FILE: slices_csv(case.result), DENSITOMETRY_FILE: densitometry_csv(case.result)}
+        contents = {
+            SLICES_FILE: slices_csv(case.result),
+            DENSITOMETRY_FILE: densitometry_csv(case.result),
+            **further_csvs(case.result),
+        }
     for name, content in contents.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return list(contents)

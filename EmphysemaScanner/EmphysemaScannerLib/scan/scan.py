@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +18,13 @@ from ..base.progress import Progress, silent
 from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
-from ..lungs.coarse import Labels
-from ..lungs.coverage import lung_coverage
-from ..lungs.densitometry import Densitometry, LungDensities, measure_lungs
-from ..lungs.imagewarnings import NoiseWarning, image_warnings
-from ..lungs.lungs import find_lungs
-from ..lungs.maskwarnings import mask_warnings
+from ..lungs.densitometry import Densitometry
+from ..lungs.imagewarnings import NoiseWarning
+from ..lungs.masks import lung_regions
 from ..lungs.morphology import box
+from ..lungs.regions import NO_MASKS, Masks, RegionError
+from ..lungs.scope import Scope
+from ..models.diseasemap import low_share
 from ..models.likeness import unlike_training
 from ..models.modelcard import ModelCard
 from ..models.modelfile import Model
@@ -31,8 +32,8 @@ from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Needs, View
 from .answers import Answer, Reading, answer
 from .call import contradiction
-from .extent import disease_extent
 from .manifest import run_manifest
+from .measuring import by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
 
 
@@ -43,7 +44,9 @@ def scan(
     progress: Progress = silent,
     source: str = "",
     provenance: Provenance = UNKNOWN,
+    masks: Masks = NO_MASKS,
     dtype: torch.dtype = torch.float32,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """Ask a model about a chest CT.
 
@@ -53,10 +56,13 @@ def scan(
         progress: called with each stage and slice; whatever it raises ends the scan.
         source: what the user calls this CT, kept in the result.
         provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
+        masks: lung mask and lobes that the user gave; the lungs are found otherwise.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
+        measure: how much is measured beside densitometry.
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
+        RegionError: what the user gave as lung mask or lobes cannot be used on this CT.
         ModelFileError: the model has no answer.
     """
     card, timings = model.card, dict[str, float]()
@@ -69,32 +75,28 @@ def scan(
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
-        lungs = find_lungs(image)
-        labels, where = lungs.labels, box(lungs.labels)
-        coverage = lung_coverage(labels, ct_grid)
+        regions = lung_regions(image, masks)
+        labels = regions.lungs
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
-        columns = (slice(None), *where[1:])  # of voxels, with lung in them
-        densities = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
-        warnings = (
-            *provenance.warnings,
-            *mask_warnings(image, lungs),
-            *image_warnings(image, labels, provenance.slice_thickness_mm),
-        )
+        measured = measured_in(image, regions, provenance, measure, _part(progress, 0.4, 0.5))
+        densitometry, warnings = measured.densitometry, measured.warnings
 
     progress(0.5, "Averaging onto the network's grid")
     with _timed(timings, "resampling"):
         view = card.preprocessing.view(ct_grid, labels)
-        lung_fraction = view.share(labels, within=where)
-        laa_by_slice = _laa_by_slice(densities, view)
-        x, unlike = _network_input(card, hu, view, densities.regions)
+        lung = view.share(labels, within=box(labels))
+        x, unlike = _network_input(card, hu, view, densitometry)
         warnings += unlike
 
+    with _timed(timings, "low_density"):
+        weighed = card.disease_map is not None and card.disease_map.low_weight != 0
+        low = low_share(hu, labels, view, lung, box(labels)) if weighed else None
     with _timed(timings, "network"):
-        answered = _ask(model, x, dtype, progress)
-    with _timed(timings, "disease_map"):
-        extent = _extent(card, answered, labels, densities, view)
+        answered = _ask(model, x, low, dtype, progress)
+    with _timed(timings, "regions"):
+        by_region = regional_figures(measured, view, lung, answered.terms, answered.disease, card)
     timings["total"] = sum(timings.values())
 
     probability = float(expit(answered.logit))
@@ -109,18 +111,23 @@ def scan(
         slice_indices=order,
         evidence=None if answered.terms is None else _overlay(answered.terms, grid),
         activations={name: _overlay(values, grid) for name, values in answered.activations.items()},
+        class_activations={name: _overlay(values, grid) for name, values in answered.class_activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
-        lung_fraction=OverlayMap(lung_fraction, grid),
-        densitometry=densities.regions,
-        laa_950_by_slice_percent=laa_by_slice[order],
-        coverage=coverage,
-        warnings=(*_contradictions(card, probability, densities.regions, warnings), *warnings),
+        lung_fraction=OverlayMap(lung, grid),
+        densitometry=densitometry,
+        laa_950_by_slice_percent=by_region.laa_950_percent[order],
+        coverage=measured.coverage,
+        warnings=(*_contradictions(card, probability, densitometry, warnings), *warnings),
         model=card,
         timings_s=timings,
         source=shown(source),
         provenance=provenance,
         disease=None if answered.disease is None else _overlay(answered.disease, grid),
-        disease_extent_percent=extent,
+        disease_extent_percent=by_region.disease_extent_percent,
+        evidence_share_percent=by_region.evidence_share_percent,
+        lungs_from=regions.lungs_from,
+        lobes_from=regions.lobes_from,
+        measurements=by_height(measured, by_region, order),
         run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )
 
@@ -135,31 +142,32 @@ def _network_input(
     """
     if ARCHITECTURES[card.architecture].needs is Needs.DENSITOMETRY:
         whole = regions["whole"]
+        if math.isnan(whole.perc15_hu):
+            raise RegionError("The lung mask has too few voxels for this model; give a larger one.")
         return torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32), ()
     averaged = card.preprocessing.average(hu, view)
     x = torch.from_numpy(card.preprocessing.normalise(averaged))[None, :, None]
     return x, unlike_training(averaged, card.training_range)
 
 
-def _ask(model: Model, x: torch.Tensor, dtype: torch.dtype, progress: Progress) -> Answer:
-    """The network's answer, calculated where its weights are."""
+def _ask(
+    model: Model, x: torch.Tensor, low: NDArray[np.float32] | None, dtype: torch.dtype, progress: Progress
+) -> Answer:
+    """The network's answer, calculated where its weights are; ``low`` is for its disease map."""
     card, network = model.card, model.network
+    device = next(network.parameters()).device
     reading = Reading(
-        card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
+        card.temperature,
+        dtype,
+        lambda share, stage: progress(0.6 + 0.4 * share, stage),
+        card.disease_map,
+        card.class_weights,
+        None if low is None else torch.from_numpy(low)[None].to(device),
     )
-    answered = answer(network, x.to(next(network.parameters()).device), reading)
+    answered = answer(network, x.to(device), reading)
     if not np.isfinite(answered.logit):
         raise ModelFileError("The model's answer is not a number; choose another model.")
     return answered
-
-
-def _extent(
-    card: ModelCard, answered: Answer, labels: Labels, densities: LungDensities, view: View
-) -> dict[str, float]:
-    """Percent of each lung region in which the disease map reaches its floor; empty without such a map."""
-    if card.disease_map is None or answered.disease is None:
-        return {}
-    return disease_extent(answered.disease, card.disease_map.floor, labels, densities.voxels_by_slice, view)
 
 
 def _contradictions(
@@ -177,14 +185,9 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(lungs: LungDensities, view: View) -> NDArray[np.float64]:
-    """LAA%-950 of the CT slices that fall into each slice of the grid, inferior to superior."""
-    voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
-    slices, owner = view.grid.shape[0], view.slice_of(len(voxels))
-    total = np.bincount(owner, voxels, slices)
-    counts = np.bincount(owner, low, slices)
-    share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)
-    return 100 * share
+def _part(progress: Progress, low: float, high: float) -> Progress:
+    """A part of the progress, from one share to another."""
+    return lambda share, stage: progress(low + (high - low) * share, stage)
 
 
 @contextmanager

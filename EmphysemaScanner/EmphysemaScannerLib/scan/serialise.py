@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +20,22 @@ from ..ct.grid import Grid, area_average
 from ..ct.provenance import LeftOut, Provenance, Series
 from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.regions import OWN, MaskKind, Origin, Recognition
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
 from .manifest import RunManifest
+from .measurementrecord import curves_to_dict, measurements_from_dict, measurements_to_dict
 from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
+from .strictvalues import named as _named
+from .strictvalues import number as _number
+from .strictvalues import numbers as _numbers
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
-    """Write ``disease.nrrd``, ``evidence.nrrd`` and ``activation_<unit>.nrrd`` of every unit, where the model has them.
+    """Write ``disease.nrrd``, ``evidence.nrrd``, ``class_activation_<unit>.nrrd`` and ``activation_<unit>.nrrd``.
 
-    The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
+    Those that the model has. The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum
+    as ``ScanResult`` says.
 
     Args:
         result: the answer of a scan.
@@ -41,6 +46,7 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
     """
     named = {"disease": result.disease, "evidence": result.evidence}
     maps = {name: overlay for name, overlay in named.items() if overlay is not None}
+    maps |= {f"class_activation_{name}": overlay for name, overlay in result.class_activations.items()}
     maps |= {f"activation_{name}": overlay for name, overlay in result.activations.items()}
     written = []
     for name, overlay in maps.items():
@@ -55,7 +61,6 @@ _KINDS = {SliceEvidence: "evidence", SliceProbabilities: "probability", SliceWei
 ENCODING = "shuffle+zlib+base64"
 _MAP_TYPES = ("float32", "float16")
 _MOST_MAPS = 16
-_NAME = re.compile(r"\w{1,40}", re.ASCII)  # of units and regions; they become names of files
 
 
 def result_to_dict(result: ScanResult) -> dict[str, Any]:
@@ -66,10 +71,13 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
-    warnings; model (its card); timings_s (seconds); run (versions, checksums of model and CT, device, precision);
-    source; input (the series that was read, what was left out, slice thickness in mm); schema; each_slice (what the
-    model gives for each slice: "evidence", "probability", "weight" or "none"); slice_probability (0 to 1, of each slice
-    by itself) and slice_weight. What the model does not give is None.
+    evidence_share_percent (of the evidence towards emphysema in the lungs, by region); masks (whose lung mask and
+    lobes were used, and what their labels were recognised by); measurements (of parts, clusters, distribution,
+    normalised density; units as in docs/measurements.md); warnings; model (its card); timings_s (seconds); run
+    (versions, checksums of model and CT, device, precision); source; input (the series that was read, what was left
+    out, slice thickness in mm); schema; each_slice (what the model gives for each slice: "evidence", "probability",
+    "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model does not
+    give is None.
     """
     by_slice = result.by_slice
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
@@ -91,6 +99,12 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "operating_point": dataclasses.asdict(result.model.operating_point),
         "densitometry": {**regions.get("whole", {}), "regions": regions},
         **({"disease_extent_percent": result.disease_extent_percent} if result.disease is not None else {}),
+        "evidence_share_percent": result.evidence_share_percent,
+        "masks": {
+            name: None if origin is None else dataclasses.asdict(origin)
+            for name, origin in (("lungs", result.lungs_from), ("lobes", result.lobes_from))
+        },
+        "measurements": measurements_to_dict(result.measurements),
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
@@ -122,7 +136,10 @@ def _finite(value: Any) -> Any:
 
 
 def record_to_json(result: ScanResult) -> str:
-    """``result_to_dict`` and, under "maps", the raw maps with their geometry: enough to rebuild the result.
+    """A record from which the result can be rebuilt.
+
+    It is ``result_to_dict``, histograms and sizes of clusters under "curves", and the raw maps with their geometry
+    under "maps".
 
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
@@ -135,9 +152,13 @@ def record_to_json(result: ScanResult) -> str:
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
+    if result.class_activations:
+        weighted = {name: _map_to_dict(overlay, "float16") for name, overlay in result.class_activations.items()}
+        maps["class_activations"] = weighted
+    curves = curves_to_dict(result.measurements)
     if result.disease is not None:
         maps["disease"] = _map_to_dict(result.disease, "float16")
-    return json.dumps({**result_to_dict(result), "maps": maps}, ensure_ascii=False, allow_nan=False)
+    return json.dumps({**result_to_dict(result), "maps": maps, "curves": curves}, ensure_ascii=False, allow_nan=False)
 
 
 def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
@@ -179,7 +200,8 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     slices = grid.shape[0]
     if math.prod(grid.shape) > MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
         raise ValueError("the maps don't fit one another")
-    if len(maps["activations"]) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
+    weighted = maps.get("class_activations", {})
+    if max(len(maps["activations"]), len(weighted)) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
         raise ValueError("its answer is not one of a model")
     result = ScanResult(
         probability=_number(values["probability"]),
@@ -203,11 +225,18 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
         provenance=_provenance(values.get("input") or {}),
+        class_activations={_named(name): _map_from_dict(raw) for name, raw in weighted.items()},
         disease=_map_from_dict(maps["disease"]) if "disease" in maps else None,
         disease_extent_percent={
             _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
         },
         run=_run(values.get("run")),
+        evidence_share_percent={
+            _named(name): _number(percent) for name, percent in values.get("evidence_share_percent", {}).items()
+        },
+        lungs_from=_origin(values.get("masks", {}).get("lungs")) or OWN,
+        lobes_from=_origin(values.get("masks", {}).get("lobes")),
+        measurements=measurements_from_dict(values.get("measurements", {}), values.get("curves", {}), slices),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -271,6 +300,15 @@ def _run(raw: dict[str, Any] | None) -> RunManifest | None:
     return RunManifest(**texts, packages=packages)
 
 
+def _origin(raw: dict[str, Any] | None) -> Origin | None:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+    if raw is None:
+        return None
+    return Origin(
+        MaskKind(raw["kind"]), shown(str(raw["name"])), Recognition(raw["recognised"]), shown(str(raw["numbering"]))
+    )
+
+
 def _map_to_dict(overlay: OverlayMap, dtype: str) -> dict[str, Any]:
     values = np.ascontiguousarray(overlay.values, np.dtype(dtype).newbyteorder("<"))
     shuffled = np.frombuffer(values.tobytes(), np.uint8).reshape(values.size, -1).T
@@ -315,26 +353,3 @@ def grid_from_dict(raw: dict[str, Any]) -> Grid:
         origin_lps=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction_lps=tuple((float(a), float(b), float(c)) for a, b, c in direction),
     )
-
-
-def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"'{name}' is not the name of a unit or region")
-    return name
-
-
-def _number(value: Any) -> float:
-    """What ``_finite`` wrote as None is not a number."""
-    if value is None:
-        return math.nan
-    if type(value) not in (int, float):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _numbers(values: Any, *shape: int) -> NDArray[np.float64]:
-    """A list of numbers as an array of the shape that it must have."""
-    array = np.array(values, dtype=np.float64)  # None becomes NaN
-    if array.shape != shape:
-        raise ValueError(f"there are values of shape {array.shape} where {shape} is expected")
-    return array

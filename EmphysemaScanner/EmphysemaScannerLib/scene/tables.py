@@ -10,7 +10,8 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..scan.result import LUNG_MEASURES, ScanResult, SliceMeasure
+from ..lungs.measures import LUNG_MEASURES
+from ..scan.result import ScanResult, SliceMeasure
 
 POSITION, OPERATING_POINT = "Position S (mm)", "Operating point"
 

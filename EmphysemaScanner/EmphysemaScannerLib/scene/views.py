@@ -239,13 +239,16 @@ def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompo
 def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
     """World RAS, mm, of where a result is looked at first.
 
-    That is the place with most of the first overlay, in the axial plane with most of it; where there is no overlay, the
-    middle of the lungs in the slice of the highest bar. There is lung in the plane wherever there is lung at all.
+    That is the place with most of the first overlay, in the axial plane with most of it; where no overlay is one of
+    places, the middle of the right lung in the slice of the highest bar. There is lung in the plane wherever there is
+    lung at all.
     """
-    overlay = first_overlay(nodes)
+    overlay = _first_by_place(nodes)
     if overlay is None:
         positions, heights = _by_slice(nodes)
-        right, anterior, _superior = lung_bounds(nodes).mean(axis=0)
+        bounds = lung_bounds(nodes)
+        _middle, anterior, _superior = bounds.mean(axis=0)
+        right = bounds[0, 0] + 0.75 * (bounds[1, 0] - bounds[0, 0])
         return np.array([right, anterior, positions[int(heights.argmax())]])
     weight, matrix = _weight(nodes, overlay), ijk_to_world_ras(nodes.overlays[overlay])
     if not weight.any():
@@ -259,9 +262,9 @@ def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
     """World S positions, mm, of the axial planes with most of the first overlay, most first.
 
     They keep at least a tenth of the scan between them. Where fewer planes have any of it, the ones with most lung
-    follow. Of the highest bars, where there is no overlay.
+    follow. Of the highest bars, where no overlay is one of places.
     """
-    overlay = first_overlay(nodes)
+    overlay = _first_by_place(nodes)
     if overlay is None:
         positions, weight = _by_slice(nodes)
         lung = np.zeros_like(weight)
@@ -272,12 +275,18 @@ def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
         positions = [float((matrix @ [(columns - 1) / 2, (rows - 1) / 2, k, 1.0])[2]) for k in range(slices)]
         weight = _weight(nodes, overlay).sum(axis=(1, 2))
         lung = (slicer.util.arrayFromVolume(node) != 0).sum(axis=(1, 2))  # outside the lungs, overlays are 0
-    apart = max(1, len(weight) // 10)
+    apart = max(1, -(-len(weight) // 10))
     chosen: list[int] = []
     for k in np.lexsort((-lung, -weight)):
         if len(chosen) < count and all(abs(int(k) - other) >= apart for other in chosen):
             chosen.append(int(k))
     return [positions[k] for k in chosen]
+
+
+def _first_by_place(nodes: ResultNodes) -> Overlay | None:
+    """The first overlay, unless it is the evidence by slice, which is drawn beside the lungs."""
+    first = first_overlay(nodes)
+    return None if first is Overlay.EVIDENCE else first
 
 
 def _weight(nodes: ResultNodes, overlay: Overlay) -> NDArray[np.float32]:

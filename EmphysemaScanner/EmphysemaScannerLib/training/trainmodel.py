@@ -27,6 +27,7 @@ from ..scan.device import choose
 from .aids import way_of
 from .card import card_of, card_texts, log_before, statement
 from .checkpoints import OnEpoch, Stop, Watch, ignore_epoch, stop_on_signals
+from .classweights import find_class_weights
 from .densities import fit_densities
 from .likenessrange import range_of
 from .plan import ONE_PROCESS, PUBLISHED, Hardware, NetworkChoice, Plan, TrainingError
@@ -88,6 +89,8 @@ def train_model(
         tune = [row for row in rows if row.split == "tune"]
         model = Model(network.eval().to(choose(hardware.device)), card)
         logits = _logits(model, tune, cache, plan.batch_size, stop)
+        weights = find_class_weights(model, rows, lambda _share, _case: stop.check())
+        card = dataclasses.replace(card, class_weights=weights)
     logits = way.balanced(network, logits, [row.label for row in tune])
     modelfile.save(out / MODEL_FILE, network, _calibrated(card, logits, tune))
     return out / MODEL_FILE

@@ -42,8 +42,8 @@ class Choosers:
             nodes: the result.
             parameters: the scene's parameter node.
         """
-        # Gradient attribution can be computed for every model that has evidence by place.
-        overlays = {*nodes.overlays, *([Overlay.GRADIENT] if Overlay.EVIDENCE in nodes.overlays else [])}
+        # Gradient attribution can be computed for every model that reads a volume.
+        overlays = {*nodes.overlays, *([Overlay.GRADIENT] if nodes.overlays else [])}
         _offer(self._ui.overlayComboBox, [overlay in overlays for overlay in Overlay])
         _offer(self._ui.chartComboBox, [chart in nodes.charts for chart in Chart])
         first = views.first_overlay(nodes)

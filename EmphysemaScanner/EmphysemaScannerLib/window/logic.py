@@ -15,6 +15,7 @@ from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.worker import shared_worker
+from ..lungs.scope import Scope
 from ..models.modelfolder import default_model_path
 from ..scan.device import Device, Precision
 from ..scene.colours import ColourMap
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..scan.attribution import Attribution
     from ..scan.result import ScanResult
     from ..scene.result import ResultNodes
+    from .masknodes import MaskNodes
 
 
 class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
@@ -61,6 +63,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         device: Device = Device.AUTO,
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
+        measure: Scope = Scope.HISTOGRAM,
+        masks: MaskNodes | None = None,
     ) -> ScanResult:
         """Ask a model about a chest CT; changes nothing in the scene.
 
@@ -70,12 +74,52 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             device: where the network runs.
             precision: with how many bits it calculates.
             progress: told the share done and the stage.
+            measure: how much is measured beside densitometry.
+            masks: segmentations or label maps to use as lung mask and as lobes; the lungs are found if None.
         """
         from . import longwork
+        from .masknodes import NO_NODES
 
-        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress)
+        result = longwork.scan(
+            volumeNode, self._model(modelPath), device, precision, progress, measure, masks or NO_NODES
+        )
         self._scanned[volumeNode.GetID()] = result
         return result
+
+    def remeasure(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        masks: MaskNodes | None = None,
+        progress: Progress | None = None,
+    ) -> ScanResult:
+        """Measure a scanned CT again, in the lung mask that is in the scene now, and renew every figure and chart.
+
+        The network is not asked again, so this needs no PyTorch and takes a few seconds. A lung mask that was edited
+        in Segment Editor counts before ``masks.lungs``.
+
+        Args:
+            volumeNode: a CT that was scanned and shown.
+            masks: other segmentations or label maps to use as lung mask and as lobes; no lobes if None.
+            progress: told the share done and the stage.
+
+        Raises:
+            RemeasureError: the model's answer depends on the lung mask; scan again with ``masks.lungs``.
+        """
+        result = self.remeasured(volumeNode, masks, progress)
+        self.show(result, volumeNode)
+        return result
+
+    def remeasured(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        masks: MaskNodes | None = None,
+        progress: Progress | None = None,
+    ) -> ScanResult:
+        """The result of ``remeasure``; changes nothing in the scene."""
+        from . import longwork
+        from .masknodes import NO_NODES
+
+        return longwork.remeasure(volumeNode, masks or NO_NODES, progress)
 
     def show(self, result: ScanResult, volumeNode: vtkMRMLScalarVolumeNode | None = None) -> ResultNodes:
         """Put a result into the scene beside its CT: overlays, lungs, tables and charts; whole or not at all.

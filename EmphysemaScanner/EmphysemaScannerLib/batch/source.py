@@ -1,0 +1,102 @@
+"""Where the CTs of a batch are: here, or at addresses in an object store, from which each is copied for its scan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..base.errors import MissingPackageError, UnreadableInputError, reason
+from ..base.lists import SUFFIXES, read_list
+from ..i18n import tr as _
+from ..lungs.labelfiles import NO_FILES, MaskFiles
+from .inputstate import state_of
+from .row import BatchError
+
+ADDRESS = "url"  # the column
+
+_OPEN_TO_ALL = "s3://idc-open-data"  # the Imaging Data Commons' buckets, also idc-open-data-two and idc-open-data-cr
+
+
+@dataclass(frozen=True)
+class Source:
+    """A CT of a batch.
+
+    Attributes:
+        path: its file or folder, absolute, which names it in the table.
+        address: where its files are if there is nothing at ``path``, as fsspec reads it; "" if nowhere else.
+        masks: its label files.
+    """
+
+    path: Path
+    address: str = ""
+    masks: MaskFiles = NO_FILES
+
+    def state(self) -> str:
+        """Of its files and its label files, as ``inputstate.state_of`` gives it; "" where the CT's are not there."""
+        state, masks = state_of(self.path), self.masks
+        if not state or not masks:
+            return state
+        parts = [state, masks.lung_labels, masks.lobe_labels]
+        parts += ["" if path is None else state_of(path) for path in (masks.lungs, masks.lobes)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @contextmanager
+    def files(self) -> Iterator[Path]:
+        """The CT's file or folder while the block runs; what was copied is removed when it ends.
+
+        Raises:
+            MissingPackageError: fsspec needs another package for such an address.
+            UnreadableInputError: nothing can be copied from there.
+        """
+        if not self.address or self.path.exists():
+            yield self.path
+            return
+        with TemporaryDirectory(prefix="emphysema-scanner-") as folder:
+            yield _copied(self.address, Path(folder))
+
+
+def addresses(listed: Path) -> dict[str, str]:
+    """The addresses in a list's column ``url``, by the volume as the list names it; none if it is no list.
+
+    Raises:
+        BatchError: the list cannot be read.
+    """
+    if listed.suffix.lower() not in SUFFIXES or not listed.is_file():
+        return {}
+    rows = read_list(listed, ["volume"], BatchError).rows
+    return {row.values["volume"]: row.values[ADDRESS] for row in rows if row.values.get(ADDRESS)}
+
+
+def _copied(address: str, folder: Path) -> Path:
+    import fsspec
+
+    options = {"anon": True} if address.startswith(_OPEN_TO_ALL) else {}
+    try:
+        store, place = fsspec.url_to_fs(address, **options)
+        names = store.glob(place) if "*" in place else store.find(place)
+        if not names:
+            raise FileNotFoundError(_("there is no file"))
+        top = place.partition("*")[0].rpartition("/")[0]
+        copies = [_below(folder, name.removeprefix(top)) for name in names]
+        for copy in copies:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+        store.get(names, [str(copy) for copy in copies])
+    except ImportError as error:
+        raise MissingPackageError(
+            _("Reading '{address}' requires a further package ({why}).").format(address=address, why=reason(error))
+        ) from error
+    except Exception as error:  # each kind of store raises its own
+        sentence = _("'{address}' cannot be read ({why}); check address and connection, and run again with --retry.")
+        raise UnreadableInputError(
+            sentence.format(address=address, why=reason(str(error) or type(error).__name__))
+        ) from error
+    return copies[0] if len(copies) == 1 else folder
+
+
+def _below(folder: Path, name: str) -> Path:
+    """A file of that name in the folder, whatever a store calls it."""
+    return folder.joinpath(*(part for part in name.split("/") if part not in ("", ".", "..")))
