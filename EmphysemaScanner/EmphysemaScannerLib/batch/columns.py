@@ -10,7 +10,7 @@ from enum import Enum
 
 from ..lungs.regions import LOBES, MaskKind, Region
 from ..scan.call import Call
-from .row import DONE, REFUSED
+from .row import DONE, LOBE_FIGURES, REFUSED
 
 _FORM = "emphysema_scanner"
 # The header of a data dictionary as REDCap exports and imports it.
@@ -59,13 +59,16 @@ class Column:
     may_identify: bool = False
 
 
-def _of_lobe(lobe: Region) -> Iterator[Column]:
-    name, of = lobe.value, lobe.value.replace("_", " ")
-    yield Column(f"{name}_laa_950_percent", Holds.NUMBER, f"LAA%-950, {of}", "%", 0, 100)
-    yield Column(f"{name}_perc15_hu", Holds.NUMBER, f"Perc15, {of}", "HU")
-    yield Column(f"{name}_volume_l", Holds.NUMBER, f"Volume, {of}", "L", 0)
-    yield Column(f"{name}_disease_extent_percent", Holds.NUMBER, f"Extent by the disease map, {of}", "%", 0, 100)
-    yield Column(f"{name}_evidence_share_percent", Holds.NUMBER, f"Share of the evidence in the {of}", "%", 0, 100)
+def _of_lobe(lobe: Region, figure: str) -> Column:
+    """The column of a lobe's figure."""
+    meaning, unit, low, high = {
+        "laa_950_percent": ("share of lung below -950 HU (LAA%-950)", "%", 0, 100),
+        "perc15_hu": ("15th percentile of lung density (Perc15)", "HU", None, None),
+        "volume_l": ("volume", "L", 0, None),
+        "disease_extent_percent": ("extent by the disease map", "%", 0, 100),
+        "evidence_share_percent": ("share of the evidence", "%", None, None),
+    }[figure]
+    return Column(f"{lobe.value}_{figure}", Holds.NUMBER, f"{str(lobe).capitalize()}: {meaning}", unit, low, high)
 
 
 COLUMNS = (
@@ -87,7 +90,7 @@ COLUMNS = (
     Column("dicom_problem", Holds.SENTENCES, "Why no DICOM objects were written", may_identify=True),
     Column("lung_mask", Holds.CHOICE, "Whose lung mask was used", choices=tuple(kind.value for kind in MaskKind)),
     Column("lobe_mask", Holds.CHOICE, "Whose lobes were used", choices=tuple(kind.value for kind in MaskKind)),
-    *(column for lobe in LOBES for column in _of_lobe(lobe)),
+    *(_of_lobe(lobe, figure) for lobe in LOBES for figure in LOBE_FIGURES),
 )
 """In the order of the table."""
 

@@ -276,8 +276,7 @@ def _build(
 
     name = ct.GetName()
     charts = add_charts(scene, result, name)
-    densitometry_table = tables.add_densitometry_table(scene, result, f"{name} densitometry")
-    density = add_density_charts(scene, result, densitometry_table, name)
+    density = add_density_charts(scene, result, name)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
@@ -287,7 +286,7 @@ def _build(
         },
         lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
         slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
-        densitometry_table=densitometry_table,
+        densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
         chart_table=charts.chart_table,
         marker_table=charts.marker_table,
         charts={**charts.charts, **density.charts},
