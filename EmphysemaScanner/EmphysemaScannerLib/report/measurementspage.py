@@ -93,7 +93,8 @@ def measurements_page() -> str:
             *_table(("population", "LAA%-950", "source"), ((r.population, r.value, r.source) for r in REFERENCES)),
             "",
             "Scanner, kernel, slice thickness and breath of these studies differ from those of your CT. They are no"
-            " limits of normal.",
+            " limits of normal. With `--sex`, `--age`, `--height` and `--weight`, the report narrows them to the"
+            " patient as far as the publications allow.",
             "",
         )
     )
