@@ -122,6 +122,14 @@ def test_the_windows_tables_are_well_formed_and_narrow(result: ScanResult) -> No
     root = ET.fromstring(f"<div>{text}</div>".replace("\N{NO-BREAK SPACE}", " "))
     assert len(root.findall("table")) == 5
     assert max(len(row) for row in root.iter("tr")) <= 6
+    clusters = root.findall("table")[3]
+    assert ["".join(cell.itertext()).strip() for cell in clusters[0]] == [
+        "Clusters and bullae",
+        "Both lungs",
+        "Right lung",
+        "Left lung",
+    ]
+    assert clusters[1][1].text == f"{result.measurements.clusters['whole'].exponent:.2f}"
 
 
 def test_the_csv_files_have_every_figure(result: ScanResult) -> None:

@@ -65,7 +65,8 @@ def kernel_box(result: ScanResult) -> tuple[Box, ...]:
     )
     trust = _(
         "Trust the figures as with a smooth kernel when you compare this CT with others: noise and a sharp kernel make"
-        " healthy lung look like emphysema. All other figures and plots are those of the CT as it is."
+        " healthy lung look like emphysema. In emphysema they may be some points too low. All other figures and"
+        " plots are those of the CT as it is."
     )
     return (Box(_("The kernel of this CT is sharp, or its noise high"), (figures, trust), Tone.NOTE),)
 
