@@ -11,12 +11,13 @@ import SimpleITK as sitk
 from ..base.errors import LungsNotFoundError
 from ..base.parallel import in_threads
 from ..ct.grid import Grid, canonical_view
+from . import LEFT, RIGHT
 from .coarse import Labels
 from .fieldofview import field_of_view
 from .lungs import Lungs, find_lungs
 from .maskwarnings import mask_warnings
 from .morphology import box
-from .regions import BOTH, LEFT, LOBES, OWN, RIGHT, GivenRegions, MaskKind, Masks, Origin, RegionError
+from .regions import BOTH, LOBES, OWN, GivenRegions, MaskKind, Masks, Origin, RegionError
 
 _SAME_PLACE = 0.1  # voxels
 _LEAST_COVERED_PERCENT = 50.0  # of the lungs that are found

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ..base.errors import EmphysemaScannerError
 from ..base.parallel import in_threads
+from . import LEFT, RIGHT
 
 if TYPE_CHECKING:
     from ..ct.grid import Grid
     from .coarse import Labels
 
-RIGHT, LEFT, BOTH = 1, 2, 3
-"""Sides as lung masks number them; BOTH where a label map has one label for the two lungs."""
+BOTH = 3
+"""A side beside RIGHT and LEFT, where a label map has one label for the two lungs."""
 
 
 class RegionError(EmphysemaScannerError):

@@ -18,7 +18,7 @@ from ..lungs.measures import LAA_910, LAA_950, MEAN, PERC15, TABLE_MEASURES, VOL
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import ScanResult, SliceEvidence
-from . import measured, slicewords, wording
+from . import citing, measured, slicewords, wording
 from .blocks import (
     Box,
     Contents,
@@ -100,6 +100,7 @@ def contents(case: Case) -> Contents:
             *measured.all_measurements(result),
             *_images(result),
             Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),
+            Section(_("For a publication"), (_publication(result),)),
         ),
         closing=_closing(case),
     )
@@ -268,6 +269,13 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
 def _images(result: ScanResult) -> tuple[Section, ...]:
     known = images(result)
     return (Section(_("Images"), (known,)),) if known.rows else ()
+
+
+def _publication(result: ScanResult) -> Entries:
+    rows = [(_("Methods"), (citing.methods(result),)), (_("Cite"), citing.references(result))]
+    if result.run is not None:
+        rows.append((_("CT's voxels"), (f"SHA-256 {result.run.input_sha256}",)))
+    return Entries(tuple(rows))
 
 
 def _closing(case: Case) -> tuple[str, ...]:

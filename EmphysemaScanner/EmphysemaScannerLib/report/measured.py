@@ -20,6 +20,7 @@ from ..lungs.measures import (
     Measured,
 )
 from ..lungs.reference import REFERENCES
+from ..lungs.regions import LOBES
 from ..scan.result import ScanResult
 from . import wording
 from .blocks import Block, Box, Drawing, Entries, Paragraph, Picture, Section, Table, Tone
@@ -36,6 +37,7 @@ PART_NAMES = {
     "core": _("Core"),
     "rind": _("Rind"),
 }
+_LOBES = {lobe.value for lobe in LOBES}
 _PART_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
 _NORMALISED_MEASURES = (LAA_950, LAA_910, PERC15, MEAN)
 
@@ -116,8 +118,11 @@ def all_measurements(result: ScanResult, regions: Sequence[str] = tuple(wording.
         return ()
     rest = [measure for measure in LUNG_MEASURES if measure not in TABLE_MEASURES]
     shown = {name: region for name, region in result.densitometry.items() if name in regions}
+    lobes = {name: region for name, region in shown.items() if name in _LOBES}
+    lungs = {name: region for name, region in shown.items() if name not in _LOBES}
+    parts = ((_("Density"), lungs), (_("Density of the lobes"), lobes))  # side by side there is no room
     found: list[Block] = [
-        _by_measure(_("Density"), shown, rest),
+        *(_by_measure(title, part, rest) for title, part in parts if part),
         _by_region(_("Parts of the lungs"), measured.parts, _PART_MEASURES),
         _by_region(_("Distribution"), {"whole": measured.distribution}, DISTRIBUTION_MEASURES),
     ]

@@ -39,8 +39,18 @@ MARGIN = 0.08  # of a range, so that the longest bar doesn't touch the frame
 LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs shouldn't look ill
 
 
+_LUNGS = {
+    "right": ("laa_right", BLUE, _("Right lung")),
+    "left": ("laa_left", ORANGE, _("Left lung")),
+}
+"""Of each lung: its column and series, its colour, its name in the legend."""
+
+
 class Chart(Enum):
-    """What is drawn by slice, as far as a result has it; slices are ranked by the first that it has."""
+    """What is drawn, as far as a result has it.
+
+    By slice, which are ranked by the first that it has; the last three are not by slice and in ``densitycharts``.
+    """
 
     EVIDENCE = "evidence"
     WEIGHT = "weight"
@@ -48,6 +58,10 @@ class Chart(Enum):
     PROBABILITY = "probability"
     LAA = "laa"
     ACTIVATION = "activation"
+    LAA_BY_LUNG = "laa_by_lung"
+    HISTOGRAM = "histogram"
+    REGIONS = "regions"
+    CLUSTERS = "clusters"
 
     def label(self) -> str:
         """Its name in the window."""
@@ -58,11 +72,15 @@ class Chart(Enum):
             Chart.PROBABILITY: _("Running probability"),
             Chart.LAA: _("Low attenuation area (LAA%-950)"),
             Chart.ACTIVATION: _("Activation of the units"),
+            Chart.LAA_BY_LUNG: _("Low attenuation area of each lung"),
+            Chart.HISTOGRAM: _("Histogram of lung density"),
+            Chart.REGIONS: _("Low attenuation area by region"),
+            Chart.CLUSTERS: _("Sizes of low attenuation areas"),
         }[self]
 
     @property
     def column(self) -> str | None:
-        """The column of the slice table that it draws; None for activation, which isn't in it."""
+        """The column of the slice table that it draws; None for charts of what isn't in it."""
         return MEASURES[self].title if self in MEASURES else None
 
 
@@ -103,9 +121,10 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
     """
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
     activation, ranges = activation_by_slice(result), _ranges(result)
+    by_lung = {_LUNGS[side][0]: laa for side, laa in result.measurements.laa_950_by_height_percent.items()}
     columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
     columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
-    rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation})
+    rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation, **by_lung})
     table = tables.add_table(scene, f"{name} chart", rows)
     marked = result.slice_positions_mm[result.telling_slices(1)[0]]
     marker_table = tables.add_table(
@@ -119,6 +138,9 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         if chart in ranges
     }
     lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
+    if by_lung:
+        for title, colour, name_of_lung in _LUNGS.values():
+            lines[title] = _add_line(scene, table, title, name_of_lung, colour, width=2)
     if Chart.PROBABILITY in ranges:
         running = _add_line(
             scene, table, SliceMeasure.RUNNING_PROBABILITY.title, _("Running probability"), BLUE, width=2
@@ -154,6 +176,10 @@ def _ranges(result: ScanResult) -> dict[Chart, tuple[float, float]]:
             ranges[chart] = (0.0, 1.0)
     if result.activations:
         ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
+    by_lung = result.measurements.laa_950_by_height_percent.values()
+    if by_lung:
+        most = max(float(np.nan_to_num(values).max()) for values in by_lung)
+        ranges[Chart.LAA_BY_LUNG] = (0.0, max(LEAST_LAA_PERCENT, most * (1 + MARGIN)))
     return ranges
 
 
@@ -162,6 +188,7 @@ def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) 
     names = {
         Chart.PROBABILITY: ["probability", "operating_point"],
         Chart.ACTIVATION: [name for name in series if name in UNITS],
+        Chart.LAA_BY_LUNG: [title for title, _colour, _name in _LUNGS.values()],
     }.get(chart, [chart.value])
     return [series[name] for name in (*names, f"marker_{chart.value}") if name in series]
 
@@ -170,6 +197,12 @@ def runs_upwards(chart: slicer.vtkMRMLPlotChartNode) -> bool:
     """Whether the slices' positions run upwards in a chart; in scenes of earlier versions they run to the right."""
     series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
     return any(one is not None and one.GetYColumnName() == POSITION for one in series)
+
+
+def is_by_slice(chart: slicer.vtkMRMLPlotChartNode) -> bool:
+    """Whether an axis of a chart are the slices' positions."""
+    series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+    return any(POSITION in (one.GetXColumnName(), one.GetYColumnName()) for one in series if one is not None)
 
 
 def _rows_of_slices(columns: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
@@ -227,6 +260,7 @@ def _title(chart: Chart) -> str:
         Chart.PROBABILITY: _("Running probability"),
         Chart.LAA: _("LAA%-950 by slice"),
         Chart.ACTIVATION: _("Activation by slice"),
+        Chart.LAA_BY_LUNG: _("LAA%-950 of each lung by slice"),
     }[chart]
 
 
@@ -238,6 +272,7 @@ def _value_title(chart: Chart) -> str:
         Chart.PROBABILITY: _("Running probability"),
         Chart.LAA: _("LAA%-950 (%)"),
         Chart.ACTIVATION: _("Activation (of largest)"),
+        Chart.LAA_BY_LUNG: _("LAA%-950 of each lung (%)"),
     }[chart]
 
 
@@ -293,7 +328,7 @@ def _add_chart(
     node.SetAxisLabelFontSize(11)
     node.SetLegendFontSize(11)
     low, high = values
-    legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
+    legend = chart in (Chart.ACTIVATION, Chart.LAA_BY_LUNG)  # elsewhere the title says it all
     node.XAxisRangeAutoOff()
     node.SetXAxisRange(low, high + LEGEND_ROOM * (high - low) if legend else high)
     node.YAxisRangeAutoOff()

@@ -49,8 +49,8 @@ class Overlay(Enum):
     CLASS_DESC1 = "class_desc1"
     CLASS_ASC2 = "class_asc2"
     CLASS_DESC2 = "class_desc2"
-    EVIDENCE = "evidence"
-    TERMS = "terms"
+    EVIDENCE = "evidence_slices"
+    TERMS = "evidence"  # of every model, in scenes of earlier versions
     ASC1 = "asc1"
     DESC1 = "desc1"
     ASC2 = "asc2"

@@ -20,6 +20,7 @@ from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, add_charts, series_in
+from .densitycharts import NOT_BY_SLICE, add_density_charts, in_chart
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
 from .overlays import DisplayMap, Overlay, add_overlay, display_frame, display_grid, display_lungs, display_map, maps_of
 from .segmentations import add_lungs, checksum, lung_labels
@@ -36,7 +37,7 @@ GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the lung mask, in the result's ow
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
 CT_ROLE = "EmphysemaScannerCT"
 PART_ROLE = "EmphysemaScannerPart_"  # followed by the part's name; kept in saved scenes
-OVERLAY, CHART, SERIES = "overlay_", "chart_", "series_"  # what the names of such parts begin with
+OVERLAY, CHART, SERIES, TABLE = "overlay_", "chart_", "series_", "table_"  # what the names of such parts begin with
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class ResultNodes:
         overlays: volumes to lay over the CT, as far as the model has them; GRADIENT is there once it was computed.
         lungs: the lung mask, outlined, hidden at first.
         slice_table, densitometry_table: the numbers by slice and by region.
-        chart_table, marker_table: what the charts draw.
+        chart_table, marker_table: what the charts by slice draw.
+        density_tables: what the charts of lung density draw, by name.
         charts: those that the result has, in the order of ``Chart``, for they don't share an axis.
         series: what the charts are made of, by name.
     """
@@ -64,6 +66,7 @@ class ResultNodes:
     marker_table: slicer.vtkMRMLTableNode
     charts: Mapping[Chart, slicer.vtkMRMLPlotChartNode]
     series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]
+    density_tables: Mapping[str, slicer.vtkMRMLTableNode] = dataclasses.field(default_factory=dict)
 
     def parts(self) -> dict[str, slicer.vtkMRMLNode]:
         """Every node but the CT and the record, by the name of its part."""
@@ -72,12 +75,13 @@ class ResultNodes:
             **{name: getattr(self, name) for name in _SINGLE_PARTS},
             **{CHART + chart.value: node for chart, node in self.charts.items()},
             **{SERIES + name: node for name, node in self.series.items()},
+            **{TABLE + name: node for name, node in self.density_tables.items()},
         }
 
 
 _SINGLE_PARTS = ("lungs", "slice_table", "densitometry_table", "chart_table", "marker_table")
 _PARTS_BEFORE_THEY_WERE_LISTED = (
-    OVERLAY + Overlay.EVIDENCE.value,
+    OVERLAY + Overlay.TERMS.value,
     *(CHART + chart.value for chart in (Chart.EVIDENCE, Chart.PROBABILITY, Chart.LAA, Chart.ACTIVATION)),
 )
 
@@ -272,6 +276,7 @@ def _build(
 
     name = ct.GetName()
     charts = add_charts(scene, result, name)
+    density = add_density_charts(scene, result, name)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
@@ -284,8 +289,9 @@ def _build(
         densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
         chart_table=charts.chart_table,
         marker_table=charts.marker_table,
-        charts=charts.charts,
-        series=charts.series,
+        charts={**charts.charts, **density.charts},
+        series={**charts.series, **density.series},
+        density_tables=density.tables,
     )
     nodes.record.SetNodeReferenceID(CT_ROLE, ct.GetID())
     nodes.record.SetAttribute(PARTS_ATTRIBUTE, " ".join(nodes.parts()))
@@ -333,11 +339,21 @@ def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeN
         return None
     series = {name[len(SERIES) :]: node for name, node in parts.items() if name.startswith(SERIES)}
     for chart, node in charts.items():
-        for one in series_in(chart, series):  # Slicer's plot views lose some at times, when a scene is opened
+        drawn = series_in(chart, series) if chart not in NOT_BY_SLICE else in_chart(chart, series)
+        for one in drawn:  # Slicer's plot views lose some at times, when a scene is opened
             if not node.HasPlotSeriesNodeID(one.GetID()):
                 node.AddAndObservePlotSeriesNodeID(one.GetID())
     single = {name: parts[name] for name in _SINGLE_PARTS}
-    return ResultNodes(ct=ct, record=record, overlays=overlays, charts=charts, series=series, **single)
+    density_tables = {name[len(TABLE) :]: node for name, node in parts.items() if name.startswith(TABLE)}
+    return ResultNodes(
+        ct=ct,
+        record=record,
+        overlays=overlays,
+        charts=charts,
+        series=series,
+        density_tables=density_tables,
+        **single,
+    )
 
 
 def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) -> None:

@@ -93,7 +93,7 @@ def test_a_model_of_any_kind_answers_and_every_choice_that_is_offered_shows(
         assert not ui.attributeButton.enabled
         assert "nothing to attribute" in ui.attributeButton.toolTip
         return
-    assert [overlays[k].value for k in offered(ui.overlayComboBox)] == ["terms", "gradient"]
+    assert [overlays[k].value for k in offered(ui.overlayComboBox)] == ["evidence", "gradient"]
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert red.GetForegroundVolumeID() == nodes.overlays[overlay.TERMS].GetID()
     ui.overlayComboBox.currentIndex = overlays.index(overlay.GRADIENT)
