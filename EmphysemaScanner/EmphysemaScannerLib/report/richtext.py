@@ -72,11 +72,16 @@ def warnings_in_short(result: ScanResult) -> str:
     return f"<b>{escape(wording.WARNINGS)} ({len(result.warnings)}):</b> {escape(first)}"
 
 
-def densitometry(result: ScanResult) -> str:
-    """A table: regions of the lungs down, classical measures across; below it, which figures to trust."""
+def densitometry(result: ScanResult, link: str = "") -> str:
+    """A table: regions of the lungs down, classical measures across; below it, which figures to trust.
+
+    Args:
+        result: whose lungs were measured.
+        link: what the first cell, which is free, offers.
+    """
     lines = [escape(line) for box in measured.kernel_box(result) for line in box.lines]
     lines += [escape(line) for line in measured.too_small(result)]
-    return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result))), *lines])
+    return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result)), link), *lines])
 
 
 def all_measurements(result: ScanResult) -> str:
@@ -100,9 +105,12 @@ def _narrow(table: Table) -> Table:
     return Table(titles, ("",) * len(titles), rows, None)
 
 
-def _table(figures: Table) -> str:
+def _table(figures: Table, link: str = "") -> str:
     titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
     rows = ["".join(f'<th align="right"><small>\N{NO-BREAK SPACE}{title}</small></th>' for title in titles)]
+    if link:
+        first = f'<td valign="bottom"><small><a href="#">{escape(link)}</a></small></td>'
+        rows = [first + rows[0].partition("</th>")[2]]
     for region, *cells in figures.rows:
         rows.append(f"<td>{escape(region)}</td>" + "".join(f'<td align="right">{cell}</td>' for cell in cells))
     return f'<table cellspacing="3" cellpadding="0">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
