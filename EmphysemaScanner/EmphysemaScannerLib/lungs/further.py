@@ -58,7 +58,7 @@ def measure_further(
     normalised = Normalised()
     if everything or sharp:
         progress(0.6, "Normalising the density")
-        normalised = _normalised(hu, labels, spacing_mm, lobes, everything)
+        normalised = _normalised(hu, labels, spacing_mm, lungs, lobes, everything)
     regions = {**lungs.regions, **parts}
     distribution = Distribution(
         upper_lower_half_ratio=ratio(regions, "upper_half", "lower_half"),
@@ -74,11 +74,12 @@ def _normalised(
     hu: NDArray[np.generic],
     labels: NDArray[np.uint8],
     spacing_mm: tuple[float, float, float],
+    lungs: LungDensities,
     lobes: Lobes | None,
     everything: bool,
 ) -> Normalised:
     def regions(density: NDArray[np.generic]) -> dict[str, Densitometry]:
-        found = measure_lungs(density, labels, spacing_mm).regions
+        found = (lungs if density is hu else measure_lungs(density, labels, spacing_mm)).regions
         return found if lobes is None else {**found, **measure_named(density, *lobes, spacing_mm).regions}
 
     smooth, kernel = normalise_kernel(hu, labels, spacing_mm)

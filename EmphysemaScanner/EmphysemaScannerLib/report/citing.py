@@ -32,12 +32,13 @@ def methods(result: ScanResult) -> str:
     return _(
         "Chest CTs were read with EmphysemaScanner {version} (model: {model}). Its {architecture} (Braman et al. 2018)"
         " reads {reads} and estimates the probability of emphysema; CTs with a probability of {point} or more were"
-        " called positive. Densitometry was measured at the CT's own resolution inside a lung mask without airways."
+        " called positive. Densitometry was measured at the CT's own resolution inside the lung mask ({mask})."
     ).format(
         version=_version(result),
         model=model,
         architecture=wording.architecture(card),
         reads=slicewords.reads(result),
+        mask=wording.mask_origin(result.lungs_from),
         point=f"{card.operating_point.probability:.3f}",
     )
 

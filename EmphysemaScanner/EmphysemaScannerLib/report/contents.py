@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..i18n import tr as _
 from ..lungs.measures import LAA_910, LAA_950, MEAN, PERC15, TABLE_MEASURES, VOLUME, LungMeasure
+from ..lungs.reference import NOBODY, Person
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import ScanResult, SliceEvidence
@@ -46,6 +47,7 @@ class Case:
         credit: whose CT it is and its licence; may be empty.
         study: for a report that goes into an archive with its CT, what it states instead of the time of writing, such
             as the study's date: it must be the same whenever it is made again; "" for a report in a folder.
+        person: what is known of the patient, for published figures of healthy people of the kind; nothing is needed.
     """
 
     image: sitk.Image
@@ -54,6 +56,7 @@ class Case:
     note: str = ""
     credit: str = ""
     study: str = ""
+    person: Person = NOBODY
 
 
 def pseudonym(image: sitk.Image) -> str:
@@ -96,7 +99,7 @@ def contents(case: Case) -> Contents:
             _map(case),
             _slices(result),
             _how_to_read(result),
-            *_densitometry(result),
+            *_densitometry(result, case.person),
             *measured.all_measurements(result),
             *_images(result),
             Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),
@@ -242,7 +245,7 @@ def _how_to_read(result: ScanResult) -> Section:
     return Section(title, (Numbered(tuple(slicewords.slice_words(result).how_to_read())),))
 
 
-def _densitometry(result: ScanResult) -> tuple[Section, ...]:
+def _densitometry(result: ScanResult, person: Person) -> tuple[Section, ...]:
     if not result.densitometry:
         return ()
     note = _(
@@ -261,7 +264,8 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
         note = f"{evidence} {note}"
     return (
         Section(
-            _("Densitometry"), (densitometry(result), masks(result), *measured.density_blocks(result), Paragraph(note))
+            _("Densitometry"),
+            (densitometry(result), masks(result), *measured.density_blocks(result, person), Paragraph(note)),
         ),
     )
 

@@ -15,6 +15,7 @@ from . import contents, measured, slicewords, wording
 from .blocks import Paragraph, Table
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+_FEW_ROWS, _WIDEST = 3, 5
 SHORT = 28  # characters of the first warning that fit beside the title
 WITHHELD = "#8b959e"  # without a call, probability and bar are grey
 
@@ -81,11 +82,22 @@ def densitometry(result: ScanResult) -> str:
 def all_measurements(result: ScanResult) -> str:
     """Everything else that was measured, as tables below one another; empty where nothing was."""
     return "<br>".join(
-        _table(block) if isinstance(block, Table) else escape(block.text)
+        _table(_narrow(block)) if isinstance(block, Table) else escape(block.text)
         for section in measured.all_measurements(result, ("whole", "right", "left"))
         for block in section.blocks
         if isinstance(block, (Table, Paragraph))
     )
+
+
+def _narrow(table: Table) -> Table:
+    """The table with its measures down, where it has few regions and would be wider than the panel."""
+    if len(table.rows) > _FEW_ROWS or len(table.titles) <= _WIDEST:
+        return table
+    measures = [f"{title} ({unit})" if unit else title for title, unit in zip(table.titles, table.units, strict=True)]
+    columns = list(zip(*table.rows, strict=True))
+    titles = (table.titles[0], *columns[0])
+    rows = tuple((measure, *cells) for measure, cells in zip(measures[1:], columns[1:], strict=True))
+    return Table(titles, ("",) * len(titles), rows, None)
 
 
 def _table(figures: Table) -> str:
