@@ -35,8 +35,8 @@ class EmphysemaScanner(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The EmphysemaScanner contributors"]
         self.parent.helpText = _(
-            "Reads a chest CT slice by slice with a convolutional LSTM network, says how probable emphysema is, and"
-            " shows where in the lungs and at which slice the evidence came in, with lung densitometry beside it."
+            "Reads a chest CT slice by slice with a convolutional LSTM network, estimates the"
+            " probability of emphysema, and shows which slices and lung regions contributed, with lung densitometry."
             "<p>Choose a chest CT and press <b>Scan</b>. From the Python console:"
             "<pre>logic = slicer.util.getModuleLogic('EmphysemaScanner')\n"
             "result = logic.scan(getNode('CT'))\n"
@@ -62,6 +62,7 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = None
 
     def setup(self) -> None:
+        """Build the window once, and follow the scene as it is closed and loaded."""
         from EmphysemaScannerLib.window.window import Window
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -77,6 +78,7 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
+        """End the running work and its processes, and take every observer off, before Slicer deletes the window."""
         if self.logic is not None:
             self.logic.close()
         if self.window is not None:
@@ -85,24 +87,29 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
+        """The module is selected: attach the scene's parameter node, and take up keys and layout."""
         self.initializeParameterNode()
         self.window.enter()
 
     def exit(self) -> None:
+        """Another module is selected: let keys, layout and the parameter node go."""
         self.window.leave()
         self.setParameterNode(None)
 
     def onReload(self) -> None:
+        """Developer's *Reload*: forget the whole package, so that it is imported anew with the window."""
         self.logic.close()
         for name in [n for n in sys.modules if n.partition(".")[0] == "EmphysemaScannerLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
     def onSceneStartClose(self, caller, event) -> None:
+        """Let go of the scene's nodes before they are deleted."""
         self.setParameterNode(None)
         self.window.scene_closes()
 
     def onSceneEnd(self, caller, event) -> None:
+        """A scene was closed or loaded: attach its parameter node, if the module is on screen."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -123,6 +130,7 @@ class EmphysemaScannerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.window.follow(parameterNode)
 
     def onParametersChanged(self, caller=None, event=None) -> None:
+        """A choice was made, by hand or by a loaded scene: draw the overlay and the buttons accordingly."""
         self.window.on_parameters_changed()
 
 
@@ -141,10 +149,12 @@ class EmphysemaScannerTest(ScriptedLoadableModuleTest):
     """Quick checks of an installed module on a made-up chest; the thorough ones are in the Testing folder."""
 
     def setUp(self) -> None:
+        """An empty scene, and a logic with no window."""
         slicer.mrmlScene.Clear()
         self.logic = EmphysemaScannerLogic()
 
     def runTest(self) -> None:
+        """Run every test method as Slicer's *Reload and Test* expects it: from this one method."""
         for name in unittest.TestLoader().getTestCaseNames(type(self)):
             if name != "runTest":
                 self.setUp()
@@ -154,6 +164,7 @@ class EmphysemaScannerTest(ScriptedLoadableModuleTest):
                     self.delayDisplay(f"{name} was skipped: {skipped}")
 
     def test_a_scan_answers_and_shows(self) -> None:
+        """Bias and evidence sum to the logit, and showing the result adds nodes to the scene."""
         if importlib.util.find_spec("torch") is None:
             self.skipTest("PyTorch is not installed, so nothing was scanned")
         volumeNode = phantomVolume()
@@ -164,6 +175,7 @@ class EmphysemaScannerTest(ScriptedLoadableModuleTest):
         self.assertGreater(slicer.mrmlScene.GetNumberOfNodes(), before)
 
     def test_no_volume_is_refused_with_a_sentence(self) -> None:
+        """Without a volume there is a typed error instead of a traceback."""
         with self.assertRaises(NotAChestCTError):
             self.logic.scan(None)
 

@@ -21,6 +21,7 @@ ROOMS = (
     "jobs",
     "scene",
     "report",
+    "archive",
     "batch",
     "evaluation",
     "training",

@@ -13,10 +13,12 @@ stop() {
   exit 1
 }
 
+# Usage: install_debian_packages PURPOSE PACKAGE...
 install_debian_packages() {
   command -v dpkg-query >/dev/null || return 0
-  local missing=() package
-  for package in "${debian_packages[@]}"; do
+  local purpose="$1" missing=() package
+  shift
+  for package in "$@"; do
     # newer Debians and Ubuntus have renamed some to ...t64; the old names still install them
     { dpkg-query -W -f='${db:Status-Status}\n' "$package" "${package}t64" 2>/dev/null || true; } | grep -qx installed ||
       missing+=("$package")
@@ -25,15 +27,15 @@ install_debian_packages() {
   local as_root=()
   if [[ $EUID -ne 0 ]]; then
     if ! sudo -n true 2>/dev/null; then
-      echo "Pictures and scenes need ${missing[*]}; install with: sudo apt-get install ${missing[*]} (going on without)." >&2
+      echo "For $purpose, ${missing[*]} is needed; install with: sudo apt-get install ${missing[*]} (going on without)." >&2
       return 0
     fi
     as_root=(sudo -n)
   fi
-  echo "Installing ${missing[*]} for offscreen rendering"
+  echo "Installing ${missing[*]} for $purpose"
   # "${a[@]+...}": an empty array counts as unset under set -u in old bash
   if ! { ${as_root[@]+"${as_root[@]}"} apt-get update -q && ${as_root[@]+"${as_root[@]}"} apt-get install -y -q "${missing[@]}"; }; then
-    echo "${missing[*]} could not be installed, so pictures and scenes may be missing; going on." >&2
+    echo "${missing[*]} could not be installed, so $purpose may be missing; going on." >&2
   fi
 }
 
@@ -60,7 +62,8 @@ command -v "$python" >/dev/null && "$python" -c 'import sys; sys.exit(sys.versio
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
   stop "Python's venv module is missing; install it (Debian, Ubuntu: sudo apt-get install python3-venv) and try again."
 
-install_debian_packages
+install_debian_packages "pictures and scenes" "${debian_packages[@]}"
+install_debian_packages "a check of DICOM objects in the tests" dicom3tools # dciodvfy
 if [[ ! -x "$venv/bin/python" ]]; then
   echo "Creating the virtual environment in $venv"
   "$python" -m venv "$venv"

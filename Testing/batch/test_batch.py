@@ -11,21 +11,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.base.errors import ModelFileError, NotAChestCTError, ScanCancelled, UnreadableInputError
 from EmphysemaScannerLib.base.lock import lock_beside
-from EmphysemaScannerLib.batch.batch import find_cts, run_batch
+from EmphysemaScannerLib.batch.batch import find_cts, find_masks, run_batch
 from EmphysemaScannerLib.batch.row import COLUMNS, BatchError, BatchRow
 from EmphysemaScannerLib.commands import cli
 from EmphysemaScannerLib.commands.batch import batch
 from EmphysemaScannerLib.lungs.coverage import Coverage
+from EmphysemaScannerLib.lungs.labelfiles import MaskFiles
+from EmphysemaScannerLib.lungs.regions import LOBES
 from EmphysemaScannerLib.models.modelheader import read_metadata
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST
 from EmphysemaScannerLib.scan.call import Call
 from EmphysemaScannerLib.scan.device import Device, Precision
 from EmphysemaScannerLib.scan.result import ScanResult
 from otherrun import holding
+from phantom import phantom
 
 LIBRARY = Path(cli.__file__).resolve().parents[2]
 
@@ -71,7 +75,9 @@ def scanned(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResu
     """The CTs that were scanned; scans without the network's seconds, in which 'bad' is not a chest."""
     names: list[str] = []
 
-    def scan_on(device: object, image: object, model: object, progress: Callable, source: str, precision: object):  # type: ignore[no-untyped-def]
+    def scan_on(
+        device: object, image: object, model: object, progress: Callable, source: str, precision: object, masks: object
+    ):  # type: ignore[no-untyped-def]
         names.append(source)
         if source.startswith("bad"):
             raise NotAChestCTError("This is not a chest; choose a chest CT.")
@@ -80,7 +86,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResu
         return make_result(source=source, warnings=("Slices are thick.", "Noise\nis high."))
 
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", scan_on)
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", lambda path: path)
     return names
 
 
@@ -191,7 +197,7 @@ def test_a_ct_without_a_call_says_why_and_is_counted(
 ) -> None:
     cut = make_result(probability=0.1, coverage=Coverage(12.0, 0.0))
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", lambda *_, **__: cut)
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", lambda path: path)
     batch(tmp_path / "cts", tmp_path / "out.csv", model_path, Device.CPU, Precision.AUTO)
     row = table(tmp_path / "out.csv")[0]
     assert (row["call"], row["call_reason"]) == ("none", cut.call_reason)
@@ -226,7 +232,7 @@ def test_not_even_an_error_of_a_library_ends_the_batch(
             raise error
         return path
 
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", read)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", read)
     assert run_batch(cts, tmp_path / "out.csv", model_path).refused == 1
     assert "could not be scanned" in table(tmp_path / "out.csv")[0]["problem"]
 
@@ -332,7 +338,7 @@ def test_a_ct_that_was_not_there_is_scanned_once_it_is_and_one_that_is_gone_keep
             raise UnreadableInputError("There is no file.")
         return path
 
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", read)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", read)
     out, late = tmp_path / "out.csv", tmp_path / "cts" / "late.nrrd"
     assert run_batch([*cts, late], out, model_path).refused == 1
     touch(late)
@@ -434,7 +440,7 @@ def test_a_model_that_cannot_scan_ends_the_batch_before_a_row_is_written(
         raise ModelFileError("Scanning needs a conv_lstm model.")
 
     monkeypatch.setattr("EmphysemaScannerLib.batch.row.scan_on", refuse)
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.read_ct", lambda path: path)
+    monkeypatch.setattr("EmphysemaScannerLib.batch.scanning.read_ct", lambda path: path)
     with pytest.raises(ModelFileError):
         run_batch(cts, tmp_path / "out.csv", model_path)
     assert table(tmp_path / "out.csv") == []
@@ -517,3 +523,59 @@ def test_a_cancelled_batch_of_processes_ends_and_goes_on_later(
     with pytest.raises(ScanCancelled):
         run_batch(cts, tmp_path / "out.csv", model_path, processes=2, progress=cancel)
     assert run_batch(cts, tmp_path / "out.csv", model_path).refused == len(cts)
+
+
+def test_a_list_names_label_files_from_its_own_folder(tmp_path: Path) -> None:
+    for name in ("a", "b", "lungs", "lobes"):
+        touch(tmp_path / f"{name}.nrrd")
+    listed = tmp_path / "list.csv"
+    listed.write_text("volume,lungs,Lobes,lobe_labels\na.nrrd,lungs.nrrd,lobes.nrrd,1=right_upper_lobe\nb.nrrd,,,\n")
+    expected = MaskFiles(tmp_path / "lungs.nrrd", tmp_path / "lobes.nrrd", "", "1=right_upper_lobe")
+    assert find_masks(listed) == {tmp_path / "a.nrrd": expected}
+    assert find_masks(tmp_path) == find_masks(tmp_path / "a.nrrd") == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("a.nrrd,none.nrrd,", r"line 2: there is no label file 'none\.nrrd'"),
+        ("a.nrrd,,1=right_lung", "line 2: .*belong to no file"),
+        ("a.nrrd,a.nrrd,1=liver", "line 2: '1=liver' does not name a label"),
+        ("a.nrrd,a.nrrd,\na.nrrd,,", "line 3: this CT is listed before with other label files"),
+    ],
+)
+def test_a_list_with_wrong_label_files_is_refused_by_its_line(tmp_path: Path, rows: str, sentence: str) -> None:
+    touch(tmp_path / "a.nrrd")
+    (tmp_path / "list.csv").write_text(f"volume,lungs,lung_labels\n{rows}\n")
+    with pytest.raises(BatchError, match=sentence):
+        find_masks(tmp_path / "list.csv")
+
+
+def test_a_batch_measures_lobes_and_scans_again_when_a_label_file_has_changed(
+    tmp_path: Path, tiny_chest: sitk.Image, model_path: Path
+) -> None:
+    _, labels = phantom()
+    k = np.arange(len(labels))[:, None, None]
+    parts = np.where(
+        labels == 1, np.select([k > 44, k > 31], [3, 4], 5), np.where(labels == 2, np.where(k > 37, 1, 2), 0)
+    )
+    image = sitk.GetImageFromArray(parts.astype(np.uint8))
+    image.CopyInformation(tiny_chest)
+    ct, lobes, out = (tmp_path / name for name in ("ct.nrrd", "lobes.nrrd", "out.csv"))
+    sitk.WriteImage(tiny_chest, str(ct))
+    sitk.WriteImage(image, str(lobes))
+    masks = {ct: MaskFiles(lobes=lobes)}
+    assert run_batch([ct], out, model_path, masks=masks).done == 1
+    (row,) = table(out)
+    assert (row["lung_mask"], row["lobe_mask"]) == ("file", "file")
+    volumes = [float(row[f"{lobe.value}_volume_l"]) for lobe in LOBES]
+    assert sum(volumes) == pytest.approx(float(row["volume_l"]))
+    assert sum(float(row[f"{lobe.value}_evidence_share_percent"]) for lobe in LOBES) == pytest.approx(100, abs=0.1)
+    rows: list[BatchRow] = []
+    assert run_batch([ct], out, model_path, masks=masks, on_row=rows.append).kept == 1
+    assert [rows[0].lobes[f"{lobe.value}_volume_l"] for lobe in LOBES] == pytest.approx(volumes)
+    assert run_batch([ct], out, model_path).kept == 0  # without the label file it is another question
+    assert table(out)[0]["right_upper_lobe_volume_l"] == ""
+    lobes.write_bytes(b"no image")
+    assert run_batch([ct], out, model_path, masks=masks).refused == 1
+    assert "label file" in table(out)[0]["problem"]

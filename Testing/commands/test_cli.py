@@ -21,10 +21,12 @@ from EmphysemaScannerLib.models.modelfile import load
 from EmphysemaScannerLib.report.outputfolder import FILE_LIST, OutputFolderError, whole_or_nothing
 from EmphysemaScannerLib.scan import device
 from EmphysemaScannerLib.scan.result import ScanResult
+from phantom import phantom
 
 LIBRARY = Path(cli.__file__).resolve().parents[2]
 INTERRUPT = "Ctrl-C here"
-FILES = {"result.json", "report.html", "report.pdf", "slices.csv", "densitometry.csv"}
+FILES = {"result.json", "report.html", "report.pdf"}
+FILES |= {"slices.csv", "densitometry.csv", "measurements.csv", "histogram.csv"}
 MAPS = {"evidence.nrrd", *(f"activation_{unit}.nrrd" for unit in ("asc1", "desc1", "asc2", "desc2"))}
 
 
@@ -49,7 +51,9 @@ def chest_file(tiny_chest: sitk.Image, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def quick_scan(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResult]) -> None:
     """A scan without the network's seconds, for tests of what surrounds it."""
-    monkeypatch.setattr("EmphysemaScannerLib.scan.device.scan_on", lambda *arguments: make_result(source=arguments[-1]))
+    monkeypatch.setattr(
+        "EmphysemaScannerLib.scan.device.scan_on", lambda *arguments, **_: make_result(source=arguments[-1])
+    )
 
 
 def assert_one_sentence(error: str) -> None:
@@ -74,6 +78,21 @@ def test_a_scan_leaves_all_its_files_and_says_the_answer(
     assert "operating point" in said
     assert "Research use only" in said
     assert "Demonstration model (Conv-LSTM)" in unframed(said)
+
+
+def test_a_lung_mask_from_a_file_is_used_and_its_name_is_not_written(
+    chest_file: Path, tiny_chest: sitk.Image, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = sitk.GetImageFromArray(np.array([0, 7, 8], np.uint8)[phantom()[1]])
+    image.CopyInformation(tiny_chest)
+    mask, out = tmp_path / "smith_john.nrrd", tmp_path / "results"
+    sitk.WriteImage(image, str(mask))
+    arguments = ["scan", chest_file, "--out", out, "--model", model_path, "--device", "cpu", "--no-pictures"]
+    assert run(*arguments, "--lungs", mask) == 2
+    assert_one_sentence(capsys.readouterr().err)
+    assert run(*arguments, "--lungs", mask, "--lung-labels", "7=right_lung,8=left_lung") == 0
+    assert "Lung mask: label file, its labels named by the user" in unframed(capsys.readouterr().out)
+    assert "smith" not in (out / "result.json").read_text() + (out / "report.html").read_text()
 
 
 def test_slicer_core_adds_pictures_and_a_scene(chest_file: Path, model_path: Path, tmp_path: Path) -> None:

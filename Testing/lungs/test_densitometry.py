@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 from pathlib import Path
 
@@ -10,10 +11,20 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from EmphysemaScannerLib.ct.grid import canonical
-from EmphysemaScannerLib.lungs.densitometry import Densitometry, measure, measure_lungs, measure_regions
+from EmphysemaScannerLib.lungs.densitometry import (
+    HISTOGRAM_HU,
+    LEAST_VOXELS,
+    ZONES,
+    Densitometry,
+    measure,
+    measure_lungs,
+    measure_named,
+    measure_regions,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 CIP_COLUMNS = {
     "laa_950_percent": "%Below-950",
@@ -24,6 +35,14 @@ CIP_COLUMNS = {
     "mass_g": "mass (g)",
     "mean_hu": "intensityMean",
     "sd_hu": "intensitySTD",
+    "laa_925_percent": "%Below-925",
+    "haa_600_percent": "%Above-600",
+    "haa_250_percent": "%Above-250",
+    "perc10_hu": "tenthPercentileHU",
+    "median_hu": "median",
+    "mode_hu": "mode",
+    "skewness": "skewness",
+    "kurtosis": "kurtosis",
 }
 CIP_REGIONS = {
     "whole": "wholeLung",
@@ -32,6 +51,12 @@ CIP_REGIONS = {
     "upper": "utLung",
     "middle": "mtLung",
     "lower": "ltLung",
+    "right_upper": "rutLung",
+    "right_middle": "rmtLung",
+    "right_lower": "rltLung",
+    "left_upper": "lutLung",
+    "left_middle": "lmtLung",
+    "left_lower": "lltLung",
 }
 
 
@@ -44,7 +69,8 @@ def cip(shared_data: Path) -> tuple[dict[str, str], dict[str, Densitometry]]:
     ct = canonical(sitk.ReadImage(str(folder / "ct-64.nrrd")))
     region = sitk.GetArrayFromImage(canonical(sitk.ReadImage(str(folder / "lm-64.nrrd")))) & 255
     labels = np.select([region == 0, region >= 12], [0, 1], 2).astype(np.uint8)
-    ours = measure_regions(sitk.GetArrayFromImage(ct), labels, ct.GetSpacing()[::-1])
+    found = measure_lungs(sitk.GetArrayFromImage(ct), labels, ct.GetSpacing()[::-1])
+    ours = {**found.regions, **found.parts}
     return dict(zip(names, values, strict=False)), ours  # the data row ends with an empty field
 
 
@@ -80,13 +106,99 @@ def test_a_slice_whose_lung_is_at_the_threshold_has_nothing_below_it(fraction: f
     assert found.regions["whole"].laa_950_percent == pytest.approx(100 / 3)
 
 
+@pytest.mark.parametrize(("field", "percent"), [("perc10_hu", 10), ("perc15_hu", 15), ("median_hu", 50)])
 @given(st.lists(st.integers(-1024, 0), min_size=1, max_size=60))
-def test_perc15_is_the_highest_whole_hu_at_or_below_which_at_most_15_percent_lie(hu: list[int]) -> None:
-    values = np.array(hu, np.int16)
-    found = measure(values, 1.0).perc15_hu
-    # Fractions of 20 * count avoid rounding: 15 % is 3 / 20.
-    assert 20 * (values <= found).sum() <= 3 * values.size
-    assert 20 * (values <= found + 1).sum() > 3 * values.size
+def test_a_percentile_is_the_highest_whole_hu_at_or_below_which_no_larger_share_lies(
+    field: str, percent: int, hu: list[int]
+) -> None:
+    values = np.repeat(np.array(hu, np.int16), LEAST_VOXELS)
+    found = getattr(measure(values, 1.0), field)
+    assert 100 * (values <= found).sum() <= percent * values.size  # whole numbers avoid rounding
+    assert 100 * (values <= found + 1).sum() > percent * values.size
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5], ids=["counted", "by value"])
+def test_a_region_of_fewer_than_1000_voxels_has_no_percentiles_but_all_other_figures(fraction: float) -> None:
+    hu = np.linspace(-1000, -500, 1001)[1:].round() + fraction
+    whole, few = measure(hu, 1.0), measure(hu[1:], 1.0)
+    for field in dataclasses.fields(Densitometry):
+        percentile = field.name in ("perc10_hu", "perc15_hu", "median_hu")
+        assert math.isfinite(getattr(whole, field.name))
+        assert math.isnan(getattr(few, field.name)) == percentile, field.name
+    assert (whole.voxels, few.voxels) == (1000, 999)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5], ids=["counted", "by value"])
+def test_skewness_and_kurtosis_are_those_of_scipy(fraction: float) -> None:
+    hu = np.random.default_rng(0).gamma(2, 60, 5000).round() - 980 + fraction
+    found = measure(hu, 1.0)
+    assert found.skewness == pytest.approx(stats.skew(hu), rel=1e-9)
+    assert found.kurtosis == pytest.approx(stats.kurtosis(hu, fisher=False), rel=1e-9)
+
+
+@pytest.mark.parametrize("hu", [-900.0, -900.5])
+def test_lung_of_one_density_has_neither_skewness_nor_kurtosis(hu: float) -> None:
+    found = measure(np.full(5, hu), 1.0)
+    assert math.isnan(found.skewness)
+    assert math.isnan(found.kurtosis)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5], ids=["counted", "by value"])
+def test_a_voxel_at_a_threshold_is_not_above_it(fraction: float) -> None:
+    def shares(hu: float) -> list[float]:
+        found = measure(np.array([hu, -900 + fraction]), 1.0)
+        return [found.haa_700_percent, found.haa_600_percent, found.haa_500_percent, found.haa_250_percent]
+
+    assert shares(-700) == [0, 0, 0, 0]
+    assert shares(-600) == [50, 0, 0, 0]
+    assert shares(-250) == [50, 50, 50, 0]
+    assert shares(-249) == [50, 50, 50, 50]
+
+
+def test_air_and_tissue_fill_the_volume() -> None:
+    found = measure(np.array([-800.0, -600.0]), 1e6)
+    assert found.air_volume_l == pytest.approx(1.4)
+    assert found.air_volume_l + found.mass_g / 1000 == pytest.approx(found.volume_l)
+    assert measure(np.array([-1010]), 1e6).air_volume_l == 1.0
+
+
+def test_of_equally_common_densities_the_lowest_is_the_mode() -> None:
+    assert measure(np.array([-900, -800, -800, -900, -700]), 1.0).mode_hu == -900
+
+
+def test_a_histogram_counts_whole_hu_and_keeps_what_lies_beyond_its_ends() -> None:
+    hu = np.array([-2000, -1100, -950, -950, 200, 3000], np.int16).reshape(1, 2, 3)
+    for values in (hu, np.where(hu == -950, -949.5, hu)):
+        counts = measure_lungs(values, np.ones(hu.shape, np.uint8), (1.0, 1.0, 1.0)).histograms["whole"]
+        assert dict(zip(HISTOGRAM_HU[counts > 0].tolist(), counts[counts > 0].tolist(), strict=True)) == {
+            -1100: 2,
+            -950: 2,
+            200: 2,
+        }
+
+
+def test_named_regions_are_measured_like_sets_of_voxels_and_others_are_not() -> None:
+    random = np.random.default_rng(0)
+    hu, labels = random.integers(-1024, -300, (7, 5, 6)), random.integers(0, 5, (7, 5, 6)).astype(np.uint8)
+    for values in (hu, hu + 0.25):
+        found = measure_named(values, labels, {4: "left_upper_lobe", 2: "tumour", 9: "absent"}, (1.0, 2.0, 3.0))
+        assert list(found.regions) == ["left_upper_lobe", "tumour", "absent"]
+        np.testing.assert_equal(found.regions["left_upper_lobe"], measure(values[labels == 4], 6.0))
+        np.testing.assert_equal(found.regions["tumour"], measure(values[labels == 2], 6.0))
+        assert found.regions["absent"].volume_l == 0
+        assert found.histograms["tumour"].sum() == (labels == 2).sum()
+
+
+def test_halves_and_zones_are_cut_like_thirds() -> None:
+    labels = np.ones((12, 4, 4), np.uint8)
+    labels[:, :, 2:] = 2
+    hu = np.arange(-700, -820, -10, dtype=np.int16)[:, None, None] * np.ones((1, 4, 4), np.int16)
+    parts = measure_lungs(hu, labels, (1.0, 1.0, 1.0)).parts
+    assert parts["lower_half"].mean_hu == np.mean(np.arange(-700, -760, -10))
+    assert parts["upper_half"].mean_hu == np.mean(np.arange(-760, -820, -10))
+    assert parts["right_middle"] == parts["left_middle"]
+    assert parts["left_upper"].mean_hu == np.mean(np.arange(-780, -820, -10))
+    assert {parts[zone].voxels for zone in ZONES} == {4 * 8}
 
 
 def test_whole_numbers_and_the_same_numbers_as_floats_give_the_same_figures() -> None:
@@ -153,7 +265,7 @@ def plainly(hu: np.ndarray) -> tuple[float, ...]:
         return (math.nan,) * 6
     values = np.sort(hu.astype(np.float64).ravel())
     shares = [100 * float((values < limit).sum()) / values.size for limit in (-950, -910, -856)]
-    perc15 = math.ceil(values[int(0.15 * values.size)]) - 1
+    perc15 = math.ceil(values[int(0.15 * values.size)]) - 1 if values.size >= LEAST_VOXELS else math.nan
     return (*shares, perc15, float(values.mean()), float(values.std()))
 
 

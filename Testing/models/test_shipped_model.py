@@ -30,4 +30,6 @@ def test_simulated_emphysema_in_a_real_chest_raises_its_probability_over_the_ope
     diseased = scan(put_in(chest, labels, Disease(Subtype.CENTRILOBULAR, 25), seed=5).image, model)
     assert healthy.call is Call.NEGATIVE
     assert diseased.call is Call.POSITIVE
+    assert healthy.disease_extent_percent["whole"] < 1 < 10 < diseased.disease_extent_percent["whole"]
+    assert list(healthy.class_activations) == ["asc1", "desc1", "asc2", "desc2"]
     assert np.isclose(healthy.bias + healthy.slices.evidence.sum(), healthy.logit, atol=1e-4)

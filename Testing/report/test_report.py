@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.commands.terminal import print_scan
 from EmphysemaScannerLib.ct.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.lungs.coverage import Coverage
-from EmphysemaScannerLib.models.modelcard import DiseaseMap, OperatingPoint
+from EmphysemaScannerLib.models.modelcard import ClassWeights, DiseaseMap, OperatingPoint, UnitWeights
 from EmphysemaScannerLib.report import richtext as panel
 from EmphysemaScannerLib.report import wording
 from EmphysemaScannerLib.report.contents import Case
@@ -132,7 +132,7 @@ def test_true_lesions_are_outlined_and_only_then(make_result: MakeResult, tiny_c
 
 
 def test_the_overlay_is_drawn_inside_the_lungs_only(make_result: MakeResult, tiny_chest: sitk.Image) -> None:
-    volume = Volume(Case(tiny_chest, make_result()))
+    volume = Volume(Case(tiny_chest, make_result(slices=None)))
     for plane, mask in (
         (volume.axial(35), volume.mask[35, volume.box[1], volume.box[2]]),
         (volume.coronal(30), volume.mask[volume.box[0], 30, volume.box[2]][::-1]),
@@ -141,13 +141,44 @@ def test_the_overlay_is_drawn_inside_the_lungs_only(make_result: MakeResult, tin
         assert np.array_equal(np.isfinite(plane.overlay), mask)
 
 
-def test_evidence_is_drawn_where_it_lies(make_result: MakeResult, tiny_chest: sitk.Image) -> None:
+def test_evidence_by_place_is_drawn_where_it_lies(make_result: MakeResult, tiny_chest: sitk.Image) -> None:
     evidence = np.zeros((35, 8, 8), np.float32)
     evidence[20, 4, 2] = 1.0  # above the middle, in the patient's right lung
-    result = make_result(evidence=OverlayMap(evidence, make_result().evidence.grid))
+    result = make_result(evidence=OverlayMap(evidence, make_result().evidence.grid), slices=None)
     drawn = np.nan_to_num(Volume(Case(tiny_chest, result)).axial(41).overlay)  # CT slices 40 and 41: grid slice 20
     assert drawn[:, : drawn.shape[1] // 2].max() > 0.4
     assert drawn[:, drawn.shape[1] // 2 :].max() < 0.05
+
+
+def test_evidence_that_depends_on_the_order_of_reading_is_not_painted_over_the_lungs(
+    make_result: MakeResult, tiny_chest: sitk.Image
+) -> None:
+    case = Case(tiny_chest, make_result())
+    assert Volume(case).paint.overlay is None
+    text = Page(render_report(case)).text
+    assert "does not say where disease is" in text
+    assert "Orange" not in text
+
+
+def test_without_a_disease_map_the_class_weighted_activation_is_drawn(
+    make_result: MakeResult, tiny_chest: sitk.Image
+) -> None:
+    plain = make_result()
+    weights = ClassWeights((UnitWeights("asc1", (1.0,), 0.0, 0.4),), "invented cases")
+    values = np.zeros((35, 64, 64), np.float32)
+    values[20, :, :32] = 0.8
+    result = dataclasses.replace(
+        plain,
+        model=dataclasses.replace(plain.model, class_weights=weights),
+        class_activations={"asc1": OverlayMap(values, plain.lung_fraction.grid.resized(values.shape))},
+    )
+    case = Case(tiny_chest, result)
+    drawn = np.nan_to_num(Volume(case).axial(41).overlay)
+    assert drawn[:, : drawn.shape[1] // 2].max() > 0.5
+    assert drawn[:, drawn.shape[1] // 2 + 2 :].max() < 0.05
+    text = Page(render_report(case)).text
+    assert "Found on invented cases" in text
+    assert "from 0.40 on" in text
 
 
 def test_the_strongest_slice_is_among_the_pictures_and_they_stay_in_reading_order(make_result: MakeResult) -> None:
@@ -298,10 +329,8 @@ def test_the_disease_map_is_drawn_and_said_to_be_learned_from_its_cases(
     assert "Learned from invented cases" in text
     assert "at least 40 % probable" in text
     assert "90.0" in text
-    assert "coloured cells" not in text  # which are those of the evidence
     without = Page(render_report(Case(tiny_chest, plain))).text
     assert "Disease map" not in without
-    assert "coloured cells" in without
     assert "Extent" not in without
 
 

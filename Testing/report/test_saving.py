@@ -73,7 +73,7 @@ def test_the_pdf_says_what_the_page_says_in_the_same_order(make_result: MakeResu
         "It is made of numbers.",
         "Probability of emphysema according to the model",
         wording.percent(result.probability),
-        "Where the evidence lies",
+        "The CT",
         "Evidence by slice",
         "How to read the evidence",
         f"Bias ({result.bias:+.2f})",

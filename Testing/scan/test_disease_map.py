@@ -13,17 +13,20 @@ import torch
 from EmphysemaScannerLib.base.errors import ModelFileError
 from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.models import modelfile
+from EmphysemaScannerLib.models.classweights import class_activations
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.models.diseasemap import disease_logits
-from EmphysemaScannerLib.models.modelcard import DiseaseMap, ModelCard
+from EmphysemaScannerLib.models.lowdensity import low_share
+from EmphysemaScannerLib.models.modelcard import ClassWeights, DiseaseMap, ModelCard, UnitWeights
 from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.scan.extent import disease_extent
+from EmphysemaScannerLib.scan.extent import disease_extent, region_shares
 from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, result_to_dict, write_overlays
 from everymodel import model_of
 from phantom import phantom, phantom_image
+from scipy.special import logit
 from smallnetwork import network_of, volumes
 
 REGIONS = {"whole", "right", "left", "upper", "middle", "lower"}
@@ -53,25 +56,67 @@ def test_each_unit_adds_its_weighted_channels_at_its_places() -> None:
     known = disease_map()
     with torch.inference_mode():
         hidden = network.read(x)
-        logits = disease_logits(network, hidden, known).numpy()[0]
-    assert logits.shape == (6, 16, 16)
+        low = torch.rand(1, 6, 32, 32)
+        fine = disease_logits(network, hidden, x, low, known)
+        with_density = disease_logits(network, hidden, x, low, disease_map(input_weight=-3.0, low_weight=2.0))
+    assert fine.shape == (1, 6, 32, 32)
+    np.testing.assert_allclose(with_density - fine, 2 * low - 3 * x[:, :, 0], atol=1e-5)
     weights, expected = np.array(known.weights), np.full((6, 16, 16), known.bias)
     for states, part in zip(hidden[:3], np.split(weights, [4, 8]), strict=True):
-        plane = np.einsum("tfhw,f->thw", states[0].numpy(), part)
-        size = plane.shape[-1]
-        at = np.clip((np.arange(16) + 0.5) * size / 16 - 0.5, 0, size - 1)  # centres; constant beyond the outermost
-        low = np.floor(at).astype(int)
-        high, share = np.minimum(low + 1, size - 1), at - low
-        rows = plane[:, low] * (1 - share[:, None]) + plane[:, high] * share[:, None]
-        expected += rows[:, :, low] * (1 - share) + rows[:, :, high] * share
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+        expected += linear(np.einsum("tfhw,f->thw", states[0].numpy(), part), 16)
+    np.testing.assert_allclose(fine[0], linear(expected, 32), atol=1e-4)
 
 
-def test_a_scan_gives_probabilities_on_the_grid_of_the_first_unit(result: ScanResult) -> None:
+def linear(plane: np.ndarray, count: int) -> np.ndarray:
+    """Slices enlarged to so many rows and columns: linear between centres, constant beyond the outermost ones."""
+    size = plane.shape[-1]
+    at = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
+    low = np.floor(at).astype(int)
+    high, share = np.minimum(low + 1, size - 1), at - low
+    rows = plane[:, low] * (1 - share[:, None]) + plane[:, high] * share[:, None]
+    return rows[:, :, low] * (1 - share) + rows[:, :, high] * share
+
+
+def test_the_share_of_low_density_is_of_the_voxel_s_lung_alone() -> None:
+    image, (hu, labels) = phantom_image(), phantom()
+    hu = hu.copy()
+    hu[(labels == 1) & (np.arange(64) % 2 == 0)] = -960  # every second column of the right lung
+    hu[labels == 0] = -1000
+    view = Preprocessing(shape=(35, 32, 32)).view(Grid.of_image(image))
+    lung = view.share(labels)
+    low = low_share(hu, labels, view, lung)
+    right = (view.share(labels == 1) > 0.999) & (lung > 0.999)
+    np.testing.assert_allclose(low[right], 0.5, atol=1e-6)
+    left = view.share(labels == 2) > 0
+    assert low[left].max() == 0
+    assert low[lung == 0].max() == 0
+
+
+def test_a_scan_gives_probabilities_on_the_network_s_grid(result: ScanResult) -> None:
     assert result.disease is not None
-    assert result.disease.values.shape == (35, 16, 16)
     assert 0 <= result.disease.values.min() < result.disease.values.max() <= 1
-    assert result.disease.grid == result.lung_fraction.grid.resized((35, 16, 16))
+    assert result.disease.grid == result.lung_fraction.grid
+
+
+def test_a_scan_reads_low_density_at_the_ct_s_own_resolution_where_the_map_weighs_it(
+    model: Model, result: ScanResult
+) -> None:
+    assert model.card.disease_map is not None
+    heavy = dataclasses.replace(model.card.disease_map, low_weight=5.0)
+    card = dataclasses.replace(model.card, disease_map=heavy)
+    image = phantom_image()
+    hu = sitk.GetArrayFromImage(image)
+    labels = result.lung_mask.values
+    hu[(labels == 1) & (np.arange(70)[:, None, None] % 2 == 0)] = -1000
+    holed = Grid.of_image(image).to_image(hu)
+    with_low, without = (scan(holed, Model(model.network, of)).disease for of in (card, model.card))
+    assert with_low is not None
+    assert without is not None
+    raised = (logit(with_low.values.astype(float)) - logit(without.values.astype(float)))[
+        result.lung_fraction.values > 0.999
+    ]
+    assert raised.min() == pytest.approx(0, abs=1e-2)
+    assert raised.max() == pytest.approx(2.5, abs=0.1)  # every second slice of the CT, two in each of the grid
 
 
 def test_a_model_without_a_disease_map_gives_none_and_the_same_answer(result: ScanResult) -> None:
@@ -83,14 +128,17 @@ def test_a_model_without_a_disease_map_gives_none_and_the_same_answer(result: Sc
     assert "disease_map" not in plain.model.to_dict()
 
 
+def extent_of(probability: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
+    shares = region_shares(labels, None, view.share(labels), (labels > 0).sum((1, 2)), view)
+    return disease_extent(probability.astype(np.float32), 0.5, shares)
+
+
 def test_the_extent_is_the_sum_of_the_probabilities_of_marked_places_in_the_lung() -> None:
     _, labels = phantom()
-    ct = Grid.of_image(phantom_image())
-    view = Preprocessing(shape=(35, 64, 64)).view(ct)
-    marked = np.random.default_rng(0).random((35, 32, 32)) < 0.3
-    probability = np.where(marked, 0.8, 0.3).astype(np.float32)
-    extent = disease_extent(probability, 0.5, labels, (labels > 0).sum((1, 2)), view)
-    fine = marked.repeat(2, 0).repeat(2, 1).repeat(2, 2)  # the CT has 70 x 64 x 64 voxels
+    marked = np.random.default_rng(0).random((35, 64, 64)) < 0.3
+    extent = extent_of(np.where(marked, 0.8, 0.3), labels)
+    fine = marked.repeat(2, 0)  # the CT has 70 x 64 x 64 voxels
     assert set(extent) == REGIONS
     assert extent["whole"] == pytest.approx(80 * fine[labels > 0].mean(), abs=1e-4)
     assert extent["right"] == pytest.approx(80 * fine[labels == 1].mean(), abs=1e-4)
@@ -99,10 +147,9 @@ def test_the_extent_is_the_sum_of_the_probabilities_of_marked_places_in_the_lung
 
 def test_disease_in_the_upper_slices_is_in_the_upper_third() -> None:
     _, labels = phantom()
-    view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
-    marked = np.zeros((35, 32, 32), bool)
+    marked = np.zeros((35, 64, 64), bool)
     marked[21:] = True
-    extent = disease_extent(marked.astype(np.float32), 0.5, labels, (labels > 0).sum((1, 2)), view)
+    extent = extent_of(marked, labels)
     assert extent["upper"] == pytest.approx(100, abs=8)
     assert extent["lower"] == pytest.approx(0, abs=1e-6)
     thirds = extent["upper"] + extent["middle"] + extent["lower"]
@@ -112,8 +159,7 @@ def test_disease_in_the_upper_slices_is_in_the_upper_third() -> None:
 def test_a_region_without_lung_has_no_extent() -> None:
     _, labels = phantom()
     labels = np.where(labels == 1, labels, 0).astype(np.uint8)
-    view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
-    extent = disease_extent(np.ones((35, 32, 32), np.float32), 0.5, labels, (labels > 0).sum((1, 2)), view)
+    extent = extent_of(np.ones((35, 64, 64)), labels)
     assert np.isnan(extent["left"])
     assert extent["right"] == pytest.approx(100)
 
@@ -154,5 +200,64 @@ def test_a_map_that_does_not_fit_its_network_is_refused(model: Model, tmp_path: 
 def test_a_card_with_an_impossible_disease_map_is_refused(model: Model, change: dict) -> None:
     raw = model.card.to_dict()
     raw["disease_map"] = {**raw["disease_map"], **change}
+    with pytest.raises(ModelFileError):
+        ModelCard.from_json(json.dumps(raw))
+
+
+def test_class_weighted_activations_are_weighted_sums_of_states_and_for_the_last_unit_of_their_changes() -> None:
+    network, x = network_of(), volumes(1, 6)
+    random = np.random.default_rng(4)
+    filters = dict(zip(network.unit_names, (4, 4, 8, 8), strict=True))
+    units = tuple(UnitWeights(name, tuple(random.normal(0, 1, n).tolist()), 0.3, 0.5) for name, n in filters.items())
+    with torch.inference_mode():
+        hidden = network.read(x)
+        found = class_activations(network, hidden, ClassWeights(units, "invented cases"))
+    assert list(found) == list(network.unit_names)
+    for of, states in zip(units, hidden, strict=True):
+        weighed = states[0].numpy()
+        if of.unit == "desc2":  # reads from the top, index 5, and starts from nothing
+            weighed = weighed - np.concatenate([weighed[1:], np.zeros_like(weighed[:1])])
+        expected = 0.3 + np.einsum("tfhw,f->thw", weighed, of.weights)
+        np.testing.assert_allclose(found[of.unit][0], expected, atol=1e-5)
+
+
+def weighted(model: Model) -> Model:
+    assert isinstance(model.network, ConvLSTMNetwork)
+    names = zip(model.network.unit_names, model.network.units, strict=True)
+    units = tuple(UnitWeights(name, (0.5,) * unit.recurrence.filters, 0.1, 0.2) for name, unit in names)
+    return Model(model.network, dataclasses.replace(model.card, class_weights=ClassWeights(units, "invented cases")))
+
+
+def test_class_weighted_activations_go_through_scan_record_and_files(model: Model, tmp_path: Path) -> None:
+    new = weighted(model)
+    result = scan(phantom_image(), new)
+    assert list(result.class_activations) == ["asc1", "desc1", "asc2", "desc2"]
+    again = result_from_json(record_to_json(result), result.lung_mask)
+    assert again.model == result.model
+    for name, activation in result.class_activations.items():
+        assert activation.grid == result.activations[name].grid
+        np.testing.assert_allclose(again.class_activations[name].values, activation.values, rtol=1e-3, atol=1e-4)
+    names = [path.name for path in write_overlays(result, tmp_path)]
+    assert names[2:6] == [f"class_activation_{name}.nrrd" for name in result.class_activations]
+    modelfile.save(tmp_path / "m.safetensors", new.network, new.card)
+    assert modelfile.load(tmp_path / "m.safetensors").card == new.card
+
+
+@pytest.mark.parametrize("change", [{"unit": "asc7"}, {"weights": (1.0,)}])
+def test_class_weights_that_do_not_fit_their_network_are_refused(model: Model, tmp_path: Path, change: dict) -> None:
+    new = weighted(model)
+    assert new.card.class_weights is not None
+    units = (dataclasses.replace(new.card.class_weights.units[0], **change), *new.card.class_weights.units[1:])
+    card = dataclasses.replace(new.card, class_weights=ClassWeights(units, "x"))
+    modelfile.save(tmp_path / "m.safetensors", new.network, card)
+    with pytest.raises(ModelFileError, match="do not fit its network"):
+        modelfile.load(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("change", [{"floor": 0}, {"weights": []}, {"bias": "x"}, {"unit": 3}, {"weights": ["x"]}])
+def test_a_card_with_impossible_class_weights_is_refused(model: Model, change: dict) -> None:
+    raw = weighted(model).card.to_dict()
+    units = raw["class_weights"]["units"]
+    raw["class_weights"]["units"] = [{**units[0], **change}, *units[1:]]
     with pytest.raises(ModelFileError):
         ModelCard.from_json(json.dumps(raw))

@@ -85,7 +85,7 @@ def test_the_list_of_architectures_and_the_saved_form_name_what_each_slice_has(
     results: dict[str, ScanResult], name: str
 ) -> None:
     values = result_to_dict(results[name])
-    assert values["story"] == ARCHITECTURES[name].each_slice
+    assert values["each_slice"] == ARCHITECTURES[name].each_slice
     given = [measure.key for measure in SliceMeasure if values[measure.key] is not None]
     assert sorted(given) == sorted(measure.key for measure in results[name].by_slice)
 
@@ -176,9 +176,19 @@ def test_a_record_without_its_figures_of_slices_is_refused(
     results: dict[str, ScanResult], name: str, field: str
 ) -> None:
     values = json.loads(record_to_json(results[name]))
-    for broken in ({**values, field: None}, {**values, field: [0.5]}, {**values, "story": "gossip"}):
+    for broken in ({**values, field: None}, {**values, field: [0.5]}, {**values, "each_slice": "gossip"}):
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(json.dumps(broken), results[name].lung_mask)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_record_of_an_earlier_version_with_another_key_for_the_slices_is_read(
+    results: dict[str, ScanResult], name: str
+) -> None:
+    record = record_to_json(results[name])
+    values = json.loads(record)
+    values["story"] = values.pop("each_slice")
+    assert record_to_json(result_from_json(json.dumps(values), results[name].lung_mask)) == record
 
 
 @pytest.mark.parametrize("name", ["mil_mean", "mil_attention", "cnn3d"])

@@ -17,6 +17,8 @@ from EmphysemaScannerLib.base.errors import RecordError
 from EmphysemaScannerLib.ct.provenance import LeftOut, Provenance, Series
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.lungs.densitometry import Densitometry
+from EmphysemaScannerLib.lungs.measurements import Measurements
+from EmphysemaScannerLib.lungs.scope import Scope
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMConfig
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.modelfile import Model
@@ -40,6 +42,7 @@ PROVENANCE = Provenance(
 def result() -> ScanResult:
     """A real scan of an oblique CT, its source and numbers as awkward as they may be."""
     image = phantom_image()
+    image[16:22, 28:36, 30:34] = -990  # a cluster, and a bulla
     turn = sitk.Euler3DTransform((0, 0, 0), 0.1, 0.05, -0.2)
     image.SetDirection(turn.GetMatrix())
     torch.manual_seed(0)
@@ -59,8 +62,13 @@ def result() -> ScanResult:
         ("Braman 2018",),
     )
     scanned = scan(
-        image, Model(FastConvLSTM(ConvLSTMConfig(width=2)).eval(), card), source="Überlauf <1>", provenance=PROVENANCE
+        image,
+        Model(FastConvLSTM(ConvLSTMConfig(width=2)).eval(), card),
+        source="Überlauf <1>",
+        provenance=PROVENANCE,
+        measure=Scope.ALL,
     )
+    assert scanned.measurements.clusters["whole"].count
     assert np.isnan(scanned.laa_950_by_slice_percent).any()
     empty = Densitometry(*[float("nan")] * 6, volume_l=0.0, mass_g=0.0)
     return dataclasses.replace(
@@ -86,8 +94,17 @@ def test_a_result_comes_back_from_its_record(result: ScanResult, record: str) ->
         if isinstance(before, np.ndarray):
             np.testing.assert_array_equal(after, before, field.name)
             assert after.dtype == before.dtype
-        elif field.name not in ("slices", "activations", "evidence", "lung_mask", "lung_fraction", "densitometry"):
+        elif field.name not in (
+            "slices",
+            "activations",
+            "evidence",
+            "lung_mask",
+            "lung_fraction",
+            "densitometry",
+            "measurements",
+        ):
             assert after == before, field.name
+    np.testing.assert_equal(dataclasses.asdict(back.measurements), dataclasses.asdict(result.measurements))
     assert type(back.slices) is type(result.slices)
     np.testing.assert_equal(dataclasses.asdict(back.slices), dataclasses.asdict(result.slices))
     np.testing.assert_equal(
@@ -138,7 +155,7 @@ def test_the_maps_come_back_where_they_were_the_evidence_exactly(result: ScanRes
 
 def test_the_record_says_all_that_result_json_says(result: ScanResult, record: str) -> None:
     values = json.loads(record)
-    del values["maps"]
+    del values["maps"], values["curves"]
     assert values == json.loads(json.dumps(result_to_dict(result)))
 
 
@@ -148,7 +165,7 @@ def test_a_record_of_a_record_is_the_same_record(result: ScanResult, record: str
 
 def test_a_record_of_an_earlier_version_which_only_knew_evidence_is_read(result: ScanResult, record: str) -> None:
     def earlier(values: dict[str, Any]) -> None:
-        for name in ("story", "slice_probability", "slice_weight"):
+        for name in ("each_slice", "slice_probability", "slice_weight"):
             del values[name]
         del values["maps"]["grid"]
 
@@ -175,7 +192,17 @@ def test_a_record_cut_off_anywhere_is_refused(result: ScanResult, record: str) -
 def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, record: str) -> None:
     derived = {"running_probability", "reading_order", "operating_point", "call", "call_reason"}
     # Earlier versions had none of these.
-    derived |= {"story", "slice_probability", "slice_weight", "input", "lung_coverage"}
+    derived |= {
+        "each_slice",
+        "run",
+        "slice_probability",
+        "slice_weight",
+        "input",
+        "lung_coverage",
+        "masks",
+        "evidence_share_percent",
+        "measurements",
+    }
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
             result_from_json(changed(record, lambda values, name=name: values.pop(name)), result.lung_mask)
@@ -206,6 +233,16 @@ def bomb(values: dict[str, Any]) -> None:
         lambda v: v.update(slice_indices=[0] * 35),
         lambda v: v.update(probability="high"),
         lambda v: v["densitometry"].update(regions={"whole": {}}),
+        lambda v: v["measurements"].update(parts={"core": {}}),
+        lambda v: v["measurements"].update(parts={"../core": {}}),
+        lambda v: v["measurements"].update(distribution={"unheard_of": 1}),
+        lambda v: v["measurements"]["laa_950_by_height_percent"].update(right=[1, 2]),
+        lambda v: v["measurements"]["clusters"]["whole"].update(largest_ml=[0] * 200),
+        lambda v: v["measurements"]["clusters"]["whole"].update(count=None),
+        lambda v: v["measurements"]["normalised"].update(kernel={"energies_hu": [1], "factors": []}),
+        lambda v: v["curves"]["histograms"].update(whole="eJwDAAAAAAE="),
+        lambda v: v["curves"]["cluster_sizes"].update(whole=[[1], [1, 2]]),
+        lambda v: v.pop("curves"),
         lambda v: v["model"].update(width="2"),
         lambda v: v.update(warnings=3),
     ],
@@ -215,6 +252,19 @@ def test_a_damaged_record_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(RecordError, match="scan the CT again"):
         result_from_json(changed(record, change), result.lung_mask)
+
+
+def test_a_record_of_an_earlier_version_has_no_measurements(result: ScanResult, record: str) -> None:
+    def older(values: dict[str, Any]) -> None:
+        del values["measurements"], values["curves"]
+        for region in values["densitometry"]["regions"].values():
+            for later in ("haa_700_percent", "perc10_hu", "voxels"):
+                del region[later]
+
+    back = result_from_json(changed(record, older), result.lung_mask)
+    assert back.measurements == Measurements()
+    assert np.isnan(back.densitometry["whole"].perc10_hu)
+    assert back.densitometry["whole"].perc15_hu == result.densitometry["whole"].perc15_hu
 
 
 def test_the_share_of_lung_follows_the_mask_that_is_given(result: ScanResult, record: str) -> None:

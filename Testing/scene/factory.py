@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.lungs.coverage import Coverage
 from EmphysemaScannerLib.lungs.densitometry import Densitometry
-from EmphysemaScannerLib.models.modelcard import DiseaseMap, ModelCard, OperatingPoint
+from EmphysemaScannerLib.models.modelcard import ClassWeights, DiseaseMap, ModelCard, OperatingPoint, UnitWeights
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult, SliceEvidence
 from numpy.typing import NDArray
@@ -112,3 +112,15 @@ def with_disease_map(result: ScanResult) -> ScanResult:
         disease=OverlayMap(disease, result.lung_fraction.grid.resized(disease.shape)),
         disease_extent_percent={"whole": 25.0, "right": 50.0, "left": 0.0},
     )
+
+
+def with_class_weights(result: ScanResult) -> ScanResult:
+    """The result as of a model that has class weights: 0.9 in the upper half of the right lung, 0 elsewhere."""
+    units = tuple(UnitWeights(name, (1.0,), 0.0, 0.3) for name in UNITS)
+    activations = {}
+    for name, n in UNITS.items():
+        values = np.zeros((SLICES, n, n), np.float32)
+        values[SLICES // 2 :, :, : n // 2] = 0.9
+        activations[name] = OverlayMap(values, result.lung_fraction.grid.resized(values.shape))
+    card = dataclasses.replace(result.model, class_weights=ClassWeights(units, "invented cases"))
+    return dataclasses.replace(result, model=card, class_activations=activations)

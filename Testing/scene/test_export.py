@@ -35,9 +35,12 @@ def folder(tmp_path_factory):
     return out
 
 
+OVERLAYS = {Overlay.EVIDENCE, Overlay.ASC1, Overlay.DESC1, Overlay.ASC2, Overlay.DESC2}  # of the made-up result
+
+
 def test_every_overlay_has_axial_coronal_and_sagittal_pictures(folder):
     names = {path.stem for path in folder.glob("*.png")}
-    for overlay in set(Overlay) - {Overlay.DISEASE, Overlay.GRADIENT}:
+    for overlay in OVERLAYS:
         axial = (
             {f"{overlay.value}_axial_{n}" for n in (1, 2, 3)}
             if overlay is Overlay.EVIDENCE
@@ -47,7 +50,8 @@ def test_every_overlay_has_axial_coronal_and_sagittal_pictures(folder):
     for path in folder.glob("*.png"):
         picture = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         assert min(picture.shape[:2]) > 300
-        assert (np.ptp(picture.astype(int), axis=2) > 40).mean() > 0.01, f"no overlay in {path.name}"
+        least = 0.002 if path.stem.startswith("evidence") else 0.01  # a thin frame
+        assert (np.ptp(picture.astype(int), axis=2) > 40).mean() > least, f"no overlay in {path.name}"
 
 
 def test_the_saved_scene_opens_with_ct_overlays_tables_and_plot_in_place(folder, scene):
@@ -61,7 +65,7 @@ def test_the_saved_scene_opens_with_ct_overlays_tables_and_plot_in_place(folder,
 
     nodes = find_result(ct)
     assert nodes is not None
-    assert set(nodes.overlays) == set(Overlay) - {Overlay.DISEASE, Overlay.GRADIENT}
+    assert set(nodes.overlays) == OVERLAYS
     grid = result.lung_fraction.grid
     expected = grid.resized((3 * grid.shape[0], *grid.shape[1:])).ijk_to_ras()
     for overlay in nodes.overlays.values():

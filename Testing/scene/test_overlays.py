@@ -15,18 +15,19 @@ from EmphysemaScannerLib.scene.colours import ColourMap, colours_of
 from EmphysemaScannerLib.scene.overlays import (
     Drawing,
     Overlay,
+    display_frame,
     display_grid,
     display_lungs,
     display_map,
     least_drawn,
     legends_of,
 )
-from EmphysemaScannerLib.scene.result import show_result
+from EmphysemaScannerLib.scene.result import result_of, show_result
 from EmphysemaScannerLib.scene.straighten import image_from_volume_node
 from EmphysemaScannerLib.scene.views import CTWindow, style_overlay, telling_slices
 from EmphysemaScannerLib.scene.volumes import ijk_to_world_ras, volume_node_from_image
 
-from .factory import SLICES, chest, result_on, with_disease_map
+from .factory import SLICES, chest, result_on, with_class_weights, with_disease_map
 
 MARKER = (41, 50, 30)  # (slice, row, column) of a canonical chest, in the right lung
 
@@ -127,7 +128,7 @@ def test_evidence_has_the_same_range_for_every_ct_and_activation_that_of_its_map
     grid, lungs = display_grid(result), display_lungs(result)
     for factor in (0.01, 1.0, 100.0):
         scaled = OverlayMap(factor * result.evidence.values, result.evidence.grid)
-        evidence = display_map(Overlay.EVIDENCE, scaled, grid, lungs, Overlay.EVIDENCE.scale(result.model))
+        evidence = display_map(Overlay.TERMS, scaled, grid, lungs, Overlay.TERMS.scale(result.model))
         assert (evidence.low, evidence.high, evidence.floor) == (-0.2, 0.2, 0.02)
     activation = display_map(Overlay.DESC2, result.activations["desc2"], grid, lungs)
     assert activation.low == pytest.approx(np.median(activation.values[lungs]), rel=0.05)
@@ -148,10 +149,40 @@ def test_nothing_is_drawn_below_the_floor_whatever_the_threshold(scene, threshol
     image, labels = chest()
     nodes = show_result(result_on(image, labels), volume_node_from_image(image, "CT", scene), scene)
     node = nodes.overlays[Overlay.EVIDENCE]
-    assert least_drawn(node, Overlay.EVIDENCE, threshold) == pytest.approx(max(0.2 * threshold, 0.02))
+    assert least_drawn(node, Overlay.EVIDENCE, threshold) == pytest.approx(max(2 * threshold, 0.2))
     style_overlay(nodes, Overlay.EVIDENCE, threshold, ColourMap.STANDARD)
-    drawn = np.linspace(-0.2, 0.2, 255)[table_of(node)[:, 3] > 0]
-    assert np.abs(drawn).min() == pytest.approx(max(0.2 * threshold, 0.02), abs=0.4 / 255)
+    drawn = np.linspace(-2, 2, 255)[table_of(node)[:, 3] > 0]
+    assert np.abs(drawn).min() == pytest.approx(max(2 * threshold, 0.2), abs=4 / 255)
+
+
+def test_evidence_that_depends_on_the_order_of_reading_is_a_frame_that_leaves_the_lungs_free(scene):
+    image, labels = chest()
+    result = result_on(image, labels)
+    nodes = show_result(result, volume_node_from_image(image, "Chest", scene), scene)
+    values = slicer.util.arrayFromVolume(nodes.overlays[Overlay.EVIDENCE])
+    lungs = display_lungs(result)
+    assert not values[lungs].any()
+    at_level = np.empty(SLICES)
+    at_level[result.slice_indices] = result.slices.evidence
+    for k, plane in enumerate(values):
+        drawn = plane[plane != 0]
+        assert drawn.size > 100
+        assert drawn == pytest.approx(at_level[k // 3], abs=1e-5)
+    rows, columns = (np.flatnonzero((values != 0).any(axes)) for axes in ((0, 2), (0, 1)))
+    used = [np.flatnonzero(lungs.any(axes)) for axes in ((0, 2), (0, 1))]
+    for frame, lung in zip((rows, columns), used, strict=True):  # around them, and not far
+        assert lung[0] - 4 == frame[0]
+        assert frame[-1] == lung[-1] + 4
+    assert not nodes.overlays[Overlay.EVIDENCE].GetDisplayNode().GetInterpolate()
+
+
+def test_a_frame_around_lungs_at_the_edge_stays_in_the_grid():
+    image, labels = chest()
+    result = result_on(image, labels)
+    grid = display_grid(result)
+    for lungs in (np.ones(grid.shape, bool), np.zeros(grid.shape, bool)):
+        shown = display_frame(result.evidence, grid, lungs, Overlay.EVIDENCE.scale(result.model))
+        assert (shown.values != 0).mean() == pytest.approx(1 - (124 / 128) ** 2, abs=1e-3)
 
 
 def test_maps_without_lungs_or_without_contrast_still_have_a_range():
@@ -282,3 +313,32 @@ def test_planes_without_disease_follow_by_how_much_lung_they_show(scene):
     assert marked == pytest.approx(heights[25], abs=5)
     area = result.lung_fraction.values.sum((1, 2))
     assert all(area[np.abs(heights - height).argmin()] > 0.7 * area.max() for height in others)
+
+
+def test_class_weighted_activations_have_their_models_range_and_come_before_evidence(scene):
+    image, labels = chest()
+    result = with_class_weights(result_on(image, labels))
+    nodes = show_result(result, volume_node_from_image(image, "Chest", scene), scene)
+    weighted = [overlay for overlay in Overlay if overlay.class_weighted]
+    assert list(nodes.overlays)[:4] == weighted
+    for overlay in weighted:
+        node = nodes.overlays[overlay]
+        display = node.GetDisplayNode()
+        assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (pytest.approx(0.3), 1.0)
+        assert least_drawn(node, overlay, 0.0) == pytest.approx(0.3)
+        assert least_drawn(node, overlay, 0.6) == pytest.approx(0.6)
+        assert overlay.of_unit in legends_of(node)[0].GetTitleText()
+    values = slicer.util.arrayFromVolume(nodes.overlays[Overlay.CLASS_DESC2])
+    assert np.flatnonzero((values >= 0.3).any((1, 2))).min() >= 3 * (SLICES // 2) - 2
+    again = result_of(nodes)
+    assert again.class_activations.keys() == result.class_activations.keys()
+
+
+def test_a_saved_scene_whose_evidence_lies_over_the_lungs_is_described_as_evidence_by_place(scene):
+    """Earlier versions drew that of every model by place, as the part "overlay_evidence"."""
+    image, labels = chest()
+    ct = volume_node_from_image(image, "Chest", scene)
+    nodes = show_result(dataclasses.replace(result_on(image, labels), slices=None), ct, scene)
+    assert nodes.record.GetNodeReference("EmphysemaScannerPart_overlay_evidence") is nodes.overlays[Overlay.TERMS]
+    assert "each place" in Overlay.TERMS.description()
+    assert "not show where" in Overlay.EVIDENCE.description()

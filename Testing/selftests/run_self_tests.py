@@ -13,7 +13,7 @@ from pathlib import Path
 
 import slicer
 
-SUITES = ("EmphysemaScannerLogicTest", "EmphysemaScannerWindowTest")
+SUITES = ("EmphysemaScannerLogicTest", "EmphysemaScannerMasksTest", "EmphysemaScannerWindowTest")
 
 swallowed = []
 

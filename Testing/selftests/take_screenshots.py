@@ -19,6 +19,7 @@ import slicer
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.overlays import Drawing, Overlay
 from EmphysemaScannerLib.scene.views import CTWindow
+from EmphysemaScannerLib.window import samples
 
 from EmphysemaScanner import phantomVolume
 
@@ -49,35 +50,41 @@ def scroll_to(widget) -> None:
         area.ensureWidgetVisible(widget)
 
 
-def walk() -> None:
+def open_module() -> None:
     main = slicer.util.mainWindow()
     main.resize(WIDTH, HEIGHT)
     slicer.util.selectModule("EmphysemaScanner")
-    widget = slicer.modules.EmphysemaScannerWidget
-    ui, window = widget.ui, widget.window
     main.resize(WIDTH, HEIGHT)
     picture("empty")
 
+
+def later(milliseconds: int, name: str, widget=None) -> None:
+    """Take a picture, of a part of the panel if one is given, while the next press of a button is at work."""
+
+    def take() -> None:
+        if widget is not None:
+            scroll_to(widget)
+        slicer.util.mainWindow().grab().save(str(FOLDER / f"{name}.png"))
+
+    qt.QTimer.singleShot(milliseconds, take)
+
+
+def scan_the_simulated_case(ui, window, simulated) -> None:
     with mock.patch("EmphysemaScannerLib.window.packages.torch_is_there", return_value=False):
         window.update()
         picture("missing-pytorch")
     window.update()
-
-    from EmphysemaScannerLib.window import samples
-
-    actions = {action.text: action for action in ui.loadButton.menu().actions()}
-    real, simulated = (actions[name] for name in samples.names())
     simulated.trigger()
     picture("loaded")
-
-    timer = qt.QTimer()
-    timer.singleShot(2500, lambda: main.grab().save(str(FOLDER / "scanning.png")))
+    later(2500, "scanning")
     ui.scanButton.click()
     picture("result")
-    node = widget.logic.getParameterNode()
     window.answer._on_warnings()
     picture("warnings")
     window.answer._on_warnings()
+
+
+def choose_what_is_shown(ui, node) -> None:
     node.overlayDrawing = Drawing.OUTLINE
     picture("outline")
     node.ctWindow = CTWindow.LOW
@@ -86,14 +93,14 @@ def walk() -> None:
     ui.resultTabs.currentIndex = 2
     picture("about")
     ui.resultTabs.currentIndex = 0
-    for overlay in (Overlay.ASC1, Overlay.DESC2):
+    for overlay in (Overlay.CLASS_ASC1, Overlay.EVIDENCE, Overlay.ASC1):
         node.overlay = overlay
         picture(f"overlay-{overlay.value}")
     node.overlay = Overlay.GRADIENT
     picture("gradient-offered")
     ui.attributeButton.click()
     picture("overlay-gradient")
-    node.overlay = Overlay.EVIDENCE
+    node.overlay = Overlay.DISEASE
     ui.overlay3DCheckBox.click()
     settle(2)
     picture("result-3d")
@@ -109,6 +116,8 @@ def walk() -> None:
     ui.playButton.click()
     ui.resultTabs.currentIndex = 0
 
+
+def save(ui) -> None:
     ui.saveCollapsibleButton.collapsed = False
     ui.saveFolderPathLineEdit.currentPath = str(FOLDER / "saved")
     ui.saveOverlaysCheckBox.checked = ui.saveSceneCheckBox.checked = True
@@ -117,46 +126,56 @@ def walk() -> None:
     picture("saved")
     ui.saveCollapsibleButton.collapsed = True
 
+
+def scan_doubtful_cts(ui, node, real) -> None:
     real.trigger()
     ui.scanButton.click()
     picture("second-ct")
     real_ct = node.inputVolume
-    noisy = slicer.util.arrayFromVolume(node.inputVolume).astype(np.float32)
+    noisy = slicer.util.arrayFromVolume(real_ct).astype(np.float32)
     noisy += 90 * np.random.default_rng(1).standard_normal(noisy.shape, dtype=np.float32)
-    with_noise = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, node.inputVolume, "noisy copy")
+    volumes = slicer.modules.volumes.logic()
+    with_noise = volumes.CloneVolume(slicer.mrmlScene, real_ct, "noisy copy")
     slicer.util.updateVolumeFromArray(with_noise, noisy.astype(np.int16))
-    node.inputVolume = with_noise
-    ui.scanButton.click()
-    picture("result-with-warnings")
-    cut = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, real_ct, "without the apices")
+    cut = volumes.CloneVolume(slicer.mrmlScene, real_ct, "without the apices")
     slicer.util.updateVolumeFromArray(cut, slicer.util.arrayFromVolume(real_ct)[:-14].copy())
-    node.inputVolume = cut
-    ui.scanButton.click()
-    picture("no-call")
+    for volume, name in ((with_noise, "result-with-warnings"), (cut, "no-call")):
+        node.inputVolume = volume
+        ui.scanButton.click()
+        picture(name)
     node.inputVolume = slicer.util.addVolumeFromArray(np.full((40, 64, 64), 100, np.int16), name="not a chest")
     ui.scanButton.click()
     picture("error")
 
-    cohort = FOLDER / "cohort"
-    cohort.mkdir(exist_ok=True)
+
+def write_cohort(folder: Path) -> Path:
+    """Eight made-up chests with a manifest, whose path is returned."""
+    folder.mkdir(exist_ok=True)
     rows = ["volume,label,patient,split"]
     for k in range(8):
         volume = phantomVolume()
-        slicer.util.saveNode(volume, str(cohort / f"case{k}.nrrd"))
+        slicer.util.saveNode(volume, str(folder / f"case{k}.nrrd"))
         slicer.mrmlScene.RemoveNode(volume)
         rows.append(f"case{k}.nrrd,{k % 2},p{k},{'train' if k < 4 else 'tune'}")
-    (cohort / "cases.csv").write_text("\n".join(rows) + "\n")
+    manifest = folder / "cases.csv"
+    manifest.write_text("\n".join(rows) + "\n")
+    return manifest
+
+
+def run_batch(ui, folder: Path) -> None:
     ui.batchCollapsibleButton.collapsed = False
-    ui.batchSourcePathLineEdit.currentPath = str(cohort)
+    ui.batchSourcePathLineEdit.currentPath = str(folder)
     ui.batchOutputPathLineEdit.currentPath = str(FOLDER / "batch.csv")
-    timer.singleShot(9000, lambda: (scroll_to(ui.batchTable), main.grab().save(str(FOLDER / "batch-running.png"))))
+    later(9000, "batch-running", ui.batchTable)
     ui.batchButton.click()
     scroll_to(ui.batchTable)
     picture("batch")
     ui.batchCollapsibleButton.collapsed = True
 
+
+def train(ui, window, manifest: Path) -> None:
     ui.trainCollapsibleButton.collapsed = False
-    ui.manifestPathLineEdit.currentPath = str(cohort / "cases.csv")
+    ui.manifestPathLineEdit.currentPath = str(manifest)
     ui.trainFolderPathLineEdit.currentPath = str(FOLDER / "run")
     ui.epochsSpinBox.value = 3
     ui.trainButton.click()
@@ -169,6 +188,21 @@ def walk() -> None:
             picture("training")
     scroll_to(ui.trainLog)
     picture("trained")
+
+
+def walk() -> None:
+    open_module()
+    widget = slicer.modules.EmphysemaScannerWidget
+    ui, window, node = widget.ui, widget.window, widget.logic.getParameterNode()
+    actions = {action.text: action for action in ui.loadButton.menu().actions()}
+    real, simulated = (actions[name] for name in samples.names())
+    scan_the_simulated_case(ui, window, simulated)
+    choose_what_is_shown(ui, node)
+    save(ui)
+    scan_doubtful_cts(ui, node, real)
+    manifest = write_cohort(FOLDER / "cohort")
+    run_batch(ui, manifest.parent)
+    train(ui, window, manifest)
     slicer.util.selectModule("Data")
     picture("left")
 

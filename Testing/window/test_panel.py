@@ -118,7 +118,7 @@ def test_warnings_stand_one_below_the_other() -> None:
 
 
 def test_warnings_in_short_are_counted_and_the_first_one_begun() -> None:
-    many = result(warnings=("The slices are 5.0 mm apart & thick: small lesions are averaged away.", "Second."))
+    many = result(warnings=("The slices are 5.0 mm apart & thick: small lesions may be averaged away.", "Second."))
     short = panel.warnings_in_short(many)
     assert short.startswith("<b>Image quality warnings (2):</b> The slices are 5.0 mm")
     assert short.endswith(" ...")

@@ -18,6 +18,7 @@ SLICER_API = REPO.parent / "shared/slicer-api.json"
 # What parameterNodeWrapper's connectGui can connect, by exact widget class (Slicer's guiConnectors.py).
 WIDGETS_FOR = {
     "vtkMRMLScalarVolumeNode": {"qMRMLNodeComboBox"},
+    "vtkMRMLSegmentationNode": {"qMRMLNodeComboBox"},
     "Path": {"ctkPathLineEdit"},
     "Enum": {"QComboBox", "ctkComboBox"},
     "bool": {"QCheckBox", "ctkCheckBox"},

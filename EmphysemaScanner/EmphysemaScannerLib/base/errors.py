@@ -20,8 +20,9 @@ def reason(error: object) -> str:
 
 
 class EmphysemaScannerError(Exception):
-    """Base of every error that EmphysemaScanner raises on purpose; as text it is one line, as ``shown``, whatever words
-    of files it quotes.
+    """Base of every error that EmphysemaScanner raises on purpose.
+
+    As text it is one line, as ``shown`` makes it, whatever words of files it quotes.
     """
 
     def __str__(self) -> str:
@@ -36,7 +37,7 @@ class UnreadableInputError(EmphysemaScannerError):
 def damaged(path: Path) -> UnreadableInputError:
     """The error of a file that cannot be read."""
     return UnreadableInputError(
-        f"'{path}' cannot be read: it is damaged, incomplete or of an unsupported kind; get a new copy of it."
+        f"'{path}' cannot be read: it is damaged, incomplete or of an unsupported kind; obtain a new copy."
     )
 
 

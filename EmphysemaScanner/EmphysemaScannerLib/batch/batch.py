@@ -1,9 +1,8 @@
-"""Many CTs through one model into one CSV, a row a CT as they finish; a batch that was stopped goes on there."""
+"""Many CTs through one model into one CSV, one row per CT, written as it finishes; an interrupted batch is resumed."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,24 +12,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..base.lists import SUFFIXES, read_list
+from ..base.lists import SUFFIXES, ListRow, read_list
 from ..base.progress import Progress, silent
 from ..base.rowfile import one_line
-from ..ct.reading import IMAGE_SUFFIXES, ct_series, read_ct
+from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
+from ..lungs.labelfiles import NO_FILES, MaskFiles
+from ..lungs.regions import Masks, RegionError, parse_labels
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
 from .cluster import cluster as on_cluster
 from .engine import Engine, process_pool, rows_of
-from .inputstate import state_of, visible_files
-from .row import DONE, REFUSED, BatchError, BatchRow, parsed, row_file, row_of
-from .scanning import Scanning
+from .inputstate import visible_files
+from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
+from .scanning import Scanning, read
 from .source import Source, addresses
 
 if TYPE_CHECKING:
-    import torch
-
     from ..ct.reading import CT
     from ..models.modelfile import Model
 
@@ -45,6 +44,7 @@ class BatchSummary:
         kept: CTs that an earlier run had already been through.
         refused_before: CTs among those kept that were refused.
         path: the CSV.
+        without_objects: CTs among those done for which DICOM objects were wanted and could not be written.
     """
 
     done: int
@@ -54,13 +54,18 @@ class BatchSummary:
     kept: int
     refused_before: int
     path: Path
+    without_objects: int = 0
 
     def __str__(self) -> str:
-        said = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused").format(
-            done=self.done, positive=self.positive, no_call=self.no_call, refused=self.refused
-        )
-        kept = _(", {kept} of them in an earlier run").format(kept=self.kept) if self.kept else ""
-        return said + kept + _(": '{path}'.").format(path=self.path)
+        if self.kept:
+            sentence = _(
+                "{done} scanned ({positive} positive, {no_call} without a call), {refused} refused, {kept} of them "
+                "in an earlier run: '{path}'."
+            )
+        else:
+            sentence = _("{done} scanned ({positive} positive, {no_call} without a call), {refused} refused: '{path}'.")
+        lacking = " " + _("{without_objects} without DICOM objects, for the reason in the table.")
+        return (sentence + (lacking if self.without_objects else "")).format(**vars(self))
 
 
 def find_cts(path: Path) -> list[Path]:
@@ -96,6 +101,44 @@ def addresses_of(path: Path) -> dict[Path, str]:
     return {_plain(path.parent / volume): address for volume, address in addresses(path).items()}
 
 
+def find_masks(path: Path) -> dict[Path, MaskFiles]:
+    """The label files of a list's CTs; none of a folder or a single CT.
+
+    Args:
+        path: as for ``find_cts``. A list names them in the columns ``lungs`` and ``lobes``, relative to its folder, and
+            in ``lung_labels`` and ``lobe_labels`` what their labels are, where these are not recognised.
+
+    Raises:
+        BatchError: the list cannot be read, a label file is not there, or a CT that is listed twice has different ones.
+    """
+    path = _plain(Path(path).absolute())
+    if path.is_dir() or path.suffix.lower() not in SUFFIXES or not path.exists():
+        return {}
+    found: dict[Path, MaskFiles] = {}
+    for row in read_list(path, ["volume"], BatchError).rows:
+        ct, files = _plain(path.parent / row.values["volume"]), _mask_files(path.parent, row)
+        if found.setdefault(ct, files) != files:
+            raise BatchError(f"{row.where}: this CT is listed before with other label files; keep one of the two.")
+    return {ct: files for ct, files in found.items() if files}
+
+
+def _mask_files(folder: Path, row: ListRow) -> MaskFiles:
+    paths: list[Path | None] = []
+    for name in ("lungs", "lobes"):
+        value = row.values.get(name)
+        paths.append(_plain(folder / value) if value else None)
+        if value and not (folder / value).is_file():
+            raise BatchError(f"{row.where}: there is no label file '{value}'; correct the column {name}.")
+    labels = [row.values.get(name, "") for name in ("lung_labels", "lobe_labels")]
+    try:
+        files = MaskFiles(paths[0], paths[1], labels[0], labels[1])
+        for text in labels:
+            parse_labels(text)
+    except RegionError as error:
+        raise BatchError(f"{row.where}: {error}") from error
+    return files
+
+
 def _search(top: Path) -> list[Path]:
     visible = list(visible_files(top))
     images = [file for file in visible if file.name.lower().endswith(IMAGE_SUFFIXES)]
@@ -128,10 +171,12 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     device: Device = Device.AUTO,
     precision: Precision = Precision.AUTO,
     *,
+    masks: Mapping[Path, MaskFiles] = MappingProxyType({}),
     processes: int = 1,
     cluster: str = "",
     at: Mapping[Path, str] = MappingProxyType({}),
     retry: bool = False,
+    objects: Path | None = None,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
@@ -145,12 +190,15 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         model_path: the model file.
         device: where the network runs.
         precision: with how many bits.
+        masks: label files by CT, as ``find_masks`` gives them; of another CT the lungs are found.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
         cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
             then starts the processes.
         at: from where to copy the files of CTs that are not there, as ``addresses_of`` gives them; each is
             copied when its turn comes, and removed when it has been read.
         retry: scan refused CTs again, changed or not.
+        objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
+            and no such folder is scanned again. None if none are wanted.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
@@ -165,7 +213,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     from ..models.modelfile import load
 
     model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
-    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision)
+    objects = None if objects is None else Path(objects).absolute()
+    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
@@ -173,32 +222,45 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         remaining: list[Source] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
-            row = earlier.get(one_line(str(source)))
-            if row is not None and _stands(row, state_of(source), retry):
+            ct, row = (
+                Source(source, at.get(source, ""), masks.get(source, NO_FILES)),
+                earlier.get(one_line(str(source))),
+            )
+            if row is not None and _stands(row, ct.state(), retry, objects):
                 kept.append(row)
                 on_row(row)
             else:
-                remaining.append(Source(source, at.get(source, "")))
+                remaining.append(ct)
         if processes == 1 and not cluster:
-            here = (model, checksum, choose(device), precision)
+            here = Scanner(model, checksum, choose(device), precision, objects)
             coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
             shared = process_pool(scanning, processes) if not cluster else on_cluster(scanning, cluster, processes)
             coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), shared, progress)
-        rows = list(kept)
+        added = []
         with contextlib.closing(coming):
             for row in coming:
-                table.add([dataclasses.astuple(row)])
-                rows.append(row)
+                table.add([row.cells()])
+                added.append(row)
                 on_row(row)
-    done = [row for row in rows if row.status == DONE]
+    return _summary(kept, added, out_csv)
+
+
+def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) -> BatchSummary:
+    done = [row for row in (*kept, *added) if row.status == DONE]
     positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
+    refused = len(kept) + len(added) - len(done)
     refused_before = sum(row.status == REFUSED for row in kept)
-    return BatchSummary(len(done), len(rows) - len(done), positive, no_call, len(kept), refused_before, out_csv)
+    lacking = sum(bool(row.dicom_problem) for row in done)
+    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path, lacking)
 
 
-def _stands(row: BatchRow, state: str, retry: bool) -> bool:
-    """Whether an earlier row still holds of a CT whose files are in this state."""
+def _stands(row: BatchRow, state: str, retry: bool, objects: Path | None) -> bool:
+    """Whether an earlier row still holds of a CT whose files are in this state, and has the objects that are wanted."""
+    if objects and row.status == DONE and not row.dicom_problem:
+        written = Path(row.dicom_objects)
+        if written.parent != objects or not written.is_dir():
+            return False
     if row.status == REFUSED and retry:
         return False
     gone = not state  # as on a disk that is not mounted today: no reason to lose the answer
@@ -209,18 +271,14 @@ def _rows_here(
     sources: Sequence[Source],
     before: int,
     count: int,
-    scanning: tuple[Model, str, torch.device, Precision],
+    scanner: Scanner,
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs one after the other; the next one is read meanwhile."""
     reader = ThreadPoolExecutor(1)
 
-    def read(source: Source) -> CT:
-        with source.files() as files:
-            return read_ct(files)
-
-    def begin(source: Source) -> tuple[str, Future[CT]]:
-        return state_of(source.path), reader.submit(read, source)
+    def begin(source: Source) -> tuple[str, Future[tuple[CT, Masks]]]:
+        return source.state(), reader.submit(read, source)
 
     try:
         following = [begin(source) for source in sources[:1]]
@@ -233,7 +291,7 @@ def _rows_here(
                 said = where.format(number=number + 1, count=count, name=name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source.path, state, this.result, *scanning, report)
+            yield row_of(source.path, state, this.result, scanner, report)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
@@ -251,7 +309,7 @@ def _rows_elsewhere(
 
     def refused(source: Source, problem: str) -> BatchRow:
         point = model.card.operating_point.probability
-        state = state_of(source.path)
+        state = source.state()
         return BatchRow(
             str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
         )

@@ -165,7 +165,10 @@ def _on_this_machine(workers: int) -> SpecCluster:
     options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
     cluster = Numbered(
         worker={"cls": Nanny, "options": options},
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}},
+        scheduler={
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+        },
         silence_logs=logging.CRITICAL,
     )
     cluster.scale(workers)

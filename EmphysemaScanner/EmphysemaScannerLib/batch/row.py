@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,37 @@ from ..base.errors import EmphysemaScannerError, ModelFileError, ScanCancelled
 from ..base.progress import Progress, silent
 from ..base.rowfile import Cells, RowFile
 from ..i18n import tr as _
+from ..lungs.regions import LOBES
 from ..scan.device import Precision, scan_on
 
 if TYPE_CHECKING:
     import torch
 
     from ..ct.reading import CT
+    from ..lungs.regions import Masks
     from ..models.modelfile import Model
+    from ..scan.result import ScanResult
 
 DONE, REFUSED = "done", "refused"
+
+
+@dataclass(frozen=True, eq=False)
+class Scanner:
+    """How the CTs of a batch are scanned in this process.
+
+    Attributes:
+        model: the model, with its weights.
+        checksum: SHA-256 of the model file.
+        device: where the network runs.
+        precision: numerical precision of the network.
+        objects: the folder that gets a folder of DICOM objects for each CT; None if none are wanted.
+    """
+
+    model: Model
+    checksum: str
+    device: torch.device
+    precision: Precision
+    objects: Path | None = None
 
 
 class BatchError(EmphysemaScannerError):
@@ -31,7 +53,7 @@ class BatchError(EmphysemaScannerError):
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One CT of a batch: a line of the CSV, whose columns are the attributes in this order.
+    """One CT of a batch: a line of the CSV, whose columns are the attributes in this order, of ``lobes`` its keys.
 
     Attributes:
         source: the CT's file or folder, absolute.
@@ -46,8 +68,13 @@ class BatchRow:
         warnings: image quality warnings, separated by " | ".
         problem: why it was refused.
         model: SHA-256 of the model, as its file states it.
-        seconds: waiting for the file and scanning.
-        input_state: of its files when it was read, as ``inputstate.state_of`` gives it.
+        seconds: waiting for the file and scanner.
+        input_state: of its files when it was read, as ``source.Source.state`` gives it.
+        dicom_objects: the folder with its DICOM objects; "" where none were written.
+        dicom_problem: why none were written although they were wanted.
+        lung_mask: whose lung mask was used, a value of ``regions.MaskKind``; "" when refused.
+        lobe_mask: whose lobes; "" without lobes.
+        lobes: figures of the lobes by their columns, ``LOBE_COLUMNS``, as far as they are known.
     """
 
     source: str
@@ -64,28 +91,49 @@ class BatchRow:
     model: str = ""
     seconds: float = math.nan
     input_state: str = ""
+    dicom_objects: str = ""
+    dicom_problem: str = ""
+    lung_mask: str = ""
+    lobe_mask: str = ""
+    lobes: Mapping[str, float] = field(default_factory=dict)
+
+    def cells(self) -> tuple[object, ...]:
+        """The line's values, as ``COLUMNS``."""
+        values = (getattr(self, name) for name in _ATTRIBUTES)
+        return (*values, *(self.lobes.get(name, math.nan) for name in LOBE_COLUMNS))
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(BatchRow))
+LOBE_FIGURES = ("laa_950_percent", "perc15_hu", "volume_l", "disease_extent_percent", "evidence_share_percent")
+LOBE_COLUMNS = tuple(f"{lobe.value}_{figure}" for lobe in LOBES for figure in LOBE_FIGURES)
+_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.name != "lobes")
+COLUMNS = (*_ATTRIBUTES, *LOBE_COLUMNS)
 _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.type == "float")
 
 
 def row_of(
     source: Path,
     input_state: str,
-    read: Callable[[], CT],
-    model: Model,
-    checksum: str,
-    device: torch.device,
-    precision: Precision,
+    read: Callable[[], tuple[CT, Masks]],
+    scanner: Scanner,
     report: Progress = silent,
 ) -> BatchRow:
-    """The row of one CT, which ``read`` reads or has read, with the state that its files were in before."""
+    """The row of one CT, which ``read`` reads or has read with its masks, and the state its files were in before.
+
+    Args:
+        source: the CT's path, which names the row.
+        input_state: of its files, as from ``state_of``.
+        read: reads the CT; what it raises becomes a row of a refused CT.
+        scanner: how.
+        report: called with the share done (0 to 1) and the stage.
+    """
     start = time.perf_counter()
-    point = model.card.operating_point.probability
+    point = scanner.model.card.operating_point.probability
     try:
         report(0.0, _("Reading the file"))
-        result = scan_on(device, read(), model, report, source.name, precision=precision)
+        ct, masks = read()
+        result = scan_on(
+            scanner.device, ct, scanner.model, report, source.name, precision=scanner.precision, masks=masks
+        )
     except (ScanCancelled, ModelFileError):
         raise
     except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
@@ -96,10 +144,11 @@ def row_of(
             status=REFUSED,
             operating_point=point,
             problem=str(error) if known else f"It could not be scanned ({error or type(error).__name__}).",
-            model=checksum,
+            model=scanner.checksum,
             seconds=round(time.perf_counter() - start, 2),
             input_state=input_state,
         )
+    objects, missing = _write_objects(ct, result, scanner.objects, report)
     whole = result.densitometry.get("whole")
     return BatchRow(
         source=str(source),
@@ -112,23 +161,64 @@ def row_of(
         perc15_hu=whole.perc15_hu if whole else math.nan,
         volume_l=whole.volume_l if whole else math.nan,
         warnings=" | ".join(result.warnings),
-        model=checksum,
+        model=scanner.checksum,
         seconds=round(time.perf_counter() - start, 2),
         input_state=input_state,
+        dicom_objects=objects,
+        dicom_problem=missing,
+        lung_mask=result.lungs_from.kind.value,
+        lobe_mask="" if result.lobes_from is None else result.lobes_from.kind.value,
+        lobes=_lobes_of(result),
     )
+
+
+def _lobes_of(result: ScanResult) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for lobe in LOBES:
+        region = result.densitometry.get(lobe.value)
+        if region is not None:
+            figures = (
+                region.laa_950_percent,
+                region.perc15_hu,
+                region.volume_l,
+                result.disease_extent_percent.get(lobe.value, math.nan),
+                result.evidence_share_percent.get(lobe.value, math.nan),
+            )
+            found |= {f"{lobe.value}_{name}": value for name, value in zip(LOBE_FIGURES, figures, strict=True)}
+    return found
+
+
+def _write_objects(ct: CT, result: ScanResult, folder: Path | None, report: Progress) -> tuple[str, str]:
+    """The folder with a CT's DICOM objects, or why there are none; "" and "" where none are wanted."""
+    if folder is None:
+        return "", ""
+    from ..archive.writing import check_can_write, write_objects
+
+    assert result.run is not None
+    try:
+        volume = check_can_write(ct.volume)
+        report(1.0, _("Writing the DICOM objects"))
+        own = folder / f"ct-{result.run.input_sha256[:16]}"
+        write_objects(result, volume, own)
+    except ScanCancelled:
+        raise
+    except (EmphysemaScannerError, OSError) as error:  # the answer is there, and the batch goes on
+        return "", str(error)
+    return str(own), ""
 
 
 def row_file(path: Path) -> RowFile:
     """The table at ``path``, with the columns of earlier versions understood."""
-    later = ("call_reason", "input_state")
+    later = ("call_reason", "input_state", "dicom_objects", "dicom_problem", "lung_mask", "lobe_mask", *LOBE_COLUMNS)
     return RowFile(path, COLUMNS, ("source", "model"), "batch", BatchError, later, renamed={"answer": "call"})
 
 
 def parsed(cells: Cells) -> BatchRow | None:
     """A row from its cells; None if it is not whole, so that its CT is scanned again."""
-    values: dict[str, Any] = dict(cells)
+    values: dict[str, Any] = {name: cells[name] for name in _ATTRIBUTES}
     try:
         values.update({name: float(values[name] or "nan") for name in _FIGURES})
+        values["lobes"] = {name: float(cells[name]) for name in LOBE_COLUMNS if cells[name]}
     except ValueError:
         return None
     return BatchRow(**values) if values["status"] in (DONE, REFUSED) else None

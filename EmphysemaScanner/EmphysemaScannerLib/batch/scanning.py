@@ -6,21 +6,15 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..ct.reading import CT, read_ct
 from ..i18n import tr as _
+from ..lungs.regions import Masks
 from ..models.modelheader import read_metadata
 from ..scan.device import Device, Precision, choose, take_own_gpu
-from .inputstate import state_of
-from .row import BatchError, BatchRow, row_of
+from .row import BatchError, BatchRow, Scanner, row_of
 from .source import Source
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..models.modelfile import Model
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Scanning:
 
     Attributes:
         model_path, checksum: the model file, and what its rows name it by.
-        device, precision: as for ``batch.run_batch``.
+        device, precision, objects: as for ``batch.run_batch``.
         version: of EmphysemaScanner where the batch was started.
     """
 
@@ -37,6 +31,7 @@ class Scanning:
     checksum: str
     device: Device
     precision: Precision
+    objects: Path | None = None
     version: str = __version__
 
     def __call__(self, source: Source) -> BatchRow:
@@ -47,19 +42,18 @@ class Scanning:
             DeviceError: there is no such device here.
             BatchError: another model, or another version of EmphysemaScanner, is here than where the batch was started.
         """
-        model, device = _loaded(self, threading.get_ident())
-        state = state_of(source.path)
-        return row_of(source.path, state, partial(_read, source), model, self.checksum, device, self.precision)
+        return row_of(source.path, source.state(), partial(read, source), _loaded(self, threading.get_ident()))
 
 
-def _read(source: Source) -> CT:
+def read(source: Source) -> tuple[CT, Masks]:
+    """A CT of a batch, which is copied first where that is asked for, and what its label files hold."""
     with source.files() as files:
-        return read_ct(files)
+        return read_ct(files), source.masks.read()
 
 
 @lru_cache(maxsize=8)
-def _loaded(scanning: Scanning, _thread: int) -> tuple[Model, torch.device]:
-    """The model and its device, of one thread, since a scan may move its network."""
+def _loaded(scanning: Scanning, _thread: int) -> Scanner:
+    """The scanner of one thread, since a scan may move its network."""
     from ..models.modelfile import load
 
     if scanning.version != __version__:
@@ -74,4 +68,4 @@ def _loaded(scanning: Scanning, _thread: int) -> tuple[Model, torch.device]:
         )  # fmt: skip
     model, device = load(scanning.model_path), choose(scanning.device)
     take_own_gpu()
-    return model, device
+    return Scanner(model, scanning.checksum, device, scanning.precision, scanning.objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from tempfile import TemporaryDirectory
 from ..base.errors import MissingPackageError, UnreadableInputError, reason
 from ..base.lists import SUFFIXES, read_list
 from ..i18n import tr as _
+from ..lungs.labelfiles import NO_FILES, MaskFiles
+from .inputstate import state_of
 from .row import BatchError
 
 ADDRESS = "url"  # the column
@@ -25,10 +28,21 @@ class Source:
     Attributes:
         path: its file or folder, absolute, which names it in the table.
         address: where its files are if there is nothing at ``path``, as fsspec reads it; "" if nowhere else.
+        masks: its label files.
     """
 
     path: Path
     address: str = ""
+    masks: MaskFiles = NO_FILES
+
+    def state(self) -> str:
+        """Of its files and its label files, as ``inputstate.state_of`` gives it; "" where the CT's are not there."""
+        state, masks = state_of(self.path), self.masks
+        if not state or not masks:
+            return state
+        parts = [state, masks.lung_labels, masks.lobe_labels]
+        parts += ["" if path is None else state_of(path) for path in (masks.lungs, masks.lobes)]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     @contextmanager
     def files(self) -> Iterator[Path]:

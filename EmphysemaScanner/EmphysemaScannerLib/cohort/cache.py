@@ -132,6 +132,11 @@ class VolumeCache:
     def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> Tensor:
         """What a network of an architecture reads of a volume: (T, 1, H, W), or (2,) LAA%-950 and Perc15.
 
+        Args:
+            row: the volume.
+            architecture: a name in ``ARCHITECTURES``.
+            preprocessing: how a volume becomes the input; unused for densitometry.
+
         Raises:
             ModelFileError: the architecture's name is unknown.
             EmphysemaScannerError: (another kind of) the CT cannot be read.

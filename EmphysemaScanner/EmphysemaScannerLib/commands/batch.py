@@ -10,7 +10,7 @@ import typer
 from ..base.errors import shown
 from ..report import wording
 from ..scan.device import Device, Precision
-from .options import DeviceOption, ModelOption
+from .options import DeviceOption, DicomOutOption, ModelOption
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 def batch(  # noqa: PLR0913  # one parameter per option
     path: Annotated[
         Path,
-        typer.Argument(help="A folder that is searched for CTs, or a CSV with a column volume.", show_default=False),
+        typer.Argument(
+            help="A folder to search, or a CSV: volume, and, as you have them, lungs, lobes.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="CSV, or folder, for the results; one that was begun is continued.")],
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
-    precision: Annotated[Precision, typer.Option(help="With how many bits it calculates.")] = Precision.AUTO,
+    precision: Annotated[Precision, typer.Option(help="Numerical precision.")] = Precision.AUTO,
     processes: Annotated[
         int | None, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows; 1 if not given.")
     ] = None,
@@ -38,15 +40,21 @@ def batch(  # noqa: PLR0913  # one parameter per option
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Copy CTs that are not there from the addresses in the list's column url.")
     ] = False,
+    dicom_out: DicomOutOption = None,
 ) -> None:
-    """Scan many CTs into one CSV, a row a CT as they finish; run again to resume, and to scan changed CTs again."""
-    from ..batch.batch import addresses_of, find_cts, run_batch
+    """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
+    from ..archive.writing import check_packages
+    from ..batch.batch import addresses_of, find_cts, find_masks, run_batch
     from ..batch.parquet import write_parquet
     from ..batch.row import BatchError
     from ..models.modelfolder import default_model_path
 
     if "://" in cluster and processes is not None:
         raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
+    if fetch and dicom_out:
+        raise typer.BadParameter("DICOM objects are written from files that stay; copy the CTs first, without --fetch.")
+    if dicom_out:
+        check_packages()
     sources, at = find_cts(path), addresses_of(path)
     if not fetch and (away := sum(source in at and not source.exists() for source in sources)):
         raise BatchError(
@@ -60,10 +68,12 @@ def batch(  # noqa: PLR0913  # one parameter per option
             model or default_model_path(),
             device,
             precision,
+            masks=find_masks(path),
             processes=processes or 1,
             cluster=cluster,
             at=at,
             retry=retry,
+            objects=dicom_out,
             progress=progress,
             on_row=_print_row,
         )

@@ -38,7 +38,7 @@ def clear() -> None:
 @app.command()
 def fill(
     manifests: ManifestsArgument,
-    architecture: Annotated[str, typer.Option(help="Whose input; all that read volumes share theirs.")] = "conv_lstm",
+    architecture: Annotated[str, typer.Option(help="Whose input; the same for all that read volumes.")] = "conv_lstm",
     image_size: Annotated[int, typer.Option(min=16, help="Rows and columns of the network's grid.")] = 128,
     slices: Annotated[int, typer.Option(min=1, help="Slices of the network's grid.")] = 35,
     field: Annotated[Field, typer.Option(help="What of a CT is read: all of it, or the lungs' box.")] = Field.WHOLE,

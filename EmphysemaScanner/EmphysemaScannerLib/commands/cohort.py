@@ -42,7 +42,7 @@ def nlst(  # noqa: PLR0913  # one parameter per option
         list[str] | None,
         typer.Option(help="A reconstruction kernel to take, once for each; soft and standard ones if not given."),
     ] = None,
-    any_kernel: Annotated[bool, typer.Option(help="Keep exams with none of these kernels, with another.")] = False,
+    any_kernel: Annotated[bool, typer.Option(help="Also keep exams that lack these kernels, with another.")] = False,
     split: Annotated[bool, typer.Option("--split", help="Assign the splits too.")] = False,
     seed: SeedOption = 1,
 ) -> None:

@@ -17,11 +17,12 @@ def disease_map(
     data: Annotated[str, typer.Option(help="What the cases are, in one sentence; goes into the new card.")],
     out: Annotated[Path, typer.Option(help="The new model file (.safetensors).")],
 ) -> None:
-    """Learn from lesion maps how to show where disease is, from the hidden states of a trained Conv-LSTM."""
+    """Add to a trained Conv-LSTM what shows where disease is: class weights, and where lesions are known, a map."""
     import dataclasses
 
     from ..cohort.manifest import check_volumes, read_manifest
     from ..models import modelfile
+    from ..training.classweights import find_class_weights
     from ..training.diseasemap import DiseaseMapError, learn_disease_map
 
     if out.exists():
@@ -30,7 +31,17 @@ def disease_map(
         raise DiseaseMapError(f"A model file's name ends in .safetensors; '{out.name}' does not.")
     loaded, rows = modelfile.load(model), [row for manifest in manifests for row in read_manifest(manifest)]
     check_volumes(rows)
+    card, said = loaded.card, "No lesion maps: no disease map was learned."
     with progress_bar() as progress:
-        found = learn_disease_map(loaded, rows, data, progress)
-    modelfile.save(out, loaded.network, dataclasses.replace(loaded.card, disease_map=found))
-    print(f"Places of at least {100 * found.floor:.0f} % are marked.\nWritten to {out}.")
+        if any(row.lesions for row in rows):
+            found = learn_disease_map(loaded, rows, data, progress)
+            card = dataclasses.replace(card, disease_map=found)
+            said = f"Places of at least {100 * found.floor:.0f} % are marked."
+        card = dataclasses.replace(card, class_weights=find_class_weights(loaded, rows, progress))
+    if card.class_weights is None:
+        raise DiseaseMapError(
+            "The cohort needs readable cases with and without emphysema in the split train, and the model must be a "
+            "Conv-LSTM."
+        )
+    modelfile.save(out, loaded.network, card)
+    print(f"{said}\nWritten to {out}.")

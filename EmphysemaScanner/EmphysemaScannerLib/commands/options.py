@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from ..lungs.reference import Sex
+from ..lungs.scope import Scope
 from ..scan.device import Device
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")]
+DicomOutOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for DICOM objects (SEG, SR, maps, PDF, pages) of the CT's study; needs highdicom."),
+]
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)]
 ManifestsArgument = Annotated[
@@ -32,7 +38,29 @@ DevicesOption = Annotated[Device, typer.Option("--device", help="Where the netwo
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
 ShardOption = Annotated[
     str | None,
-    typer.Option(help="Which part to do, such as 2/4; if not given, as torchrun or srun number this process."),
+    typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
+]
+SexOption = Annotated[
+    Sex | None, typer.Option(help="The patient's sex, for published figures of healthy people in the report.")
+]
+AgeOption = Annotated[float | None, typer.Option(min=0, max=120, help="The patient's age in years, likewise.")]
+HeightOption = Annotated[float | None, typer.Option(min=50, max=250, help="The patient's height in cm, likewise.")]
+WeightOption = Annotated[float | None, typer.Option(min=10, max=400, help="The patient's weight in kg, likewise.")]
+MeasureOption = Annotated[
+    Scope,
+    typer.Option(help="What is measured: what the histograms tell, or also clusters, bullae, core and rind and more."),
 ]
 MarginOption = Annotated[float, typer.Option(min=0, help="mm around the lungs' box.")]
 OutsideOption = Annotated[float | None, typer.Option(help="HU that what is not lung is set to in the lungs' box.")]
+LungsOption = Annotated[
+    Path | None, typer.Option(help="A label file (NRRD, NIfTI, MHA) to use as lung mask; found in the CT otherwise.")
+]
+LobesOption = Annotated[
+    Path | None, typer.Option(help="A label file of the lobes, to measure each; without --lungs the lung mask, too.")
+]
+LungLabelsOption = Annotated[
+    str, typer.Option(help="What the labels of --lungs are, if not recognised, such as 1=right_lung,2=left_lung.")
+]
+LobeLabelsOption = Annotated[
+    str, typer.Option(help="What the labels of --lobes are, such as 1=right_upper_lobe,2=right_middle_lobe.")
+]

@@ -26,7 +26,9 @@ def report_model(  # noqa: PLR0913  # one parameter per option
     ] = None,
     predictions: PredictionsOption = None,
     split: SplitOption = "test",
-    where_cases: Annotated[int, typer.Option(min=1, help="Cases on which overlays are measured.")] = 6,
+    where_cases: Annotated[
+        int, typer.Option(min=1, help="Diseased cases on which overlays are measured; half as many healthy.")
+    ] = 6,
     changed_cases: Annotated[int, typer.Option(min=1, help="Cases of --full that are changed.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of noise, random maps and ties.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Few cases everywhere.")] = False,

@@ -8,14 +8,33 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ..base.errors import EmphysemaScannerError
+from ..lungs.reference import Person
+from ..lungs.scope import Scope
 from ..scan.device import Device
-from .options import DeviceOption, ModelOption, OutOption
+from .options import (
+    AgeOption,
+    DeviceOption,
+    DicomOutOption,
+    HeightOption,
+    LobeLabelsOption,
+    LobesOption,
+    LungLabelsOption,
+    LungsOption,
+    MeasureOption,
+    ModelOption,
+    SexOption,
+    WeightOption,
+)
 from .progress import progress_bar, stage
 
 
-def scan(
+def scan(  # noqa: PLR0913  # one parameter per option
     path: Annotated[Path, typer.Argument(help="A chest CT: NRRD, NIfTI, MHA, or a DICOM folder.", show_default=False)],
-    out: OutOption,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")
+    ] = None,
+    dicom_out: DicomOutOption = None,
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
     pictures: Annotated[
@@ -27,27 +46,63 @@ def scan(
     series: Annotated[
         str, typer.Option(help="Which CT series of a DICOM folder to read: its number, UID or description.")
     ] = "",
+    lungs: LungsOption = None,
+    lobes: LobesOption = None,
+    lung_labels: LungLabelsOption = "",
+    lobe_labels: LobeLabelsOption = "",
+    measure: MeasureOption = Scope.HISTOGRAM,
+    sex: SexOption = None,
+    age: AgeOption = None,
+    height: HeightOption = None,
+    weight: WeightOption = None,
 ) -> None:
-    """Scan one CT and write result.json, report.html, overlay maps, pictures and a Slicer scene."""
+    """Scan one CT: write result.json, report.html, overlay maps, pictures and a Slicer scene, and DICOM objects."""
     import SimpleITK as sitk
 
+    from ..archive.writing import check_can_write, write_objects
     from ..ct.reading import read_ct
+    from ..lungs.labelfiles import MaskFiles
     from ..models.modelfile import load
     from ..models.modelfolder import default_model_path
-    from ..report.contents import Case, pseudonym
+    from ..report.contents import Case, pseudonym, without_names
     from ..report.outputfolder import check_output_folder, whole_or_nothing
     from ..report.saving import write_case
     from ..scan.device import choose, scan_on
     from .terminal import print_scan
 
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
-    check_output_folder(out)
+    _check_folders(out, dicom_out)
+    for folder in filter(None, (out, dicom_out)):
+        check_output_folder(folder)
+    masks = MaskFiles(lungs, lobes, lung_labels, lobe_labels).read()
     loaded = load(model or default_model_path())
     ct = read_ct(path, series)
+    volume = check_can_write(ct.volume) if dicom_out else None
     source = path.resolve().name if named else pseudonym(ct.image)
     chosen = choose(device)
     with progress_bar() as progress:
-        result = scan_on(chosen, ct, loaded, progress, source)
-    with whole_or_nothing(out) as folder, stage("Writing the results"):
-        skipped = write_case(Case(ct.image, result), folder, pictures)
-    print_scan(Console(), result, out, skipped)
+        result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
+    result = result if named else without_names(result)
+    skipped: tuple[str, ...] = ()
+    person = Person(sex, age, height, weight)
+    if out:
+        with whole_or_nothing(out) as folder, stage("Writing the results"):
+            skipped = write_case(Case(ct.image, result, person=person), folder, pictures)
+    if dicom_out and volume:
+        with stage("Writing the DICOM objects"):
+            write_objects(result, volume, dicom_out)
+    print_scan(Console(), result, out, skipped, dicom_out)
+
+
+def _check_folders(out: Path | None, dicom_out: Path | None) -> None:
+    """Each kind of result has a folder of its own, as each replaces its earlier results whole."""
+    if out is None and dicom_out is None:
+        raise EmphysemaScannerError("Name a folder for the results with --out, or for DICOM objects with --dicom-out.")
+    if out is None or dicom_out is None:
+        return
+    one, other = out.resolve(), dicom_out.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise EmphysemaScannerError(
+            f"The folders for results ('{out}') and for DICOM objects ('{dicom_out}') must not be the same or lie in "
+            "each other; name another folder with --dicom-out."
+        )

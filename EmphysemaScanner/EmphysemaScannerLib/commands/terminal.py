@@ -13,14 +13,20 @@ from rich.text import Text
 from ..models.modelcard import ModelCard, TrainingRange
 from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Field, Needs
-from ..report import contents, slicewords, wording
+from ..report import blocks, contents, measured, slicewords, wording
 from ..scan.call import Call
 from ..scan.result import ScanResult
 
 GAUGE_CELLS = 50
 
 
-def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tuple[str, ...] = ()) -> None:
+def print_scan(
+    console: Console,
+    result: ScanResult,
+    folder: Path | None,
+    skipped: tuple[str, ...] = (),
+    objects: Path | None = None,
+) -> None:
     """One panel: what the model is, warnings, the answer, densitometry, what was read, where the results are."""
     card = result.model
     parts: list[Text | Table] = [
@@ -33,16 +39,21 @@ def print_scan(console: Console, result: ScanResult, folder: Path, skipped: tupl
     explanation = slicewords.slice_words(result).explanation
     parts += [Text(explanation, style="dim")] if explanation else []
     if result.densitometry:
-        parts += [Text(), _table(contents.densitometry(result, contents.NARROW_MEASURES))]
+        parts += [Text(), _table(contents.densitometry(result, contents.narrow_measures(result)))]
+    parts += [Text(line) for box in measured.kernel_box(result) for line in box.lines]
     parts.append(Text())
     parts += [
-        Text.assemble((f"{title}: ", "bold"), line) for title, lines in contents.images(result).rows for line in lines
+        Text.assemble((f"{title}: ", "bold"), line)
+        for entries in (contents.images(result), contents.masks(result))
+        for title, lines in entries.rows
+        for line in lines
     ]
     parts += [
         Text.assemble(("Model: ", "bold"), f"{card.name}, trained on: {card.training_data}"),
         *(Text.assemble(("Skipped: ", "bold yellow"), sentence) for sentence in skipped),
-        Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}"),
     ]
+    parts += [Text.assemble(("Results: ", "bold"), f"{folder / 'report.html'}")] if folder else []
+    parts += [Text.assemble(("DICOM objects: ", "bold"), f"{objects}")] if objects else []
     title = f"[bold]{escape(result.source or 'chest CT')}[/bold]"
     console.print(Panel(Group(*parts), title=title, title_align="left", padding=(1, 2)))
 
@@ -120,7 +131,7 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
     return gauge.append(" 100 %").append("   | operating point", "red")
 
 
-def _table(figures: contents.Table) -> Table:
+def _table(figures: blocks.Table) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for k, (title, unit) in enumerate(zip(figures.titles, figures.units, strict=True)):
         table.add_column(f"{title}\n{unit}" if k else "Densitometry", justify="right" if k else "left")

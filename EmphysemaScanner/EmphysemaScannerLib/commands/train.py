@@ -13,6 +13,7 @@ from ..training.plan import Aids, Balance, Hardware, MixedPrecision, NetworkChoi
 from .options import ManifestsArgument, MarginOption, OutsideOption
 
 if TYPE_CHECKING:
+    from ..models.preprocessing import Preprocessing
     from ..training.runfolder import TrainingCurves
 
 
@@ -52,7 +53,7 @@ def train(  # noqa: PLR0913  # one parameter per option
     ] = Aids.NONE,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better tuning AUC before stopping.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 1,
-    precision: Annotated[MixedPrecision, typer.Option(help="With how many bits it learns.")] = MixedPrecision.AUTO,
+    precision: Annotated[MixedPrecision, typer.Option(help="Numerical precision.")] = MixedPrecision.AUTO,
     device: Annotated[Device, typer.Option(help="Where the network learns.")] = Device.AUTO,
     devices: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a device.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; torchrun and srun start the processes there.")] = 1,
@@ -62,7 +63,6 @@ def train(  # noqa: PLR0913  # one parameter per option
     card: Annotated[Path | None, typer.Option(help="JSON with the model card's own words.")] = None,
 ) -> None:
     """Train a model on a cohort; without options a Conv-LSTM, the published way. Repeat the command to go on."""
-    from ..models.preprocessing import Preprocessing
     from ..training.trainmodel import train_model
 
     plan = Plan(
@@ -82,17 +82,27 @@ def train(  # noqa: PLR0913  # one parameter per option
     preprocessing = None
     if any(given is not None for given in (image_size, slices, window, field, margin or None, outside)):
         size = image_size or 128
-        low, high = window or (-1024.0, -624.0)
-        try:
-            preprocessing = Preprocessing(
-                (slices or 35, size, size), low, high, field=field or Field.WHOLE, margin_mm=margin, outside_hu=outside
-            )
-        except ValueError as error:
-            raise TrainingError(f"A model cannot read volumes like this: {error}.") from error
+        preprocessing = _preprocessing((slices or 35, size, size), window, field, margin, outside)
     network = NetworkChoice(architecture, width, preprocessing, start)
     path = train_model(manifests, out, plan, network, texts=card, hardware=hardware, on_epoch=_print_epoch)
     if path is not None:
         print(path)
+
+
+def _preprocessing(
+    shape: tuple[int, int, int],
+    window: tuple[float, float] | None,
+    field: Field | None,
+    margin: float,
+    outside: float | None,
+) -> Preprocessing:
+    from ..models.preprocessing import Preprocessing
+
+    low, high = window or (-1024.0, -624.0)
+    try:
+        return Preprocessing(shape, low, high, field=field or Field.WHOLE, margin_mm=margin, outside_hu=outside)
+    except ValueError as error:
+        raise TrainingError(f"A model cannot read volumes like this: {error}.") from error
 
 
 def _print_epoch(curves: TrainingCurves) -> None:

@@ -68,6 +68,7 @@ class Patient:
 
     @property
     def is_anonymous(self) -> bool:
+        """Whether neither PatientID (0010,0020) nor PatientName (0010,0010) is stated."""
         return not (self.identity or self.name)
 
 

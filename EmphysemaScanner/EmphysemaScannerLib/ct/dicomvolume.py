@@ -35,7 +35,7 @@ def read_volume(volume: Volume, others: Sequence[tuple[Volume, str]], found: Con
     lost = f"; {_suspects(suspects)}" if suspects else ""
     certain = [o for o in suspects if o.series]
     if certain:
-        raise UnreadableInputError(f"{_suspects(certain)} of the {volume.name}; get a new copy of the CT.")
+        raise UnreadableInputError(f"{_suspects(certain)} of the {volume.name}; obtain a new copy of the CT.")
     stack = stacked(volume, lost)
     with itk_warnings() as warned:
         voxels = read_voxels(volume)

@@ -7,6 +7,7 @@ equal boxes. Sizes and spacings are (slice, row, column); world coordinates are 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -176,6 +177,22 @@ def _to_canonical(image: sitk.Image) -> tuple[tuple[int, ...], list[bool]]:
     return canonical_axes(np.array(image.GetDirection()).reshape(3, 3))
 
 
+def voxels_sha256(hu: NDArray[np.generic]) -> str:
+    """A checksum of a CT's voxels, in whichever axis order and number type they were stored.
+
+    Args:
+        hu: (slices, rows, columns) in canonical axial order, without NaN.
+
+    Returns:
+        SHA-256 of the voxels, slice by slice, as whole HU (rounded, -32768 to 32767) in 16-bit little-endian integers.
+    """
+    digest = hashlib.sha256()
+    for plane in hu:
+        whole = plane if plane.dtype == np.int16 else np.clip(np.rint(np.asarray(plane, float)), -(2**15), 2**15 - 1)
+        digest.update(np.ascontiguousarray(whole, "<i2").data)
+    return digest.hexdigest()
+
+
 def area_average(
     array: NDArray[np.generic],
     shape: tuple[int, int, int],
@@ -192,7 +209,8 @@ def area_average(
     Args:
         array: (slices, rows, columns), any number type.
         shape: output (slices, rows, columns).
-        at_least, at_most: values beyond are set to these before averaging.
+        at_least: lower values are set to this before averaging.
+        at_most: higher values are set to this before averaging.
         within: a box (slices, rows, columns) outside of which all values are zero and are not read.
         over: the part of the array that the output covers; all of it if None. Beyond the array there is zero.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Series:
-    """A DICOM series, or the part of one that makes a single volume; "" and 0 where DICOM states nothing.
+    r"""A DICOM series, or the part of one that makes a single volume; "" and 0 where DICOM states nothing.
 
     Attributes:
         number: SeriesNumber (0020,0011).

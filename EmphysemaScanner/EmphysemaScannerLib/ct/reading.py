@@ -69,6 +69,38 @@ def _slices(path: Path) -> Iterable[Slice]:
     return () if isinstance(found, Other) else found
 
 
+def read_files(files: Iterable[Path]) -> CT:
+    """The CT that some DICOM files make, all of them one volume.
+
+    Raises:
+        UnreadableInputError: they are not there, or hold several volumes, none, or CTs of several patients.
+        GeometryError: as ``read_ct``.
+    """
+    found = contents(files)
+    volume = _one_volume(found)
+    return CT(*read_volume(volume, (), found), volume)
+
+
+def volume_of(files: Iterable[Path]) -> Volume | None:
+    """The slices of the CT that some DICOM files make, without their voxels; None without files.
+
+    Raises:
+        UnreadableInputError: as ``read_files``.
+    """
+    found = contents(files)
+    return _one_volume(found) if found.slices or found.others else None
+
+
+def _one_volume(found: Contents) -> Volume:
+    volumes = ct_volumes([s for s in found.slices if s.header.modality == "CT"])
+    if len(volumes) != 1:
+        listed = "; ".join(v.name for v in volumes[:_LISTED])
+        whose = " of several patients" if len(volumes) > 1 and of_two_patients(volumes) else ""
+        holds = f"{len(volumes)} CTs{whose} ({listed})" if volumes else "no CT"
+        raise UnreadableInputError(f"The DICOM files hold {holds}, not one; read the CT again.")
+    return volumes[0]
+
+
 _ARCHIVES = ((0, b"PK\3\4"), (0, b"Rar!"), (0, b"7z\xbc\xaf"), (0, b"\x1f\x8b"), (0, b"BZh"), (257, b"ustar"))
 
 
@@ -79,10 +111,12 @@ class CT:
     Attributes:
         image: HU where the file states how to get them, in the geometry that the file states.
         provenance: what else the file states.
+        volume: the DICOM slices that were read; None for another kind of file.
     """
 
     image: sitk.Image
     provenance: Provenance = UNKNOWN
+    volume: Volume | None = None
 
 
 def read_ct(path: Path, series: str = "") -> CT:
@@ -177,14 +211,14 @@ def _read_folder(folder: Path, series: str) -> CT:
             raise ambiguous(whole, folder)
         if len(choice.best) > 1:
             raise ambiguous(choice.best, folder)
-    return CT(*read_volume(choice.best[0], choice.others, found))
+    return CT(*read_volume(choice.best[0], choice.others, found), choice.best[0])
 
 
 def _read_one_of(path: Path, series: str) -> CT:
     own = slices_in(path)
     if isinstance(own, Other):
         if own.is_damaged:
-            raise UnreadableInputError(f"'{path}' cannot be read: it is damaged or incomplete; get a new copy of it.")
+            raise UnreadableInputError(f"'{path}' cannot be read: it is damaged or incomplete; obtain a new copy.")
         raise UnreadableInputError(
             f"'{path}' is DICOM but not a slice of a CT ({own.what}); give a file of the CT series."
         )
@@ -201,7 +235,7 @@ def _read_one_of(path: Path, series: str) -> CT:
         here = [v for v in volumes if any(s.instance == own[0].instance for s in v.slices)]
     chosen = here[0]
     others = [(v, "another series than the file's") for v in volumes if v is not chosen]
-    return CT(*read_volume(chosen, others, found))
+    return CT(*read_volume(chosen, others, found), chosen)
 
 
 def _no_ct(folder: Path, found: Contents) -> EmphysemaScannerError:

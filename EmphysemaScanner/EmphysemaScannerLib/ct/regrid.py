@@ -31,8 +31,9 @@ Voxels = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Straight:
-    """A straight volume: (slices, rows, columns), centre of its first voxel, its axes and spacing as in ``Stack``, and
-    a sentence on what was done.
+    """A straight volume, (slices, rows, columns).
+
+    With the centre of its first voxel, its axes and spacing as in ``Stack``, and a sentence on what was done.
     """
 
     voxels: Voxels

@@ -66,6 +66,7 @@ class Volume:
 
     @property
     def first(self) -> Slice:
+        """The slice at the low end of the order; what it states is taken for the whole volume."""
         return self.slices[0]
 
     @property
@@ -98,6 +99,7 @@ class Volume:
 
     @property
     def can_be_chest(self) -> bool:
+        """Whether it has slices and length enough for a chest; a localizer or a single picture has not."""
         return len(self.slices) >= _FEWEST_SLICES and self.length_mm >= _SHORTEST_MM
 
     @cached_property
@@ -116,6 +118,7 @@ class Volume:
 
     @property
     def is_axial(self) -> bool:
+        """Whether its slices' normal is near the patient's long axis; a coronal or sagittal reformat's is not."""
         return abs(float(self.first.normal[2])) >= math.cos(math.radians(_AXIAL_WITHIN_DEGREES))
 
     @property
@@ -148,6 +151,7 @@ class Volume:
 
     @property
     def provenance(self) -> Series:
+        """What a result keeps of the series, each text as one printable line."""
         header, moment = self.first.header, self.first.moment
         return Series(
             number=shown(header.number),
@@ -233,8 +237,12 @@ def of_two_patients(found: Sequence[Volume]) -> tuple[Volume, Volume] | None:
 
 
 def matching(found: Sequence[Volume], wanted: str) -> list[Volume]:
-    """The volumes that a user's words choose: a SeriesNumber (``2``, or ``2.1`` for its acquisition 1), a UID, a
-    description, or a part of one that only one series has.
+    """The volumes that a user's words choose.
+
+    Args:
+        found: the volumes to choose from.
+        wanted: a SeriesNumber (``2``, or ``2.1`` for its acquisition 1), a UID, a description, or a part of one that
+            only one series has; case does not matter.
     """
     words = wanted.strip().casefold()
     tests: tuple[Callable[[Volume], bool], ...] = (
@@ -273,4 +281,5 @@ def ambiguous(best: Sequence[Volume], top: Path) -> UnreadableInputError:
 
 
 def left_out(others: Sequence[tuple[Volume, str]]) -> list[LeftOut]:
+    """Of every volume that was not read, its name, number of files and the reason, each as one printable line."""
     return [LeftOut(shown(volume.name), len({s.path for s in volume.slices}), shown(why)) for volume, why in others]

@@ -42,6 +42,7 @@ class Stack:
 
     @property
     def is_straight(self) -> bool:
+        """Whether the slices lie above one another, as a regular grid needs it; those of a tilted gantry do not."""
         return bool((np.ptp(self.offsets_mm, axis=0) <= _STRAIGHT_WITHIN_PIXELS * np.array(self.spacing_mm[:2])).all())
 
 

@@ -224,6 +224,12 @@ def subgroups(
     """Figures of the volumes with each value of the columns that group people or scans, where the manifest has them.
 
     Age in years is grouped by decades; a column in which all volumes have the same value is left out.
+
+    Args:
+        rows: the volumes.
+        answers: of each model on all of them, in the same order.
+        points: each model's operating point, a probability.
+        data: what the volumes are, in words; goes beside every figure.
     """
     found = []
     for column in (*GROUPING, AGE):

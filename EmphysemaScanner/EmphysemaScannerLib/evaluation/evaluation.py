@@ -77,7 +77,18 @@ def predict_all(
     cache: InputSource | None = None,
     batch_size: int = 1,
 ) -> list[Predictions]:
-    """As ``predict``, for several models; every volume is read once for all that read it alike."""
+    """As ``predict``, for several models; every volume is read once for all that read it alike.
+
+    Args:
+        models: the models.
+        rows: the volumes.
+        progress: called with the share done and the volume before each.
+        cache: of volumes; None for the user's.
+        batch_size: volumes that go through a network at once.
+
+    Returns:
+        One for each model, each with all volumes in the order of ``rows``.
+    """
     logits = np.empty((len(models), len(rows)))
     source = cache or VolumeCache()
     for start in range(0, len(rows), batch_size):
@@ -96,6 +107,14 @@ def predictions_of(rows: Sequence[CohortRow], scores: Floats) -> Predictions:
 
 def read_inputs(models: Sequence[Model], row: CohortRow, source: InputSource) -> list[torch.Tensor]:
     """A volume as each of the models reads it; those that read it alike share one tensor.
+
+    Args:
+        models: the models.
+        row: the volume.
+        source: reads it.
+
+    Returns:
+        One for each model, without a batch axis: (T, 1, H, W), or (2,) LAA%-950 and Perc15.
 
     Raises:
         EmphysemaScannerError: (a kind of) the volume cannot be read.
@@ -131,5 +150,11 @@ def predict_logits(models: Sequence[Model], inputs: Sequence[Sequence[torch.Tens
 
 
 def column(rows: Sequence[CohortRow], name: str, sign: float = 1.0) -> Predictions:
-    """A manifest's own column as a score, such as ``laa_950_percent``."""
+    """A manifest's own column as a score, such as ``laa_950_percent``.
+
+    Args:
+        rows: the volumes, all with a number in the column.
+        name: of the column.
+        sign: -1 where lower values mean disease, as of ``perc15_hu``.
+    """
     return predictions_of(rows, np.array([sign * float(row.extra[name]) for row in rows]))

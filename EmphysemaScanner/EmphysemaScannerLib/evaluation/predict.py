@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow, ManifestError, read_manifest
 from ..models import modelfile
 from ..models.modelfile import Model
-from .evaluation import DEFAULT_INFERENCE, Inference, predict_logits, predictions_of, read_inputs
+from .evaluation import DEFAULT_INFERENCE, Inference, InputSource, predict_logits, predictions_of, read_inputs
 from .statistics import Predictions
 
 Row = TypeVar("Row")
@@ -144,28 +144,40 @@ def predict_cohort(
         kept, refused = len(rows) - len(remaining), 0
         for start in range(0, len(remaining), inference.batch_size):
             batch = remaining[start : start + inference.batch_size]
-            inputs, problems = [], {}
-            for k, row in enumerate(batch):
-                number = kept + start + k
-                progress(number / len(rows), f"{row.volume.name} ({number + 1} of {len(rows)})")
-                try:
-                    inputs.append(read_inputs(loaded, row, source))
-                except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
-                    # RuntimeError is ITK's: one file that it cannot handle must not end a night's work.
-                    problems[k] = str(error) or type(error).__name__
-            answers = iter(_answers(loaded, inputs).T)
+
+            def report(k: int, row: CohortRow, number: int = kept + start) -> None:
+                progress((number + k) / len(rows), f"{row.volume.name} ({number + k + 1} of {len(rows)})")
+
+            logits, problems = _asked(loaded, batch, source, report)
             lines = []
-            for k, row in enumerate(batch):
-                logits = np.full(len(loaded), np.nan) if k in problems else next(answers)
-                for model, mark, logit in zip(loaded, marks, logits, strict=True):
+            for row, of_row, problem in zip(batch, logits, problems, strict=True):
+                for model, mark, logit in zip(loaded, marks, of_row, strict=True):
                     if (_name(row, manifest), mark) in done:
                         continue
                     about = (_name(row, manifest), row.patient, row.split, row.label, mark, model.card.name)
-                    result = (REFUSED if k in problems else DONE, float(logit), float(expit(logit)))
-                    lines.append((*about, *result, problems.get(k, "")))
+                    result = (REFUSED if problem else DONE, float(logit), float(expit(logit)))
+                    lines.append((*about, *result, problem))
             table.add(lines)
-            refused += len(problems)
+            refused += sum(map(bool, problems))
     return PredictSummary(len(rows), kept, refused, shard, out_file.path)
+
+
+def _asked(
+    models: Sequence[Model], batch: Sequence[CohortRow], source: InputSource, report: Callable[[int, CohortRow], None]
+) -> tuple[np.ndarray, list[str]]:
+    """The models' logits (volumes, models) on a batch, NaN where a volume cannot be read, and why it cannot, or ""."""
+    inputs, problems = [], []
+    for k, row in enumerate(batch):
+        report(k, row)
+        try:
+            inputs.append(read_inputs(models, row, source))
+            problems.append("")
+        except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
+            # RuntimeError is ITK's: one file that it cannot handle must not end a night's work.
+            problems.append(str(error) or type(error).__name__)
+    logits = np.full((len(batch), len(models)), np.nan)
+    logits[[not problem for problem in problems]] = _answers(models, inputs).T
+    return logits, problems
 
 
 def _answers(models: Sequence[Model], inputs: Sequence[Sequence[torch.Tensor]]) -> np.ndarray:
@@ -184,7 +196,9 @@ def merge(manifest: Path, out: Path, split: str = "") -> int:
     """Put the files of all shards together, in the manifest's order.
 
     Args:
-        manifest, out, split: as they were given to ``predict_cohort``.
+        manifest: as it was given to ``predict_cohort``.
+        out: as it was given to ``predict_cohort``.
+        split: as it was given to ``predict_cohort``.
 
     Returns:
         The number of rows in ``out``, which is written whole or not at all.
@@ -228,6 +242,15 @@ def read_predictions(
     path: Path, models: Sequence[Model], rows: Sequence[CohortRow], manifest: Path
 ) -> list[Predictions]:
     """The answers of models on volumes, from the CSV that ``predict_cohort`` or ``merge`` wrote.
+
+    Args:
+        path: the CSV.
+        models: whose answers are wanted.
+        rows: the volumes whose answers are wanted.
+        manifest: the cohort's file, from whose folder the CSV names volumes.
+
+    Returns:
+        One for each model, each with all volumes in the order of ``rows``.
 
     Raises:
         PredictionsError: there is no such file, or it lacks a model or a volume.

@@ -191,7 +191,17 @@ def recalibrated(card: ModelCard, found: Recalibration, data: str) -> ModelCard:
 def raw_logits(
     model: Model, rows: Sequence[CohortRow], progress: Progress = silent, source: InputSource | None = None
 ) -> Floats:
-    """The network's logits on volumes, before the card's temperature."""
+    """The network's logits on volumes, before the card's temperature.
+
+    Args:
+        model: the model.
+        rows: the volumes.
+        progress: called with the share done and the volume before each.
+        source: reads the volumes; None for the user's cache.
+
+    Returns:
+        (volumes,) in the order of ``rows``.
+    """
     source = source or VolumeCache()
     found = np.empty(len(rows))
     for k, row in enumerate(rows):

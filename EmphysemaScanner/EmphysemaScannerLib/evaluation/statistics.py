@@ -93,8 +93,9 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Figures:
-    """How well scores tell volumes apart, each with its 95 % interval; NaN where there was nothing to measure, an
-    interval also where all volumes of a label are of one patient.
+    """How well scores separate volumes, each with its 95 % interval.
+
+    NaN where there was nothing to measure; an interval also where all volumes of a label are of one patient.
 
     Attributes:
         auc: area under the ROC curve.
@@ -176,7 +177,14 @@ def measure(predictions: Predictions, threshold: float, data: str) -> Figures:
 
 
 def proportion(name: str, count: int, total: int, data: str) -> Metric:
-    """A share with Wilson's 95 % interval (Wilson 1927); NaN of nothing."""
+    """A share with Wilson's 95 % interval (Wilson 1927); NaN of nothing.
+
+    Args:
+        name: of the figure.
+        count: how many of them.
+        total: of how many.
+        data: what the volumes are, in words.
+    """
     if total == 0:
         return Metric(name, np.nan, np.nan, np.nan, data)
     interval = binomtest(count, total).proportion_ci(method="wilson")
@@ -187,7 +195,8 @@ def paired_delong(first: Predictions, second: Predictions) -> tuple[float, float
     """DeLong's test of two AUCs on the same volumes (DeLong et al. 1988; several volumes a patient: Obuchowski 1997).
 
     Args:
-        first, second: with the same labels in the same order.
+        first: of one model.
+        second: of the other, with the same labels and patients in the same order.
 
     Returns:
         The difference of the AUCs, its 95 % interval (low, high), and the two-sided p; the last three are NaN where all

@@ -39,6 +39,7 @@ class Coarse:
 
     @property
     def voxel_ml(self) -> float:
+        """Volume of one cell in millilitres."""
         return float(np.prod(self.spacing_mm)) / 1000
 
     @property
@@ -52,6 +53,7 @@ class Coarse:
         return round(mm / dz), round(mm / dy), round(mm / dx)
 
     def volume_ml(self, mask: Mask) -> float:
+        """Volume of a mask (slices, rows, columns) on this grid, in millilitres."""
         return float(np.count_nonzero(mask)) * self.voxel_ml
 
 
@@ -97,13 +99,16 @@ def boxed_pieces(mask: Mask, part: Mask, least: float, margin: int = 0) -> Itera
 
 
 def largest_piece(mask: Mask) -> Mask:
+    """The connected piece with most cells, (slices, rows, columns); the mask itself where it is empty."""
     pieces, sizes = numbered(mask)
     return np.asarray(pieces == np.argmax(sizes)) if len(sizes) > 1 else mask
 
 
 def as_image(mask: Mask) -> sitk.Image:
+    """A mask (slices, rows, columns) as an image of bytes, 0 and 1, of the same voxels without spacing or origin."""
     return sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
 
 
 def as_mask(image: sitk.Image) -> Mask:
+    """Where an image is not 0, as a new array (slices, rows, columns)."""
     return np.asarray(sitk.GetArrayViewFromImage(image) != 0)

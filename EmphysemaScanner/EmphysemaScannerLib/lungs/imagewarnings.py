@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from ..base.parallel import in_threads, pieces
 from ..ct.grid import Grid, canonical_view
+from . import LEFT, RIGHT
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Shadow:
 
         def project(numbers: range) -> NDArray[np.uint8]:
             for k in numbers:
-                by_slice[0, k] = np.count_nonzero(labels[k] == 1)
+                by_slice[0, k] = np.count_nonzero(labels[k] == RIGHT)
                 by_slice[1, k] = np.count_nonzero(labels[k]) - by_slice[0, k]
             return np.asarray(np.bitwise_or.reduce(labels[numbers.start : numbers.stop], axis=0))
 
@@ -90,9 +91,7 @@ def _calibration(hu: NDArray[np.generic]) -> list[str]:
     """Air in front of the patient, without the scanner's padding and what it clipped at -1024."""
     lowest = float(hu.min())
     if lowest > _CLIPPED_HU:
-        return [
-            f"No voxel is below {lowest:.0f} HU, though air is -1000: the values were clipped, and emphysema with them."
-        ]
+        return [f"No voxel is below {lowest:.0f} HU, though air is -1000: values were clipped, which hides emphysema."]
     found = []
     for plane in hu[_sample(len(hu)), :, ::4]:
         air = plane[: plane.shape[0] // 2].astype(np.float32)
@@ -116,7 +115,7 @@ def _padding(hu: NDArray[np.generic]) -> list[str]:
     if value <= -900 or not all((corner == value).all() for corner in corners):
         return []
     return [
-        f"The slices' corners are filled with {value:.0f} HU, which is not like air: the model takes them for tissue; "
+        f"The slices' corners are filled with {value:.0f} HU, which is not air: the model would read it as tissue; "
         "fill them with -1024."
     ]
 
@@ -179,7 +178,7 @@ def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -
     rows = shadow.rows[m // 4 : m * 11 // 20]
 
     def between_lungs(k: int) -> NDArray[np.generic]:
-        right, left = (labels[k][rows] == side for side in (1, 2))
+        right, left = (labels[k][rows] == side for side in (RIGHT, LEFT))
         after_right = ~np.logical_or.accumulate(right[:, ::-1], axis=1)[:, ::-1]
         before_left = ~np.logical_or.accumulate(left, axis=1)
         both = right.any(1, keepdims=True) & left.any(1, keepdims=True)
@@ -210,10 +209,10 @@ def _sampling(grid: Grid, thickness_mm: float) -> list[str]:
     found = []
     if max(dz, thickness_mm) > _THICK_MM:
         size = f"{dz:.1f} mm apart" if dz >= thickness_mm else f"{thickness_mm:.1f} mm thick"
-        found.append(f"The slices are {size} (above {_THICK_MM:g} mm): small lesions are averaged away.")
+        found.append(f"The slices are {size} (above {_THICK_MM:g} mm): small lesions may be averaged away.")
     if max(dx, dy) > _COARSE_MM:
         found.append(
-            f"The pixels are {max(dx, dy):.1f} mm wide (above {_COARSE_MM:g} mm): small lesions are averaged away."
+            f"The pixels are {max(dx, dy):.1f} mm wide (above {_COARSE_MM:g} mm): small lesions may be averaged away."
         )
     tilt = math.degrees(math.acos(min(1.0, abs(grid.direction_lps[2][0]))))
     if tilt > _TILT_DEGREES:

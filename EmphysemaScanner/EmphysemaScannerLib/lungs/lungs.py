@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..base.errors import LungsNotFoundError
 from ..base.parallel import in_threads, pieces
 from ..ct.grid import canonical_view
+from . import LEFT, RIGHT
 from .airways import find_airways
 from .bodyair import air_inside_body
 from .coarse import AIR_BELOW_HU, Coarse, Hu, Labels, averaged, largest_piece, numbered
@@ -26,7 +27,6 @@ from .gas import find_gas, lung_cores
 from .morphology import Mask, Radius, box, dilated, eroded
 from .strayair import sort_stray_air
 
-RIGHT, LEFT = 1, 2
 _NO_LUNG = 3
 
 _BORDER_HU = -500  # the lung's border on the CT's own voxels; nearer to lung, to keep half-filled pleural voxels out
@@ -126,7 +126,8 @@ def _pair(pieces: NDArray[np.uint32], sizes: NDArray[np.int64]) -> Labels | None
     """The largest piece of air and the largest one beside it that may be the other lung; None without a second.
 
     Args:
-        pieces, sizes: as from ``numbered``.
+        pieces: number of each cell's piece, as from ``numbered``.
+        sizes: cells of each piece, as from ``numbered``.
     """
     if len(sizes) < 3:
         return None

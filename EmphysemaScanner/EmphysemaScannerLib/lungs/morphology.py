@@ -63,7 +63,8 @@ def convex(at: Bounds, low: Bounds, high: Bounds, rows: int) -> tuple[Bounds, Bo
 
     Args:
         at: the rows that hold some of the mask, ascending.
-        low, high: the mask's first and last column in each of them.
+        low: the mask's first column in each of them.
+        high: the mask's last column in each of them.
         rows: of the slice.
 
     Returns:

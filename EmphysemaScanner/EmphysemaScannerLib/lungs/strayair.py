@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from . import LEFT, RIGHT
 from .coarse import GAS_BELOW_HU, Coarse, Labels, boxed_pieces
 from .morphology import Mask, convex, dilated
 
@@ -85,8 +86,8 @@ def _side(piece: Mask, where: tuple[slice, ...], lungs: Labels, coarse: Coarse, 
     if not near.any():
         return 0
     shadow = np.count_nonzero(piece, 0)
-    over = np.array([shadow[(lungs[:, where[1], where[2]] == side).any(0)].sum() for side in (1, 2)])
-    return 1 + int(np.argmax(over if over.sum() >= _SHADOW_SHARE * shadow.sum() else near))
+    over = np.array([shadow[(lungs[:, where[1], where[2]] == side).any(0)].sum() for side in (RIGHT, LEFT)])
+    return (RIGHT, LEFT)[np.argmax(over if over.sum() >= _SHADOW_SHARE * shadow.sum() else near)]
 
 
 def _between_lungs(piece: Mask, where: tuple[slice, ...], lungs: Labels) -> bool:

@@ -73,6 +73,7 @@ def pool(slice_logits: Tensor, pooling: Pooling) -> Tensor:
 
     Args:
         slice_logits: (B, T); half precision is computed in float32.
+        pooling: which of the three.
 
     Returns:
         (B,) logits, finite with finite gradients for finite slice logits.

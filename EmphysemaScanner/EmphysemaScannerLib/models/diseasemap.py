@@ -1,4 +1,4 @@
-"""The disease map: a linear readout of a Conv-LSTM's hidden states, whose weights lie in the model's card."""
+"""The disease map: a linear readout of a Conv-LSTM's hidden states and of density; its weights lie in the card."""
 
 from __future__ import annotations
 
@@ -34,22 +34,33 @@ def channels(network: ConvLSTMNetwork, known: DiseaseMap) -> list[int]:
     return [network.units[network.unit_names.index(name)].recurrence.filters for name in known.units]
 
 
-def disease_logits(network: ConvLSTMNetwork, hidden: Sequence[Tensor], known: DiseaseMap) -> Tensor:
-    """The logit of disease at each place.
+def disease_logits(
+    network: ConvLSTMNetwork, hidden: Sequence[Tensor], x: Tensor, low: Tensor | None, known: DiseaseMap
+) -> Tensor:
+    """The logit of disease in each voxel of the network's grid.
 
     Args:
         network: whose states they are.
         hidden: of all its units, each (B, T, F, H, W) with the unit's own F, H and W.
+        x: what it read, (B, T, 1, H, W).
+        low: as ``lowdensity.low_share`` gives it, (B, T, H, W); None counts as 0 everywhere.
         known: from the model's card.
 
     Returns:
-        (B, T, H, W) float32, with rows and columns of the first unit that is read.
+        (B, T, H, W) float32.
     """
     states = [hidden[network.unit_names.index(name)] for name in known.units]
-    weights = torch.tensor(known.weights, dtype=torch.float32, device=states[0].device)
+    weights = torch.tensor(known.weights, dtype=torch.float32, device=x.device)
     size = states[0].shape[-2:]
-    logits = torch.full((*states[0].shape[:2], *size), known.bias, dtype=torch.float32, device=states[0].device)
+    logits = torch.full((*states[0].shape[:2], *size), known.bias, dtype=torch.float32, device=x.device)
     for unit, weight in zip(states, torch.split(weights, channels(network, known)), strict=True):
-        part = torch.einsum("btfhw,f->bthw", unit.float(), weight)
-        logits += functional.interpolate(part, size=tuple(size), mode="bilinear", align_corners=False)
-    return logits
+        logits += enlarged(torch.einsum("btfhw,f->bthw", unit.float(), weight), size)
+    logits = enlarged(logits, x.shape[-2:]) + known.input_weight * x[:, :, 0].float()
+    return logits if low is None else logits + known.low_weight * low
+
+
+def enlarged(values: Tensor, size: torch.Size) -> Tensor:
+    """(..., H, W) of another number of rows and columns, linear between the centres."""
+    planes = values.reshape(1, -1, *values.shape[-2:])
+    larger: Tensor = functional.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=False)
+    return larger.reshape(*values.shape[:-2], *size)

@@ -114,12 +114,18 @@ def activate_gates_(gates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def tanh(x: Tensor, out: Tensor) -> Tensor:
-    """tanh(x) = 2 sigmoid(2x) - 1, written into ``out``: torch calculates sigmoid several times faster than tanh."""
+    """The hyperbolic tangent as 2 sigmoid(2x) - 1, written into ``out``; torch's sigmoid is several times faster."""
     return torch.mul(x, 2, out=out).sigmoid_().mul_(2).sub_(1)
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """3 x 3 convolution that keeps the size and leaves the channels last in memory: (B, C, H, W) -> (B, C', H, W)."""
+    """3 x 3 convolution that keeps the size and leaves the channels last in memory: (B, C, H, W) -> (B, C', H, W).
+
+    Args:
+        x: (B, C, H, W).
+        weight: (C', C, 3, 3).
+        bias: (C',), or None.
+    """
     if x.dtype is torch.float32 and x.device.type == "cpu" and _ONEDNN:
         # conv2d takes a slower way for one small slice.
         return torch.mkldnn_convolution(x, weight, bias, padding=(1, 1), stride=(1, 1), dilation=(1, 1), groups=1)

@@ -252,5 +252,5 @@ def _counters(name: str) -> list[tuple[str, int]]:
 
 def _floats(array: NDArray[np.generic]) -> Array:
     if not np.issubdtype(np.asarray(array).dtype, np.floating):
-        raise ValueError("it holds something else than floating point numbers")
+        raise ValueError("it contains data that are not floating-point numbers")
     return np.asarray(array, np.float32)

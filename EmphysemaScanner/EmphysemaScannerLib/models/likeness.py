@@ -27,6 +27,17 @@ MEASURES = (
 )
 """The figures' names, in order: shares of the grid, or of what is as light as lung, in %; densities and steps in HU."""
 
+_IN_WORDS = (
+    "the share of lung (%)",
+    "the median density of lung (HU)",
+    "the share of air (%)",
+    "the median density of tissue (HU)",
+    "the share of bone and contrast agent (%)",
+    "the share of lung in the upper half (%)",
+    "the density steps within slices (HU)",
+    "the density steps between slices (HU)",
+)  # of ``MEASURES``
+
 FEWEST_VOLUMES = 2 * len(MEASURES)
 _LUNG_HU, _TISSUE_HU = (-980.0, -600.0), (-200.0, 250.0)
 _FARTHEST_PERCENT = 99.0  # of the training volumes lie nearer than the limit
@@ -109,10 +120,9 @@ def unlike_training(grid_hu: NDArray[np.generic], trained: TrainingRange | None)
     away = np.abs(figures - np.array(trained.mean)) / np.array(trained.spread)
     most = int(away.argmax())
     return (
-        f"This CT is unlike the {trained.volumes} volumes that the model learned from: its distance is {score:.1f}, "
-        f"{_FARTHEST_PERCENT:.0f} % of theirs are below {trained.limit:.1f}; most unlike: "
-        f"{MEASURES[most].replace('_', ' ')} {figures[most]:.1f}, theirs {trained.mean[most]:.1f} +- "
-        f"{trained.spread[most]:.1f}.",
+        f"This CT differs from the {trained.volumes} volumes that the model was trained on (distance {score:.1f}; "
+        f"{_FARTHEST_PERCENT:.0f} % of theirs are below {trained.limit:.1f}), most in {_IN_WORDS[most]}: "
+        f"{figures[most]:.1f}, in training {trained.mean[most]:.1f} +- {trained.spread[most]:.1f}.",
     )
 
 

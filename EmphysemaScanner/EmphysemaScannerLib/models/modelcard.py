@@ -29,6 +29,7 @@ _LARGEST = 2.0**53  # integers up to here are exact wherever JSON is read
 _LONGEST_NAME = 200
 _MOST_MEASURES = 50
 _MOST_CHANNELS = 4096
+_MOST_UNITS = 16
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ class TrainingRange:
 
 @dataclass(frozen=True)
 class DiseaseMap:
-    """A linear readout of a Conv-LSTM's hidden states: how probable disease is at each place of each slice.
+    """A linear readout of a Conv-LSTM's hidden states and of density: how probable disease is at each place.
 
-    The logit of a place is ``bias`` plus the sum of ``weights`` times the channels of the units' hidden states there,
-    those of coarser units interpolated linearly; its sigmoid is the probability.
+    The logit of a voxel of the network's grid is ``bias``, plus the sum of ``weights`` times the channels of the
+    units' hidden states there, interpolated linearly within the slice, plus the two terms of density; its sigmoid is
+    the probability.
 
     Attributes:
         units: the units that are read, the finest one first, such as ("asc1", "desc1", "asc2").
@@ -94,6 +96,8 @@ class DiseaseMap:
         bias: logit.
         floor: probability, 0 to 1, from which a place is marked; the same for all CTs.
         learned_from: the cases with lesion maps, in one sentence.
+        input_weight: of the network's own input in the voxel, 0 to 1.
+        low_weight: of the share of the voxel's lung below -950 HU, 0 to 1. Maps without these two terms have 0.
     """
 
     units: tuple[str, ...]
@@ -101,12 +105,57 @@ class DiseaseMap:
     bias: float
     floor: float
     learned_from: str
+    input_weight: float = 0.0
+    low_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.units or len(self.weights) > _MOST_CHANNELS:
             raise ValueError("the disease map has no shape")
         if not 0 < self.floor < 1:
             raise ValueError(f"the disease map's floor must be a probability between 0 and 1, not {self.floor}")
+
+
+@dataclass(frozen=True)
+class UnitWeights:
+    """How the hidden states of one unit of a Conv-LSTM are summed into its class-weighted activation.
+
+    The activation of a place is ``bias`` plus the sum of ``weights`` times the channels there. 0 is the mean of the
+    lungs of healthy cases, 1 is reached by the strongest thousandth of the lungs of all cases.
+
+    Attributes:
+        unit: its name.
+        weights: one for each channel, in proportion to the gradient of the model's logit by the channel.
+        bias: what the sum starts from.
+        floor: activation, 0 to 1, from which a place is marked; the same for all CTs.
+    """
+
+    unit: str
+    weights: tuple[float, ...]
+    bias: float
+    floor: float
+
+    def __post_init__(self) -> None:
+        if not self.weights or len(self.weights) > _MOST_CHANNELS:
+            raise ValueError(f"the class weights of {self.unit} have no shape")
+        if not 0 < self.floor < 1:
+            raise ValueError(f"the floor of a class-weighted activation must lie between 0 and 1, not {self.floor}")
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """The class-weighted activations of a Conv-LSTM, which need volume labels only.
+
+    Attributes:
+        units: those that have one.
+        found_on: the cases, in one sentence.
+    """
+
+    units: tuple[UnitWeights, ...]
+    found_on: str
+
+    def __post_init__(self) -> None:
+        if len({of.unit for of in self.units}) < len(self.units) or len(self.units) > _MOST_UNITS:
+            raise ValueError("the class weights don't fit one another")
 
 
 @dataclass(frozen=True)
@@ -131,6 +180,7 @@ class ModelCard:
         training_range: where the training volumes lie, to tell a CT that is unlike them; None where it is not known.
         training_log: how it was trained, a sentence or two for each training, the first one first.
         disease_map: a readout of the hidden states, learned where lesion maps were known; None for a model without.
+        class_weights: of the hidden states, by the gradient of the logit; None for a model without.
     """
 
     name: str
@@ -150,16 +200,18 @@ class ModelCard:
     training_range: TrainingRange | None = None
     training_log: tuple[str, ...] = ()
     disease_map: DiseaseMap | None = None
+    class_weights: ClassWeights | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"the temperature must be positive, not {self.temperature}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values, without the fields of view and disease map where they are the default."""
+        """The card as plain JSON values; field of view, disease map and class weights only where it has them."""
         values = dataclasses.asdict(self)
-        if self.disease_map is None:
-            del values["disease_map"]
+        for name in ("disease_map", "class_weights"):
+            if values[name] is None:
+                del values[name]
         if self.preprocessing.field is Field.WHOLE:
             for name in _FIELD:
                 del values["preprocessing"][name]
@@ -168,6 +220,7 @@ class ModelCard:
         return values
 
     def to_json(self) -> str:
+        """The card as indented JSON, as model files and ``result.json`` hold it; ``from_json`` reads it."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     @classmethod
@@ -188,10 +241,12 @@ class ModelCard:
             drawn = raw.get("disease_map")
             if drawn is not None:
                 drawn = DiseaseMap(**{**drawn, **{name: tuple(drawn[name]) for name in ("units", "weights")}})
+            weighted = _class_weights(raw.get("class_weights"))
             card = cls(
                 **{
                     **raw,
                     "disease_map": drawn,
+                    "class_weights": weighted,
                     "preprocessing": preprocessing,
                     "operating_point": OperatingPoint(**raw["operating_point"]),
                     "metrics": tuple(Metric(**m) for m in raw.get("metrics", ())),
@@ -200,7 +255,9 @@ class ModelCard:
                     "training_log": _texts(raw, "training_log"),  # files of earlier versions have none
                 }
             )
-            parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained, drawn)
+            parts = (card, card.preprocessing, card.operating_point, *card.metrics, trained, drawn, weighted)
+            if weighted is not None:
+                parts = (*parts, *weighted.units)
             for part in filter(None, parts):
                 _check_fields(part)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -216,6 +273,13 @@ def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
     if "field" in raw:
         changed["field"] = Field(raw["field"])
     return Preprocessing(**{**raw, **changed})
+
+
+def _class_weights(raw: dict[str, Any] | None) -> ClassWeights | None:
+    if raw is None:
+        return None
+    units = tuple(UnitWeights(**{**unit, "weights": tuple(unit["weights"])}) for unit in raw["units"])
+    return ClassWeights(**{**raw, "units": units})
 
 
 def _texts(raw: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -234,7 +298,7 @@ def strict_json(text: str) -> Any:
 
     def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a name is there twice")
+            raise ValueError("a name occurs twice")
         return found
 
     def refused(number: str) -> None:

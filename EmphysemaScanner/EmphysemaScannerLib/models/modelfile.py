@@ -14,6 +14,7 @@ from torch import nn
 from ..base.errors import ModelFileError, reason
 from ..base.wholefile import write_whole
 from . import networks
+from .classweights import check_class_weights
 from .diseasemap import check_disease_map
 from .modelcard import ModelCard
 from .modelheader import FORMAT, read_metadata
@@ -23,10 +24,17 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode with the card that came with it."""
+    """A network in evaluation mode with the card that came with it.
+
+    Attributes:
+        network: in evaluation mode.
+        card: that came with it.
+        sha256: the checksum that its file states; "" of a model that was not read from a file.
+    """
 
     network: nn.Module
     card: ModelCard
+    sha256: str = ""
 
 
 def checksum(state: dict[str, torch.Tensor], card: str) -> str:
@@ -76,7 +84,8 @@ def load(path: Path) -> Model:
     network = networks.build(card.architecture, card.width, rows, card.preprocessing.shape[0])
     network.load_state_dict(state, strict=False)
     check_disease_map(network, card)
-    return Model(network.eval(), card)
+    check_class_weights(network, card)
+    return Model(network.eval(), card, metadata["sha256"])
 
 
 def _weights(network: nn.Module) -> dict[str, torch.Tensor]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import Enum
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,10 +14,25 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..i18n import tr as _
+from ..lungs.measures import LAA_910, LAA_950, MEAN, PERC15, TABLE_MEASURES, VOLUME, LungMeasure
+from ..lungs.reference import NOBODY, Person
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
-from ..scan.result import LAA_910, LAA_950, LUNG_MEASURES, MEAN, PERC15, VOLUME, LungMeasure, ScanResult
-from . import slicewords, wording
+from ..scan.result import ScanResult, SliceEvidence
+from . import citing, measured, slicewords, wording
+from .blocks import (
+    Box,
+    Contents,
+    Drawing,
+    Entries,
+    Headline,
+    Numbered,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    Tone,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +45,9 @@ class Case:
         lesions: the true lesions, if known: 0 or 1 on the CT's canonical grid.
         note: a remark that a reader must see first, e.g. that the disease is simulated; may be empty.
         credit: whose CT it is and its licence; may be empty.
+        study: for a report that goes into an archive with its CT, what it states instead of the time of writing, such
+            as the study's date: it must be the same whenever it is made again; "" for a report in a folder.
+        person: what is known of the patient, for published figures of healthy people of the kind; nothing is needed.
     """
 
     image: sitk.Image
@@ -37,6 +55,8 @@ class Case:
     lesions: NDArray[np.uint8] | None = None
     note: str = ""
     credit: str = ""
+    study: str = ""
+    person: Person = NOBODY
 
 
 def pseudonym(image: sitk.Image) -> str:
@@ -44,152 +64,23 @@ def pseudonym(image: sitk.Image) -> str:
     return f"CT {hashlib.sha256(sitk.GetArrayViewFromImage(image)).hexdigest()[:8]}"
 
 
+def without_names(result: ScanResult) -> ScanResult:
+    """A result whose masks are not called by the names of their files or nodes, which may name a patient."""
+    lobes = result.lobes_from
+    return dataclasses.replace(
+        result,
+        lungs_from=dataclasses.replace(result.lungs_from, name=""),
+        lobes_from=None if lobes is None else dataclasses.replace(lobes, name=""),
+    )
+
+
 NARROW_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
-"""What fits a terminal and the window's panel."""
 _BESIDE = (LAA_950, PERC15, MEAN, VOLUME)
 
 
-class Tone(str, Enum):
-    """What a box is for."""
-
-    WARNING = "warning"
-    NOTE = "note"
-
-
-class Drawing(str, Enum):
-    """A picture of a case; ``pictures`` draws it."""
-
-    MAP = "map"
-    CHART = "chart"
-
-
-@dataclass(frozen=True)
-class Box:
-    """Lines on a coloured ground under a title."""
-
-    title: str
-    lines: tuple[str, ...]
-    tone: Tone
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Titles, each with one or several lines beside it."""
-
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The answer.
-
-    Attributes:
-        title: what the value is.
-        value: the probability as text.
-        call: the call, and on which side of the operating point the probability lies.
-        withheld: whether no call is made; the value is grey then.
-        probability, operating_point: 0 to 1, for the gauge.
-        mark: the text at the operating point.
-        source: where the operating point comes from.
-        beside_title: over the densitometry beside the answer.
-        beside: measures of both lungs with their units.
-    """
-
-    title: str
-    value: str
-    call: str
-    withheld: bool
-    probability: float
-    operating_point: float
-    mark: str
-    source: str
-    beside_title: str
-    beside: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture with its caption.
-
-    Attributes:
-        drawing: which one.
-        description: what it shows, for readers who do not see it.
-        caption: the text below it.
-        highlight: the end of the caption, in the colour of what is outlined; may be empty.
-        faded: whether it is drawn pale, as no call is made.
-    """
-
-    drawing: Drawing
-    description: str
-    caption: str
-    highlight: str
-    faded: bool
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """Numbered sentences."""
-
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of figures, named in their first cell.
-
-    Attributes:
-        titles, units: of the columns; of the first one empty.
-        rows: cells as text.
-        whole: the row of both lungs, which stands out; None without one.
-    """
-
-    titles: tuple[str, ...]
-    units: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    whole: int | None
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """A quiet remark."""
-
-    text: str
-
-
-Block = Box | Entries | Headline | Picture | Numbered | Table | Paragraph
-
-
-@dataclass(frozen=True)
-class Section:
-    """Blocks under a heading."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """A report.
-
-    Attributes:
-        kicker: what document this is.
-        title: what the CT is called.
-        made: when, and by which version.
-        use: what the software is for; first, and at the end of every page.
-        caution: what kind of model was used, beside it.
-        answer: the blocks that come next, which every reader should see.
-        sections: the rest.
-        closing: quiet lines at the end.
-    """
-
-    kicker: str
-    title: str
-    made: str
-    use: str
-    caution: str
-    answer: tuple[Block, ...]
-    sections: tuple[Section, ...]
-    closing: tuple[str, ...]
+def narrow_measures(result: ScanResult) -> Sequence[LungMeasure]:
+    """What fits a terminal and the window's panel; beside the columns that come with lobes there is room for less."""
+    return NARROW_MEASURES if result.lobes_from is None else _BESIDE
 
 
 def contents(case: Case) -> Contents:
@@ -200,7 +91,7 @@ def contents(case: Case) -> Contents:
     return Contents(
         kicker=_("EmphysemaScanner \N{MIDDLE DOT} chest CT report"),
         title=result.source or _("Unnamed CT"),
-        made=_("{date}, version {version}").format(date=made, version=__version__),
+        made=_("{date}, version {version}").format(date=case.study or made, version=__version__),
         use=wording.RESEARCH_USE,
         caution=wording.caution(result.model),
         answer=(*warnings(result), *note, headline(result)),
@@ -208,9 +99,11 @@ def contents(case: Case) -> Contents:
             _map(case),
             _slices(result),
             _how_to_read(result),
-            *_densitometry(result),
+            *_densitometry(result, case.person),
+            *measured.all_measurements(result),
             *_images(result),
             Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),
+            Section(_("For a publication"), (_publication(result),)),
         ),
         closing=_closing(case),
     )
@@ -221,6 +114,7 @@ def headline(result: ScanResult) -> Headline:
     point = result.model.operating_point
     whole = result.densitometry.get("whole")
     beside = [(m.meaning, f"{m.text(whole)} {m.unit}") for m in _BESIDE] if whole else []
+    beside[1:1] = measured.beside(result)
     return Headline(
         title=_("Probability of emphysema according to the model"),
         value=wording.percent(result.probability),
@@ -240,17 +134,20 @@ def warnings(result: ScanResult) -> tuple[Box, ...]:
     return (Box(wording.WARNINGS, result.warnings, Tone.WARNING),) if result.warnings else ()
 
 
-def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = LUNG_MEASURES) -> Table:
+def densitometry(result: ScanResult, measures: Sequence[LungMeasure] = TABLE_MEASURES) -> Table:
     """Regions of the lungs down, measures across."""
     regions = [name for name in wording.REGION_NAMES if name in result.densitometry]
-    extent = result.disease_extent_percent
+    # Where in the lungs the evidence lies is asked by lobes; without them the table stays narrow.
+    evidence = {} if result.lobes_from is None else result.evidence_share_percent
+    shares = [(_("Extent"), result.disease_extent_percent, 1), (_("Evidence"), evidence, 0)]
+    known = [(title, percent, digits) for title, percent, digits in shares if percent]
     return Table(
-        titles=("", *([_("Extent")] if extent else []), *(measure.title for measure in measures)),
-        units=("", *(["%"] if extent else []), *(measure.unit for measure in measures)),
+        titles=("", *(title for title, _percent, _digits in known), *(measure.title for measure in measures)),
+        units=("", *("%" for _share in known), *(measure.unit for measure in measures)),
         rows=tuple(
             (
                 wording.REGION_NAMES[name],
-                *([wording.number(extent.get(name, float("nan")), 1)] if extent else []),
+                *(wording.number(percent.get(name, float("nan")), digits) for _title, percent, digits in known),
                 *(measure.text(result.densitometry[name]) for measure in measures),
             )
             for name in regions
@@ -265,6 +162,14 @@ def images(result: ScanResult) -> Entries:
     read = [(_("Series read"), (wording.series_read(series),))] if series else []
     left_out = [(_("Left out"), tuple(wording.left_out(part) for part in unread))] if unread else []
     return Entries((*read, *left_out))
+
+
+def masks(result: ScanResult) -> Entries:
+    """Whose lung mask and whose lobes were used."""
+    lungs = (_("Lung mask"), (wording.mask_origin(result.lungs_from),))
+    if result.lobes_from is None:
+        return Entries((lungs,))
+    return Entries((lungs, (_("Lobes"), (wording.mask_origin(result.lobes_from),))))
 
 
 def about_model(card: ModelCard, reads: str = "") -> Entries:
@@ -288,12 +193,15 @@ def about_model(card: ModelCard, reads: str = "") -> Entries:
     )
     known = card.disease_map
     disease_map = () if known is None else (_("Learned from {cases}").format(cases=known.learned_from),)
+    weights = card.class_weights
+    class_weights = () if weights is None else (_("Found on {cases}").format(cases=weights.found_on),)
     rows = (
         (_("Name"), (card.name,)),
         (_("Architecture"), (architecture,)),
         (_("Trained on"), (f"{card.training_data} ({card.trained_on})",)),
         (_("Training log"), card.training_log),
         (_("Disease map"), disease_map),
+        (_("Class weights"), class_weights),
         (_("Intended use"), (card.intended_use,)),
         (_("Limits"), (card.limits,)),
         (_("Operating point"), (f"{point.probability:.3f}: {point.source}",)),
@@ -304,18 +212,19 @@ def about_model(card: ModelCard, reads: str = "") -> Entries:
 
 
 def _map(case: Case) -> Section:
-    has_evidence = case.result.evidence is not None
-    title = _("Where the evidence lies") if has_evidence else _("The CT")
-    description = _("Axial and coronal CT images with the model's evidence over the lungs")
-    if case.result.disease is not None:
+    result, title = case.result, _("The CT")
+    description = _("Axial and coronal CT images")
+    if result.disease is not None:
         title = _("Disease map")
         description = _("Axial and coronal CT images, bare and with the model's disease map over the lungs")
-    elif not has_evidence:
-        description = _("Axial and coronal CT images")
+    elif result.class_activations:
+        title = _("Class-weighted activation")
+        description = _("Axial and coronal CT images, bare and with the network's response over the lungs")
+    elif result.evidence is not None and not isinstance(result.slices, SliceEvidence):
+        title = _("Where the evidence lies")
+        description = _("Axial and coronal CT images with the model's evidence over the lungs")
     highlight = "" if case.lesions is None else _("Green outline: true lesions.")
-    return Section(
-        title, (_picture(case.result, Drawing.MAP, description, slicewords.map_caption(case.result), highlight),)
-    )
+    return Section(title, (_picture(result, Drawing.MAP, description, slicewords.map_caption(result), highlight),))
 
 
 def _slices(result: ScanResult) -> Section:
@@ -336,7 +245,7 @@ def _how_to_read(result: ScanResult) -> Section:
     return Section(title, (Numbered(tuple(slicewords.slice_words(result).how_to_read())),))
 
 
-def _densitometry(result: ScanResult) -> tuple[Section, ...]:
+def _densitometry(result: ScanResult, person: Person) -> tuple[Section, ...]:
     if not result.densitometry:
         return ()
     note = _(
@@ -347,7 +256,18 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
     if result.disease_extent_percent:
         extent = _("Extent: estimated share of the lung with disease, the sum of the disease map's probabilities.")
         note = f"{extent} {note}"
-    return (Section(_("Densitometry"), (densitometry(result), Paragraph(note))),)
+    if result.lobes_from is not None and result.evidence_share_percent:
+        evidence = _(
+            "Evidence: share of the model's evidence towards emphysema that arose at places of the region; it does not"
+            " say where disease is."
+        )
+        note = f"{evidence} {note}"
+    return (
+        Section(
+            _("Densitometry"),
+            (densitometry(result), masks(result), *measured.density_blocks(result, person), Paragraph(note)),
+        ),
+    )
 
 
 def _images(result: ScanResult) -> tuple[Section, ...]:
@@ -355,7 +275,17 @@ def _images(result: ScanResult) -> tuple[Section, ...]:
     return (Section(_("Images"), (known,)),) if known.rows else ()
 
 
+def _publication(result: ScanResult) -> Entries:
+    rows = [(_("Methods"), (citing.methods(result),)), (_("Cite"), citing.references(result))]
+    if result.run is not None:
+        rows.append((_("CT's voxels"), (f"SHA-256 {result.run.input_sha256}",)))
+    return Entries(tuple(rows))
+
+
 def _closing(case: Case) -> tuple[str, ...]:
+    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
+    if case.study:
+        return (*credit, _("EmphysemaScanner {version}.").format(version=__version__))
     scanned = _("EmphysemaScanner {version}; scanned in {seconds} s.").format(
         version=__version__, seconds=wording.number(case.result.timings_s.get("total", 0), 1)
     )
@@ -363,5 +293,4 @@ def _closing(case: Case) -> tuple[str, ...]:
         "Saved with this report, as far as chosen: the same figures in result.json and the .csv files, the maps in the"
         " .nrrd files, and scene.mrb, which opens in 3D Slicer."
     )
-    credit = (_("CT: {credit}").format(credit=case.credit),) if case.credit else ()
     return (*credit, scanned, saved)

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..ct.grid import area_average, canonical
 from ..i18n import tr as _
-from ..scan.result import OverlayMap, ScanResult
+from ..scan.result import OverlayMap, ScanResult, SliceEvidence
 from .contents import Case
 from .slicewords import slice_words
 
@@ -62,14 +62,22 @@ class Paint:
 
     @classmethod
     def of(cls, result: ScanResult) -> Paint:
-        """The disease map of a model that has one, else the evidence."""
-        known = result.model.disease_map
+        """The disease map of a model that has one, else its finest class-weighted activation, else evidence by place.
+
+        Evidence that depends on the slices read before is no map of places; it is in the chart.
+        """
+        known, weights = result.model.disease_map, result.model.class_weights
         if result.disease is not None and known is not None:
-            words = (_("disease possible"), _("disease probable"), "")
+            words = (_("disease possible"), _("disease probable"), " %")
             return cls(result.disease, DISEASE_COLOURS, known.floor, 1.0, known.floor, True, *words)
+        for unit in () if weights is None else weights.units:
+            if (activation := result.class_activations.get(unit.unit)) is not None:
+                words = (_("weak response"), _("strong response"), "")
+                return cls(activation, DISEASE_COLOURS, unit.floor, 1.0, unit.floor, True, *words)
+        by_place = None if isinstance(result.slices, SliceEvidence) else result.evidence
         full = evidence_scale(result)
         words = (_("against emphysema"), _("towards emphysema"), _(" logit per cell"))
-        return cls(result.evidence, BAR_COLOURS, -full, full, 0.0, False, *words)
+        return cls(by_place, BAR_COLOURS, -full, full, 0.0, False, *words)
 
     def opacity(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """0 to 1 for each value."""
@@ -153,10 +161,10 @@ class Volume:
 def overlay_montage(case: Case) -> Figure:
     """Axial and coronal pictures through the lungs, their mask and the true lesions outlined.
 
-    Eight axial and four coronal ones with the evidence; with a disease map four and two, each beside the bare CT.
+    Eight axial and four coronal ones with evidence by place; with another map four and two, each beside the bare CT.
     """
     volume = Volume(case)
-    paired = volume.result.disease is not None
+    paired = volume.paint.even
     count, axial_rows = (COLUMNS * AXIAL_ROWS, AXIAL_ROWS) if not paired else (COLUMNS // 2 * PAIRED_ROWS, PAIRED_ROWS)
     steps = axial_choice(case.result, count)
     axial = [volume.axial(_ct_slice(volume, case.result.slice_indices[step])) for step in steps]
@@ -168,6 +176,7 @@ def overlay_montage(case: Case) -> Figure:
     total = axial_rows * axial_height + coronal_height + bar_height
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
     strongest, words = strongest_step(case.result), slice_words(case.result)
+    most = _("largest marked area")
     top = total
     tiles = [
         (n, plane, bare)
@@ -184,7 +193,7 @@ def overlay_montage(case: Case) -> Figure:
         if row < axial_rows:
             step = steps[number]
             if bare or not paired:
-                mark = f"  {words.highest if not paired else _('most disease')}" if step == strongest else ""
+                mark = f"  {words.highest if not paired else most}" if step == strongest else ""
                 _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
             if not bare:
                 _label(axes, words.short(step), "right", "top")
@@ -224,12 +233,12 @@ def draw_plane(axes: Axes, plane: Plane, paint: Paint | None) -> None:
 
 
 def strongest_step(result: ScanResult) -> int:
-    """The place, in reading order, of the slice with most disease by the map; without one, of the most influential."""
-    known = result.model.disease_map
-    if result.disease is None or known is None:
+    """The place, in reading order, of the slice with most of what is coloured; else of the most influential one."""
+    paint = Paint.of(result)
+    if not paint.even or paint.overlay is None:
         return result.telling_slices(1)[0]
-    lung = area_average(result.lung_fraction.values, result.disease.grid.shape)
-    marked = np.where(result.disease.values >= known.floor, lung, 0).sum((1, 2))
+    lung = area_average(result.lung_fraction.values, paint.overlay.grid.shape)
+    marked = np.where(paint.overlay.values >= paint.floor, lung, 0).sum((1, 2))
     return int(np.argmax(marked[result.slice_indices]))
 
 
@@ -295,7 +304,9 @@ def _colour_bar(figure: Figure, paint: Paint, height: float) -> None:
     shown = ScalarMappable(Normalize(paint.low, paint.high), paint.colours)
     bar = figure.colorbar(shown, cax=axes, orientation="horizontal")
     if paint.even:
-        bar.set_ticks([paint.low, paint.high], labels=[f"{100 * paint.low:.0f} %", "100 %"])
+        factor = 100 if paint.unit else 1
+        labels = [f"{factor * end:.{0 if paint.unit else 2}f}{paint.unit}" for end in (paint.low, paint.high)]
+        bar.set_ticks([paint.low, paint.high], labels=labels)
     else:
         bar.set_ticks([paint.low, 0, paint.high], labels=[f"{paint.low:.2g}", "0", f"+{paint.high:.2g}{paint.unit}"])
     bar.ax.tick_params(labelsize=6, length=2)

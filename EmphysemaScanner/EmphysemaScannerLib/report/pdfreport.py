@@ -12,20 +12,22 @@ from collections.abc import Iterator
 from enum import Enum
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import typst
 from matplotlib.ft2font import FT2Font
 
 from ..i18n import tr as _
-from .contents import Case, Contents, Drawing, contents
+from .blocks import Contents, Drawing
+from .contents import Case, contents
 from .pictures import draw
 
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")  # come with matplotlib: Latin, Greek, Cyrillic, Arabic and more
 _FAMILY = "DejaVu Sans"
 _TEMPLATE = "report.typ"
 _MOST_NAMED = 8
+_PPI = 150.0  # of pictures of pages
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")  # categories of Unicode
 
 
@@ -35,6 +37,16 @@ def render_pdf(case: Case) -> bytes:
     Characters that DejaVu Sans lacks, such as Chinese ones, are shown in a font of the computer. Without one, boxes
     replace them and a sentence under the title names them.
     """
+    return _compiled(case, "pdf")[0]
+
+
+def render_pages(case: Case) -> list[bytes]:
+    """The pages of the same document as PNG pictures, 150 pixels an inch."""
+    return _compiled(case, "png")
+
+
+def _compiled(case: Case, form: Literal["pdf", "png"]) -> list[bytes]:
+    """The document, or each of its pages."""
     report = contents(case)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -50,8 +62,10 @@ def render_pdf(case: Case) -> bytes:
         template = resources.files(__package__) / "templates" / _TEMPLATE
         with resources.as_file(template) as path:
             shutil.copy(path, root / _TEMPLATE)
-        document = typst.compile(str(root / _TEMPLATE), root=str(root), font_paths=fonts, format="pdf", timestamp=0)
-    return bytes(document)
+        made = typst.compile(
+            str(root / _TEMPLATE), root=str(root), font_paths=fonts, format=form, ppi=_PPI, timestamp=0
+        )
+    return [bytes(page) for page in (made if isinstance(made, list) else [made])]
 
 
 def _values(part: Any, files: dict[Drawing, str]) -> Any:

@@ -13,7 +13,7 @@ from ..i18n import tr as _
 from ..scan.serialise import result_to_json
 from .contents import Case
 from .outputfolder import whole_or_nothing
-from .tablefiles import DENSITOMETRY_FILE, SLICES_FILE, densitometry_csv, slices_csv
+from .tablefiles import DENSITOMETRY_FILE, SLICES_FILE, densitometry_csv, further_csvs, slices_csv
 
 NO_SLICER = "Overlay images and scene.mrb need slicer-core; install it with: pip install slicer-core."
 
@@ -86,14 +86,20 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
 
         contents = {PDF_FILE: render_pdf(case)}
     else:
-        contents = {SLICES_FILE: slices_csv(case.result), DENSITOMETRY_FILE: densitometry_csv(case.result)}
+        contents = {
+            SLICES_FILE: slices_csv(case.result),
+            DENSITOMETRY_FILE: densitometry_csv(case.result),
+            **further_csvs(case.result),
+        }
     for name, content in contents.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return list(contents)
 
 
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
-    """Write result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
+    """Write what a result has into a folder.
+
+    That is result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
     scene.mrb.
 
     Args:

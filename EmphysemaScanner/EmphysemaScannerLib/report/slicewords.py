@@ -54,7 +54,7 @@ class SliceWords:
         chart_caption: below it.
         ranking: a sentence with the most influential slices; empty where the model ranks none.
         separator: of the slices in that sentence.
-        cells: what the coloured cells are.
+        cells: what the coloured cells are; empty where none are drawn.
         position: the window's sentence about the slice that is shown.
     """
 
@@ -107,7 +107,7 @@ class SliceWords:
         if self.ranking:
             ranked = [f"S {result.slice_positions_mm[k]:.0f} mm ({self.short(k)})" for k in result.telling_slices(3)]
             sentences.append(self.ranking.format(slices=self.separator.join(ranked)))
-        if result.evidence is not None and result.disease is None:  # else the disease map is drawn in its place
+        if result.evidence is not None and self.cells:
             cell = result.evidence.grid.spacing_mm
             coarse = _("The coloured cells are coarse ({across} x {down} mm, smoothed for display).").format(
                 across=wording.number(cell[2], 0), down=wording.number(cell[1], 0)
@@ -161,7 +161,7 @@ class EvidenceWords(SliceWords):
     )
     ranking = _("Most influential slices: {slices}.")
     separator = ", "
-    cells = _("They show when and roughly where the estimate changed; they do not outline disease.")
+    cells = ""
     position = _("S {position} mm: {what}, read as slice {number} of {slices}")
 
     def sums(self) -> list[str]:
@@ -175,6 +175,7 @@ class EvidenceWords(SliceWords):
                 "Bias ({bias}) and bars sum exactly to the logit ({logit}), whose sigmoid is the probability,"
                 " {percent}. The running probability is the estimate had reading stopped at that slice."
             ).format(**self._numbers()),
+            _("Evidence says when, in the order of reading, the answer arose; it does not say where disease is."),
         ]
 
 
@@ -271,15 +272,24 @@ def densitometry_title(result: ScanResult) -> str:
 def map_caption(result: ScanResult) -> str:
     """What the pictures of the CT show."""
     ct = _("CT in a lung window, patient's right on the left; thin yellow line: the lung mask.")
+    bare = _("Each picture beside the bare CT; patient's right on the left; thin yellow line: the lung mask.")
     corner = _("Upper right of each axial picture: {what}.").format(what=slice_words(result).corner)
-    if result.disease is not None and result.model.disease_map is not None:
-        bare = _("Each picture beside the bare CT; patient's right on the left; thin yellow line: the lung mask.")
+    known, weights = result.model.disease_map, result.model.class_weights
+    if result.disease is not None and known is not None:
         disease = _(
             "Coloured: places that the model's disease map marks, at which disease is at least {floor} probable by its"
             " estimate. The colours mean the same in every CT."
-        ).format(floor=wording.percent(result.model.disease_map.floor))
+        ).format(floor=wording.percent(known.floor))
         return f"{bare} {disease} {corner}"
-    if result.evidence is None:
+    if result.class_activations and weights is not None:
+        unit = weights.units[0]
+        response = _(
+            "Coloured: class-weighted activation of unit {unit} from {floor} on; 0 is the mean of healthy lungs, 1 the"
+            " strongest lung of the cases that the range comes from. It points to what raised the model's answer and"
+            " does not outline disease. The colours mean the same in every CT."
+        ).format(unit=unit.unit, floor=f"{unit.floor:.2f}")
+        return f"{bare} {response} {corner}"
+    if result.evidence is None or isinstance(result.slices, SliceEvidence):
         return f"{ct} {corner}"
     colours = _(
         "Orange: evidence for emphysema; blue: against it. Colours are drawn inside the lungs only ({share} of the"

@@ -9,6 +9,7 @@ from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..ct.provenance import LeftOut, Series
+    from ..lungs.regions import Origin
     from ..models.modelcard import ModelCard
     from ..scan.result import ScanResult
 
@@ -25,6 +26,11 @@ REGION_NAMES = {
     "upper": _("Upper third"),
     "middle": _("Middle third"),
     "lower": _("Lower third"),
+    "right_upper_lobe": _("Right upper lobe"),
+    "right_middle_lobe": _("Right middle lobe"),
+    "right_lower_lobe": _("Right lower lobe"),
+    "left_upper_lobe": _("Left upper lobe"),
+    "left_lower_lobe": _("Left lower lobe"),
 }
 
 
@@ -94,3 +100,22 @@ def left_out(part: LeftOut) -> str:
     """Files that were found beside the CT and not read: what they are, how many, why."""
     files = _("1 file") if part.files == 1 else _("{count} files").format(count=part.files)
     return f"{part.what} ({files}): {part.reason}"
+
+
+def mask_origin(origin: Origin) -> str:
+    """Whose mask was used, and what its labels were recognised by; its name only where the result keeps it."""
+    known = {
+        "own": _("found by EmphysemaScanner"),
+        "edited": _("found by EmphysemaScanner and edited"),
+        "file": _("label file"),
+        "segmentation": _("segmentation"),
+        "array": _("given by a program"),
+    }[origin.kind.value]
+    by = {
+        "codes": _("recognised by SNOMED CT codes"),
+        "names": _("recognised by the names of its segments"),
+        "numbers": _("recognised by the numbers of {tool}").format(tool=origin.numbering),
+        "user": _("its labels named by the user"),
+    }.get(origin.recognised.value, "")
+    text = f"{known} '{origin.name}'" if origin.name else known
+    return f"{text}, {by}" if by else text

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ..base.progress import Progress
 from ..models.baselines import AttentionNetwork, CNN3DNetwork, MILNetwork
+from ..models.classweights import class_activations
 from ..models.conv_lstm import ConvLSTMNetwork, Direction
 from ..models.densitybaselines import DensityLogistic
 from ..models.diseasemap import disease_logits
-from ..models.modelcard import DiseaseMap
+from ..models.modelcard import ClassWeights, DiseaseMap
 from .result import SliceEvidence, SliceProbabilities, Slices, SliceWeights
 
 
@@ -32,7 +33,9 @@ class Answer:
         slices: what it gives for each slice, in the order of ``direction``; None for a network without output by slice.
         direction: the order of slices in the result.
         activations: (slices, h, w) by unit, inferior to superior.
-        disease: (slices, h, w) probability of disease by place, inferior to superior; None without a disease map.
+        class_activations: (slices, h, w) by unit, inferior to superior; none without class weights.
+        disease: (slices, rows, columns) probability of disease on the network's grid, inferior to superior; None
+            without a disease map.
     """
 
     logit: float
@@ -41,6 +44,7 @@ class Answer:
     slices: Slices | None = None
     direction: Direction = Direction.DESCENDING
     activations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    class_activations: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     disease: NDArray[np.float32] | None = None
 
 
@@ -52,13 +56,16 @@ class Reading:
         temperature: of the model's card.
         dtype: what the convolutions are calculated in; answer and terms are always float32 at least.
         progress: called with the share done and each slice or unit; whatever it raises ends the reading.
-        disease_map: of the model's card.
+        disease_map, class_weights: of the model's card.
+        low: for a disease map that weighs it, ``low_share`` of the CT as (1, T, H, W) on the network's device.
     """
 
     temperature: float
     dtype: torch.dtype
     progress: Progress
     disease_map: DiseaseMap | None = None
+    class_weights: ClassWeights | None = None
+    low: Tensor | None = None
 
     def autocast(self, x: Tensor) -> torch.autocast:
         """What the convolutions on a volume run in."""
@@ -100,9 +107,12 @@ def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, reading: Reading) -> Answer:
         name: states[0].float().square().mean(1).sqrt().cpu().numpy()
         for name, states in zip(network.unit_names, hidden, strict=True)
     }
-    disease = None
+    weighted, disease = {}, None
+    if reading.class_weights is not None:
+        found = class_activations(network, hidden, reading.class_weights)
+        weighted = {name: values[0].cpu().numpy() for name, values in found.items()}
     if reading.disease_map is not None:
-        disease = disease_logits(network, hidden, reading.disease_map)[0].sigmoid().cpu().numpy()
+        disease = disease_logits(network, hidden, x, reading.low, reading.disease_map)[0].sigmoid().cpu().numpy()
     last = hidden[-1].float()
     direction = network.units[-1].recurrence.direction
     order = np.array(direction.order(slices))
@@ -116,6 +126,7 @@ def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, reading: Reading) -> Answer:
         slices=SliceEvidence(evidence, running_logit=bias + np.cumsum(evidence)),
         direction=direction,
         activations=activations,
+        class_activations=weighted,
         disease=disease,
     )
 
@@ -129,6 +140,7 @@ def _running_terms(
     place less those of the state before, which is zero before the first slice.
 
     Args:
+        network: whose dense layer and normalisation are applied.
         states: hidden states of the fourth unit, (T, C, 8, 8), inferior to superior.
         order: in which the fourth unit reads.
 

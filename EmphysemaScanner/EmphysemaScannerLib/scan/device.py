@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
+from ..lungs.regions import NO_MASKS, Masks
+from ..lungs.scope import Scope
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -94,25 +97,60 @@ def scan_on(
     progress: Progress,
     source: str,
     precision: Precision = Precision.AUTO,
+    masks: Masks = NO_MASKS,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
-    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result."""
+    """``scan.scan.scan`` on a device; where its memory is too small, on the CPU, with a warning in the result.
+
+    Args:
+        device: where the network runs.
+        ct: as ``read_ct`` gives it.
+        model: the model; it is moved to the device.
+        progress: as for ``scan``.
+        source: what the user calls this CT.
+        precision: numerical precision of the network.
+        masks: as for ``scan``.
+        measure: as for ``scan``.
+    """
     import torch
 
     from .scan import scan
 
     dtype = torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
+    scanned = partial(
+        scan,
+        ct.image,
+        model,
+        progress=progress,
+        source=source,
+        provenance=ct.provenance,
+        masks=masks,
+        dtype=dtype,
+        measure=measure,
+    )
     try:
         model.network.to(device)
-        return scan(ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype)
+        return scanned()
     except torch.OutOfMemoryError:
         model.network.to("cpu")
-    result = scan(ct.image, model, progress=progress, source=source, provenance=ct.provenance, dtype=dtype)
-    note = _("The {device} device had too little memory; the network ran on the CPU.").format(device=device.type)
-    return dataclasses.replace(result, warnings=(*result.warnings, note))
+    result = scanned()
+    return dataclasses.replace(result, warnings=(*result.warnings, ran_on_cpu(device.type)))
+
+
+def ran_on_cpu(device_type: str) -> str:
+    """The warning that a device had too little memory."""
+    return _("The {device} device had too little memory; the network ran on the CPU.").format(device=device_type)
 
 
 def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress) -> Attribution:
-    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU."""
+    """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU.
+
+    Args:
+        device: where the network runs.
+        image: a CT in HU, any orientation.
+        model: the model; it is moved to the device.
+        progress: as for ``attribute``.
+    """
     import torch
 
     from .attribution import attribute

@@ -1,54 +1,113 @@
-"""How much of the lungs is diseased by a disease map, by region."""
+"""How a model's maps are shared out to the regions of the lungs: the diseased lung, and the evidence."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..lungs import RIGHT
 from ..lungs.densitometry import thirds
 from ..lungs.morphology import box
+from ..lungs.regions import LOBES
 from ..models.preprocessing import View
 
+Shares = dict[str, NDArray[np.float64]]
+"""By region, (slices, rows, columns): how much of each place of a map its lung fills."""
 
-def disease_extent(
-    probability: NDArray[np.float32],
-    floor: float,
+
+def region_shares(
     labels: NDArray[np.uint8],
+    lobes: NDArray[np.uint8] | None,
+    lung: NDArray[np.float32],
     voxels_by_slice: NDArray[np.int64],
     view: View,
-) -> dict[str, float]:
+) -> Shares:
+    """How much of each voxel of a network's grid the lung of each region fills, 0 to 1.
+
+    Args:
+        labels: 1 right lung, 2 left, on the canonical CT's voxels.
+        lobes: the place in ``LOBES`` from 1, on the same voxels; None without lobes.
+        lung: the share of lung in each voxel of the grid.
+        voxels_by_slice: lung voxels of each slice of the CT.
+        view: the part of the CT that the network read.
+
+    Returns:
+        By region: "whole", "right", "left", "upper", "middle", "lower", and the lobes by their names.
+    """
+    whole, right = lung.astype(np.float64), _share(np.asarray(labels == RIGHT), view)
+    third = thirds(voxels_by_slice)
+    regions = {"whole": whole, "right": right, "left": whole - right}
+    for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
+        regions[name] = whole * _share_of_slices(voxels_by_slice, third == number, view)
+    for lobe in LOBES if lobes is not None else ():
+        mask = np.asarray(lobes == lobe.lobe)
+        if mask.any():
+            regions[lobe.value] = _share(mask, view)
+    return regions
+
+
+def coarser(shares: Shares, shape: tuple[int, ...]) -> Shares:
+    """The shares at the places of a map that a network pooled, of which each holds whole voxels of its grid.
+
+    Args:
+        shares: as ``region_shares`` gives them.
+        shape: (slices, rows, columns) of the map.
+    """
+    slices, rows, columns = shape
+
+    def of(share: NDArray[np.float64]) -> NDArray[np.float64]:
+        blocks = share.reshape(slices, -1, rows, share.shape[1] // rows, columns, share.shape[2] // columns)
+        return np.asarray(blocks.mean((1, 3, 5)))
+
+    return {name: of(share) for name, share in shares.items()}
+
+
+def disease_extent(probability: NDArray[np.float32], floor: float, shares: Shares) -> dict[str, float]:
     """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
 
     Args:
-        probability: (slices, rows, columns) of the map, inferior to superior, on the slices of the view's grid.
+        probability: (slices, rows, columns) of the map, inferior to superior.
         floor: the probability from which a place is marked; others count as healthy.
-        labels: 1 right lung, 2 left, on the canonical CT's voxels.
-        voxels_by_slice: lung voxels of each slice of the CT.
-        view: the part of the CT that the map covers.
+        shares: of the regions at the map's places.
 
     Returns:
-        Per cent by region: "whole", "right", "left", "upper", "middle", "lower"; NaN for one without lung.
+        Per cent by region; NaN for one without lung.
     """
     diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
-    right, left = (_by_place(labels == side, diseased.shape, view) for side in (1, 2))
-    lung = right + left
-    third = thirds(voxels_by_slice)
-    regions = {"whole": lung, "right": right, "left": left}
-    for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
-        regions[name] = lung * _share_of_slices(voxels_by_slice, third == number, view)
     return {
-        name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 0 else float("nan")
-        for name, share in regions.items()
+        name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 1e-6 else float("nan")
+        for name, share in shares.items()
     }
 
 
-def _by_place(mask: NDArray[np.bool_], shape: tuple[int, ...], view: View) -> NDArray[np.float64]:
-    """The share of each place of a map that a mask fills."""
+def evidence_share(evidence: NDArray[np.floating], shares: Shares) -> dict[str, float]:
+    """How much of the evidence towards emphysema lies in each region.
+
+    The evidence of a place belongs to the regions in it by their shares of its lung; that of places without lung, and
+    that against emphysema, is in no region.
+
+    Args:
+        evidence: (slices, rows, columns), logit, inferior to superior.
+        shares: of the regions at the evidence's places.
+
+    Returns:
+        Per cent of the evidence towards emphysema in both lungs, by region; NaN where there is none.
+    """
+    lung = shares["whole"]
+    towards = np.where(lung > 0, np.maximum(evidence, 0), 0).astype(np.float64)
+    density = np.divide(towards, lung, out=np.zeros(lung.shape), where=lung > 0)
+    total = float(towards.sum())
+    return {
+        name: 100 * float((share * density).sum()) / total if total > 0 else float("nan")
+        for name, share in shares.items()
+    }
+
+
+def _share(mask: NDArray[np.bool_], view: View) -> NDArray[np.float64]:
+    """How much of each voxel of the grid a mask fills."""
     if not mask.any():
-        return np.zeros(shape)
-    slices, rows, columns = shape
-    resized = View(view.over, view.grid.resized((slices, rows, columns)))
-    return resized.share(mask, within=box(mask)).astype(np.float64)
+        return np.zeros(view.grid.shape)
+    return view.share(mask, within=box(mask)).astype(np.float64)
 
 
 def _share_of_slices(voxels_by_slice: NDArray[np.int64], chosen: NDArray[np.bool_], view: View) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -13,8 +12,11 @@ from ..ct.grid import Grid
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import Coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.measurements import Measurements
+from ..lungs.regions import OWN, Origin
 from ..models.modelcard import ModelCard
 from .call import Call, decide, withheld_because
+from .manifest import RunManifest
 
 
 @dataclass(frozen=True)
@@ -28,46 +30,6 @@ class OverlayMap:
 
     values: NDArray[np.float32] | NDArray[np.uint8]
     grid: Grid
-
-
-@dataclass(frozen=True)
-class LungMeasure:
-    """A figure of ``Densitometry`` as every table shows it.
-
-    Attributes:
-        field: the attribute of ``Densitometry``.
-        title: over its column.
-        meaning: the title in words.
-        unit: of the figure.
-        digits: behind the decimal point.
-    """
-
-    field: str
-    title: str
-    meaning: str
-    unit: str
-    digits: int
-
-    def of(self, region: Densitometry) -> float:
-        """The figure of a region."""
-        return float(getattr(region, self.field))
-
-    def text(self, region: Densitometry) -> str:
-        """The figure of a region as tables show it, without unit; a dash where there was nothing to measure."""
-        value = self.of(region)
-        return f"{value:.{self.digits}f}" if math.isfinite(value) else "-"
-
-
-LAA_950 = LungMeasure("laa_950_percent", "LAA%-950", "Lung below -950 HU (LAA%-950)", "%", 1)
-LAA_910 = LungMeasure("laa_910_percent", "LAA%-910", "Lung below -910 HU (LAA%-910)", "%", 1)
-LAA_856 = LungMeasure("laa_856_percent", "LAA%-856", "Lung below -856 HU (LAA%-856)", "%", 1)
-PERC15 = LungMeasure("perc15_hu", "Perc15", "15th percentile (Perc15)", "HU", 0)
-MEAN = LungMeasure("mean_hu", "Mean", "Mean density", "HU", 0)
-SD = LungMeasure("sd_hu", "SD", "Standard deviation of density", "HU", 0)
-VOLUME = LungMeasure("volume_l", "Volume", "Lung volume", "L", 2)
-MASS = LungMeasure("mass_g", "Mass", "Tissue mass", "g", 0)
-LUNG_MEASURES = (LAA_950, LAA_910, LAA_856, PERC15, MEAN, SD, VOLUME, MASS)
-"""All figures of ``Densitometry``, in the order of its attributes."""
 
 
 class SliceMeasure(Enum):
@@ -187,13 +149,22 @@ class ScanResult:
             Under ``SliceProbabilities``, the terms of a slice and ``bias`` sum to the logit of its own probability.
             None for a model that reads no volume.
         activations: root mean square of the hidden state over channels, by unit: "asc1", "desc1", "asc2", "desc2".
-        disease: probability of disease by place, 0 to 1, (slices, 64, 64), also outside the lungs; None for a model
-            without a disease map.
+        class_activations: hidden states summed over channels with the card's class weights, by unit; empty for a model
+            without class weights.
+        disease: probability of disease in each voxel of the network's input grid, 0 to 1, also outside the lungs; None
+            for a model without a disease map.
         disease_extent_percent: share of the lung that is diseased by the disease map, by region as ``densitometry``:
             the sum of the probabilities that reach the model's floor; empty for a model without a disease map.
+        evidence_share_percent: share of the evidence towards emphysema, by region as ``densitometry``, of that in both
+            lungs; empty for a model without evidence by place.
+        low_density: share of the lung below -950 HU in each voxel of the network's grid, where the disease map weighs
+            it; None otherwise.
+        lungs_from: whose lung mask it is.
+        lobes_from: whose lobes; None where none were given.
         lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
         lung_fraction: share of lung in each voxel of the network's input grid, 0 to 1.
-        densitometry: by region: "whole", "left", "right", "upper", "middle", "lower".
+        densitometry: by region: "whole", "left", "right", "upper", "middle", "lower", and the lobes that were given, by
+            their names in ``regions.Region``.
         laa_950_by_slice_percent: (slices,) LAA%-950 within each slice of the grid, in reading order; NaN without lung.
         coverage: how much of the lungs is not in the CT.
         warnings: sentences about doubtful input, most important first.
@@ -201,6 +172,8 @@ class ScanResult:
         timings_s: seconds by stage.
         source: what was scanned, as the user named it (file or node name).
         provenance: the series that was read and what was left out.
+        run: what the result came from; None in a record of an earlier version.
+        measurements: what was measured beside ``densitometry``.
     """
 
     probability: float
@@ -221,8 +194,15 @@ class ScanResult:
     timings_s: dict[str, float] = field(default_factory=dict)
     source: str = ""
     provenance: Provenance = UNKNOWN
+    class_activations: dict[str, OverlayMap] = field(default_factory=dict)
     disease: OverlayMap | None = None
     disease_extent_percent: dict[str, float] = field(default_factory=dict)
+    run: RunManifest | None = None
+    evidence_share_percent: dict[str, float] = field(default_factory=dict)
+    low_density: OverlayMap | None = None
+    lungs_from: Origin = OWN
+    lobes_from: Origin | None = None
+    measurements: Measurements = field(default_factory=Measurements)
 
     @property
     def by_slice(self) -> SliceFigures:

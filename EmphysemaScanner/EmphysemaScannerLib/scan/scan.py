@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,21 +16,24 @@ from scipy.special import expit
 from ..base.errors import ModelFileError, shown
 from ..base.progress import Progress, silent
 from ..ct.checks import check_image
-from ..ct.grid import Grid, canonical_view
+from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
-from ..lungs.coverage import lung_coverage
-from ..lungs.densitometry import LungDensities, measure_lungs
-from ..lungs.imagewarnings import NoiseWarning, image_warnings
-from ..lungs.lungs import find_lungs
-from ..lungs.maskwarnings import mask_warnings
+from ..lungs.densitometry import Densitometry
+from ..lungs.imagewarnings import NoiseWarning
+from ..lungs.masks import lung_regions
 from ..lungs.morphology import box
+from ..lungs.regions import NO_MASKS, Masks, RegionError
+from ..lungs.scope import Scope
 from ..models.likeness import unlike_training
+from ..models.lowdensity import low_share
+from ..models.modelcard import ModelCard
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Needs, View
-from .answers import Reading, answer
+from .answers import Answer, Reading, answer
 from .call import contradiction
-from .extent import disease_extent
+from .manifest import run_manifest
+from .measuring import by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
 
 
@@ -40,7 +44,9 @@ def scan(
     progress: Progress = silent,
     source: str = "",
     provenance: Provenance = UNKNOWN,
+    masks: Masks = NO_MASKS,
     dtype: torch.dtype = torch.float32,
+    measure: Scope = Scope.HISTOGRAM,
 ) -> ScanResult:
     """Ask a model about a chest CT.
 
@@ -50,74 +56,52 @@ def scan(
         progress: called with each stage and slice; whatever it raises ends the scan.
         source: what the user calls this CT, kept in the result.
         provenance: what ``reading.read_ct`` knows of the CT beside its voxels.
+        masks: lung mask and lobes that the user gave; the lungs are found otherwise.
         dtype: what the units' convolutions are calculated in; the answer and the evidence are always float32.
+        measure: how much is measured beside densitometry.
 
     Raises:
         NotAChestCTError: (or one of its kinds) the image cannot be scanned; the message says why.
+        RegionError: what the user gave as lung mask or lobes cannot be used on this CT.
         ModelFileError: the model has no answer.
     """
-    timings: dict[str, float] = {}
+    card, timings = model.card, dict[str, float]()
 
     progress(0.0, "Checking the image")
     with _timed(timings, "check"):
         check_image(image)
         hu, ct_grid = canonical_view(image)
+        read = voxels_sha256(hu)
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
-        found = find_lungs(image)
-        labels = found.labels
-        coverage = lung_coverage(labels, ct_grid)
-        where = box(labels)
+        regions = lung_regions(image, masks)
+        labels = regions.lungs
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
-        columns = (slice(None), *where[1:])  # of voxels, with lung in them
-        lungs = measure_lungs(hu[columns], labels[columns], ct_grid.spacing_mm)
-        densitometry = lungs.regions
-        warnings = (
-            *provenance.warnings,
-            *mask_warnings(image, found),
-            *image_warnings(image, labels, provenance.slice_thickness_mm),
-        )
+        measured = measured_in(image, regions, provenance, measure, _part(progress, 0.4, 0.5))
+        densitometry, warnings = measured.densitometry, measured.warnings
 
     progress(0.5, "Averaging onto the network's grid")
-    card, network = model.card, model.network
-    preprocessing, needs = card.preprocessing, ARCHITECTURES[card.architecture].needs
-    device = next(network.parameters()).device
     with _timed(timings, "resampling"):
-        view = preprocessing.view(ct_grid, labels)
-        grid = view.grid
-        lung_fraction = view.share(labels, within=where)
-        laa_by_slice = _laa_by_slice(lungs, view)
-        if needs is Needs.DENSITOMETRY:
-            whole = densitometry["whole"]
-            x = torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32)
-        else:
-            averaged = preprocessing.average(hu, view)
-            x = torch.from_numpy(preprocessing.normalise(averaged))[None, :, None]  # (1, T, 1, H, W)
-            warnings += unlike_training(averaged, card.training_range)
+        view = card.preprocessing.view(ct_grid, labels)
+        lung = view.share(labels, within=box(labels))
+        x, unlike = _network_input(card, hu, view, densitometry)
+        warnings += unlike
 
+    with _timed(timings, "low_density"):
+        weighed = card.disease_map is not None and card.disease_map.low_weight != 0
+        low = low_share(hu, labels, view, lung, box(labels)) if weighed else None
     with _timed(timings, "network"):
-        reading = Reading(
-            card.temperature, dtype, lambda share, stage: progress(0.6 + 0.4 * share, stage), card.disease_map
-        )
-        answered = answer(network, x.to(device), reading)
-    with _timed(timings, "disease_map"):
-        extent: dict[str, float] = {}
-        if card.disease_map is not None and answered.disease is not None:
-            floor = card.disease_map.floor
-            extent = disease_extent(answered.disease, floor, labels, lungs.voxels_by_slice, view)
+        answered = _ask(model, x, low, dtype, progress)
+    with _timed(timings, "regions"):
+        by_region = regional_figures(measured, view, lung, answered.terms, answered.disease, card)
     timings["total"] = sum(timings.values())
-    if not np.isfinite(answered.logit):
-        raise ModelFileError("The model's answer is not a number; choose another model.")
 
-    order = np.array(answered.direction.order(grid.shape[0]))
     probability = float(expit(answered.logit))
-    if needs is Needs.VOLUME:
-        noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
-        opposed = contradiction(probability, card.operating_point.probability, densitometry.get("whole"), noisy)
-        warnings = (*opposed, *warnings)
+    device = next(model.network.parameters()).device
+    grid, order = view.grid, np.array(answered.direction.order(view.grid.shape[0]))
     return ScanResult(
         probability=probability,
         logit=answered.logit,
@@ -127,19 +111,74 @@ def scan(
         slice_indices=order,
         evidence=None if answered.terms is None else _overlay(answered.terms, grid),
         activations={name: _overlay(values, grid) for name, values in answered.activations.items()},
+        class_activations={name: _overlay(values, grid) for name, values in answered.class_activations.items()},
         lung_mask=OverlayMap(labels, ct_grid),
-        lung_fraction=OverlayMap(lung_fraction, grid),
+        lung_fraction=OverlayMap(lung, grid),
         densitometry=densitometry,
-        laa_950_by_slice_percent=laa_by_slice[order],
-        coverage=coverage,
-        warnings=warnings,
+        laa_950_by_slice_percent=by_region.laa_950_percent[order],
+        coverage=measured.coverage,
+        warnings=(*_contradictions(card, probability, densitometry, warnings), *warnings),
         model=card,
         timings_s=timings,
         source=shown(source),
         provenance=provenance,
         disease=None if answered.disease is None else _overlay(answered.disease, grid),
-        disease_extent_percent=extent,
+        disease_extent_percent=by_region.disease_extent_percent,
+        evidence_share_percent=by_region.evidence_share_percent,
+        low_density=None if low is None else _overlay(low, grid),
+        lungs_from=regions.lungs_from,
+        lobes_from=regions.lobes_from,
+        measurements=by_height(measured, by_region, order),
+        run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )
+
+
+def _network_input(
+    card: ModelCard, hu: NDArray[np.generic], view: View, regions: Mapping[str, Densitometry]
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """What the network reads, and a warning if that is unlike what it was trained on.
+
+    Returns:
+        Volumes (1, T, 1, H, W) or, for models that read it, densitometry (1, 2): LAA%-950 and Perc15 of both lungs.
+    """
+    if ARCHITECTURES[card.architecture].needs is Needs.DENSITOMETRY:
+        whole = regions["whole"]
+        if math.isnan(whole.perc15_hu):
+            raise RegionError("The lung mask has too few voxels for this model; give a larger one.")
+        return torch.tensor([[whole.laa_950_percent, whole.perc15_hu]], dtype=torch.float32), ()
+    averaged = card.preprocessing.average(hu, view)
+    x = torch.from_numpy(card.preprocessing.normalise(averaged))[None, :, None]
+    return x, unlike_training(averaged, card.training_range)
+
+
+def _ask(
+    model: Model, x: torch.Tensor, low: NDArray[np.float32] | None, dtype: torch.dtype, progress: Progress
+) -> Answer:
+    """The network's answer, calculated where its weights are; ``low`` is for its disease map."""
+    card, network = model.card, model.network
+    device = next(network.parameters()).device
+    reading = Reading(
+        card.temperature,
+        dtype,
+        lambda share, stage: progress(0.6 + 0.4 * share, stage),
+        card.disease_map,
+        card.class_weights,
+        None if low is None else torch.from_numpy(low)[None].to(device),
+    )
+    answered = answer(network, x.to(device), reading)
+    if not np.isfinite(answered.logit):
+        raise ModelFileError("The model's answer is not a number; choose another model.")
+    return answered
+
+
+def _contradictions(
+    card: ModelCard, probability: float, regions: Mapping[str, Densitometry], warnings: Sequence[str]
+) -> tuple[str, ...]:
+    """Warnings where densitometry, if the model did not read it, says the opposite of the model."""
+    if ARCHITECTURES[card.architecture].needs is not Needs.VOLUME:
+        return ()
+    noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
+    return contradiction(probability, card.operating_point.probability, regions.get("whole"), noisy)
 
 
 def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
@@ -147,14 +186,9 @@ def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
 
 
-def _laa_by_slice(lungs: LungDensities, view: View) -> NDArray[np.float64]:
-    """LAA%-950 of the CT slices that fall into each slice of the grid, inferior to superior."""
-    voxels, low = lungs.voxels_by_slice, lungs.below_950_by_slice
-    slices, owner = view.grid.shape[0], view.slice_of(len(voxels))
-    total = np.bincount(owner, voxels, slices)
-    counts = np.bincount(owner, low, slices)
-    share: NDArray[np.float64] = np.divide(counts, total, out=np.full(slices, np.nan), where=total > 0)
-    return 100 * share
+def _part(progress: Progress, low: float, high: float) -> Progress:
+    """A part of the progress, from one share to another."""
+    return lambda share, stage: progress(low + (high - low) * share, stage)
 
 
 @contextmanager

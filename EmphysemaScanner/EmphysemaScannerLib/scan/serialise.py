@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +20,22 @@ from ..ct.grid import Grid, area_average
 from ..ct.provenance import LeftOut, Provenance, Series
 from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.regions import OWN, MaskKind, Origin, Recognition
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
+from .manifest import RunManifest
+from .measurementrecord import curves_to_dict, measurements_from_dict, measurements_to_dict
 from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
+from .strictvalues import named as _named
+from .strictvalues import number as _number
+from .strictvalues import numbers as _numbers
 
 
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
-    """Write ``disease.nrrd``, ``evidence.nrrd`` and ``activation_<unit>.nrrd`` of every unit, where the model has them.
+    """Write ``disease.nrrd``, ``evidence.nrrd``, ``class_activation_<unit>.nrrd`` and ``activation_<unit>.nrrd``.
 
-    The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
+    Those that the model has. The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum
+    as ``ScanResult`` says.
 
     Args:
         result: the answer of a scan.
@@ -40,6 +46,7 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
     """
     named = {"disease": result.disease, "evidence": result.evidence}
     maps = {name: overlay for name, overlay in named.items() if overlay is not None}
+    maps |= {f"class_activation_{name}": overlay for name, overlay in result.class_activations.items()}
     maps |= {f"activation_{name}": overlay for name, overlay in result.activations.items()}
     written = []
     for name, overlay in maps.items():
@@ -54,7 +61,6 @@ _KINDS = {SliceEvidence: "evidence", SliceProbabilities: "probability", SliceWei
 ENCODING = "shuffle+zlib+base64"
 _MAP_TYPES = ("float32", "float16")
 _MOST_MAPS = 16
-_NAME = re.compile(r"\w{1,40}", re.ASCII)  # of units and regions; they become names of files
 
 
 def result_to_dict(result: ScanResult) -> dict[str, Any]:
@@ -65,10 +71,13 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     running_logit, slice_evidence (logit); slice_positions_mm (RAS S); slice_indices; reading_order;
     operating_point; densitometry (per cent, HU, litres, grams; the whole lungs, and every region under "regions");
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
-    warnings; model (its card); timings_s (seconds); source; input (the series that was
-    read, what was left out, slice thickness in mm); schema; story (what the model gives for each slice: "evidence",
-    "probability", "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the
-    model does not give is None.
+    evidence_share_percent (of the evidence towards emphysema in the lungs, by region); masks (whose lung mask and
+    lobes were used, and what their labels were recognised by); measurements (of parts, clusters, distribution,
+    normalised density; units as in docs/measurements.md); warnings; model (its card); timings_s (seconds); run
+    (versions, checksums of model and CT, device, precision); source; input (the series that was read, what was left
+    out, slice thickness in mm); schema; each_slice (what the model gives for each slice: "evidence", "probability",
+    "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model does not
+    give is None.
     """
     by_slice = result.by_slice
     regions = {name: dataclasses.asdict(region) for name, region in result.densitometry.items()}
@@ -82,7 +91,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "probability": result.probability,
         "logit": result.logit,
         "bias": result.bias,
-        "story": _KINDS[type(result.slices)],
+        "each_slice": _KINDS[type(result.slices)],
         **{measure.key: _list(by_slice.get(measure)) for measure in SliceMeasure},
         "slice_positions_mm": _list(positions),
         "slice_indices": _list(result.slice_indices),
@@ -90,10 +99,17 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
         "operating_point": dataclasses.asdict(result.model.operating_point),
         "densitometry": {**regions.get("whole", {}), "regions": regions},
         **({"disease_extent_percent": result.disease_extent_percent} if result.disease is not None else {}),
+        "evidence_share_percent": result.evidence_share_percent,
+        "masks": {
+            name: None if origin is None else dataclasses.asdict(origin)
+            for name, origin in (("lungs", result.lungs_from), ("lobes", result.lobes_from))
+        },
+        "measurements": measurements_to_dict(result.measurements),
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
         "timings_s": dict(result.timings_s),
+        "run": None if result.run is None else dataclasses.asdict(result.run),
     }
     strict: dict[str, Any] = _finite(values)
     return strict
@@ -120,7 +136,10 @@ def _finite(value: Any) -> Any:
 
 
 def record_to_json(result: ScanResult) -> str:
-    """``result_to_dict`` and, under "maps", the raw maps with their geometry: enough to rebuild the result.
+    """A record from which the result can be rebuilt.
+
+    It is ``result_to_dict``, histograms and sizes of clusters under "curves", and the raw maps with their geometry
+    under "maps".
 
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
@@ -133,9 +152,15 @@ def record_to_json(result: ScanResult) -> str:
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
         "activations": {name: _map_to_dict(activation, "float16") for name, activation in result.activations.items()},
     }
+    if result.class_activations:
+        weighted = {name: _map_to_dict(overlay, "float16") for name, overlay in result.class_activations.items()}
+        maps["class_activations"] = weighted
+    curves = curves_to_dict(result.measurements)
     if result.disease is not None:
         maps["disease"] = _map_to_dict(result.disease, "float16")
-    return json.dumps({**result_to_dict(result), "maps": maps}, ensure_ascii=False, allow_nan=False)
+    if result.low_density is not None:
+        maps["low_density"] = _map_to_dict(result.low_density, "float16")
+    return json.dumps({**result_to_dict(result), "maps": maps, "curves": curves}, ensure_ascii=False, allow_nan=False)
 
 
 def result_from_json(text: str, lung_mask: OverlayMap) -> ScanResult:
@@ -177,7 +202,8 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
     slices = grid.shape[0]
     if math.prod(grid.shape) > MOST_VOXELS or (evidence is not None and evidence.grid.shape[0] != slices):
         raise ValueError("the maps don't fit one another")
-    if len(maps["activations"]) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
+    weighted = maps.get("class_activations", {})
+    if max(len(maps["activations"]), len(weighted)) > _MOST_MAPS or not 0 <= _number(values["probability"]) <= 1:
         raise ValueError("its answer is not one of a model")
     result = ScanResult(
         probability=_number(values["probability"]),
@@ -201,10 +227,19 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         timings_s={str(stage): _number(seconds) for stage, seconds in values["timings_s"].items()},
         source=shown(str(values["source"])),
         provenance=_provenance(values.get("input") or {}),
+        class_activations={_named(name): _map_from_dict(raw) for name, raw in weighted.items()},
         disease=_map_from_dict(maps["disease"]) if "disease" in maps else None,
+        low_density=_map_from_dict(maps["low_density"]) if "low_density" in maps else None,
         disease_extent_percent={
             _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
         },
+        run=_run(values.get("run")),
+        evidence_share_percent={
+            _named(name): _number(percent) for name, percent in values.get("evidence_share_percent", {}).items()
+        },
+        lungs_from=_origin(values.get("masks", {}).get("lungs")) or OWN,
+        lobes_from=_origin(values.get("masks", {}).get("lobes")),
+        measurements=measurements_from_dict(values.get("measurements", {}), values.get("curves", {}), slices),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -212,7 +247,10 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
 
 
 def _slices(values: dict[str, Any], count: int) -> Slices | None:
-    """What the model gave for each of so many slices, all of it; an earlier version only knew evidence."""
+    """What the model gave for each of so many slices, all of it.
+
+    The key was ``story`` in earlier versions; the first ones had none and only knew evidence.
+    """
 
     def numbers(measure: SliceMeasure) -> NDArray[np.float64]:
         return _numbers(values[measure.key], count)
@@ -223,7 +261,7 @@ def _slices(values: dict[str, Any], count: int) -> Slices | None:
         "weight": lambda: SliceWeights(numbers(SliceMeasure.WEIGHT), numbers(SliceMeasure.PROBABILITY)),
         "none": lambda: None,
     }
-    return read[values.get("story", "evidence")]()
+    return read[values.get("each_slice", values.get("story", "evidence"))]()
 
 
 def _shape(array: NDArray[np.generic]) -> tuple[int, int, int]:
@@ -253,6 +291,24 @@ def _provenance(raw: dict[str, Any]) -> Provenance:
         left_out=tuple(LeftOut(**texts(part)) for part in raw.get("left_out", ())),
         slice_thickness_mm=_number(raw.get("slice_thickness_mm", 0.0)),
         warnings=tuple(shown(str(warning)) for warning in raw.get("warnings", ())),
+    )
+
+
+def _run(raw: dict[str, Any] | None) -> RunManifest | None:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+    if raw is None:
+        return None
+    packages = {shown(str(name)): shown(str(version)) for name, version in raw["packages"].items()}
+    texts = {name: shown(str(value)) for name, value in raw.items() if name != "packages"}
+    return RunManifest(**texts, packages=packages)
+
+
+def _origin(raw: dict[str, Any] | None) -> Origin | None:
+    """From its fields as JSON has them; a record of an earlier version has none."""
+    if raw is None:
+        return None
+    return Origin(
+        MaskKind(raw["kind"]), shown(str(raw["name"])), Recognition(raw["recognised"]), shown(str(raw["numbering"]))
     )
 
 
@@ -300,26 +356,3 @@ def grid_from_dict(raw: dict[str, Any]) -> Grid:
         origin_lps=(float(origin[0]), float(origin[1]), float(origin[2])),
         direction_lps=tuple((float(a), float(b), float(c)) for a, b, c in direction),
     )
-
-
-def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"'{name}' is not the name of a unit or region")
-    return name
-
-
-def _number(value: Any) -> float:
-    """What ``_finite`` wrote as None is not a number."""
-    if value is None:
-        return math.nan
-    if type(value) not in (int, float):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _numbers(values: Any, *shape: int) -> NDArray[np.float64]:
-    """A list of numbers as an array of the shape that it must have."""
-    array = np.array(values, dtype=np.float64)  # None becomes NaN
-    if array.shape != shape:
-        raise ValueError(f"there are values of shape {array.shape} where {shape} is expected")
-    return array

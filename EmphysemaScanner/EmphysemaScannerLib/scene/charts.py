@@ -39,8 +39,18 @@ MARGIN = 0.08  # of a range, so that the longest bar doesn't touch the frame
 LEAST_LAA_PERCENT = 5.0  # the top of the density chart, at least: healthy lungs shouldn't look ill
 
 
+_LUNGS = {
+    "right": ("laa_right", BLUE, _("Right lung")),
+    "left": ("laa_left", ORANGE, _("Left lung")),
+}
+"""Of each lung: its column and series, its colour, its name in the legend."""
+
+
 class Chart(Enum):
-    """What is drawn by slice, as far as a result has it; slices are ranked by the first that it has."""
+    """What is drawn, as far as a result has it.
+
+    By slice, which are ranked by the first that it has; the last three are not by slice and in ``densitycharts``.
+    """
 
     EVIDENCE = "evidence"
     WEIGHT = "weight"
@@ -48,6 +58,10 @@ class Chart(Enum):
     PROBABILITY = "probability"
     LAA = "laa"
     ACTIVATION = "activation"
+    LAA_BY_LUNG = "laa_by_lung"
+    HISTOGRAM = "histogram"
+    REGIONS = "regions"
+    CLUSTERS = "clusters"
 
     def label(self) -> str:
         """Its name in the window."""
@@ -58,11 +72,15 @@ class Chart(Enum):
             Chart.PROBABILITY: _("Running probability"),
             Chart.LAA: _("Low attenuation area (LAA%-950)"),
             Chart.ACTIVATION: _("Activation of the units"),
+            Chart.LAA_BY_LUNG: _("Low attenuation area of each lung"),
+            Chart.HISTOGRAM: _("Histogram of lung density"),
+            Chart.REGIONS: _("Low attenuation area by region"),
+            Chart.CLUSTERS: _("Sizes of low attenuation areas"),
         }[self]
 
     @property
     def column(self) -> str | None:
-        """The column of the slice table that it draws; None for activation, which isn't in it."""
+        """The column of the slice table that it draws; None for charts of what isn't in it."""
         return MEASURES[self].title if self in MEASURES else None
 
 
@@ -103,10 +121,11 @@ class ChartContents:
 
     Attributes:
         rows: columns of the chart table by title, three rows for each slice in reading order.
-        marker_rows: columns of the marker table by title; the marker is at the most telling slice.
+        marker_rows: columns of the marker table by title; the marker is at the most influential slice.
         ranges: of the values of the charts that the result has, in the order of ``Chart``.
         positions: range of the slices' positions, mm.
         units: those whose activation is drawn.
+        lungs: those whose LAA%-950 is drawn by height.
     """
 
     rows: dict[str, NDArray[np.float64]]
@@ -114,32 +133,26 @@ class ChartContents:
     ranges: dict[Chart, tuple[float, float]]
     positions: tuple[float, float]
     units: tuple[str, ...]
+    lungs: tuple[str, ...]
 
     def series_names(self) -> set[str]:
         """As in ``ChartNodes.series``."""
         bars = {chart.value for chart in _BARS if chart in self.ranges}
         running = {"probability", "operating_point"} if Chart.PROBABILITY in self.ranges else set()
-        return bars | running | set(self.units) | {f"marker_{chart.value}" for chart in self.ranges}
+        lungs = {_LUNGS[side][0] for side in self.lungs}
+        return bars | running | lungs | set(self.units) | {f"marker_{chart.value}" for chart in self.ranges}
 
 
 def chart_contents(result: ScanResult) -> ChartContents:
     """What the charts of a result draw."""
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
-    activation = activation_by_slice(result)
-    ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
-    for chart in (Chart.EVIDENCE, Chart.WEIGHT):
-        if MEASURES[chart] in result.by_slice:
-            ranges[chart] = _range_of(result.by_slice[MEASURES[chart]])
-    for chart in (Chart.SLICE_PROBABILITY, Chart.PROBABILITY):
-        if MEASURES[chart] in result.by_slice:
-            ranges[chart] = (0.0, 1.0)
-    if activation:
-        ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
+    activation, ranges = activation_by_slice(result), _ranges(result)
+    by_lung = {_LUNGS[side][0]: laa for side, laa in result.measurements.laa_950_by_height_percent.items()}
     columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
     columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
     marked = result.slice_positions_mm[result.telling_slices(1)[0]]
     return ChartContents(
-        rows=_rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation}),
+        rows=_rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation, **by_lung}),
         marker_rows={
             POSITION: np.full(2, marked),
             **{chart.value: np.array(limits) for chart, limits in ranges.items()},
@@ -147,6 +160,7 @@ def chart_contents(result: ScanResult) -> ChartContents:
         ranges={chart: ranges[chart] for chart in Chart if chart in ranges},
         positions=_positions_range(result.slice_positions_mm),
         units=tuple(activation),
+        lungs=tuple(side for side in _LUNGS if _LUNGS[side][0] in by_lung),
     )
 
 
@@ -154,17 +168,22 @@ def add_charts(scene: slicer.vtkMRMLScene, contents: ChartContents, name: str) -
     """Tables, series and charts of a result.
 
     Args:
+        scene: gets the new nodes.
+        contents: what the charts draw.
         name: of the CT; tables and charts begin with it.
     """
     ranges = contents.ranges
     table = tables.add_table(scene, f"{name} chart", contents.rows)
     marker_table = tables.add_table(scene, f"{name} chart marker", contents.marker_rows)
     bars = {
-        chart.value: _add_bars(scene, table, MEASURES[chart].title, _bar_name(chart), colour)
+        chart.value: _add_line(scene, table, MEASURES[chart].title, _bar_name(chart), colour, BAR_WIDTH)
         for chart, colour in _BARS.items()
         if chart in ranges
     }
     lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in contents.units}
+    for side in contents.lungs:
+        title, colour, name_of_lung = _LUNGS[side]
+        lines[title] = _add_line(scene, table, title, name_of_lung, colour, width=2)
     if Chart.PROBABILITY in ranges:
         running = _add_line(
             scene, table, SliceMeasure.RUNNING_PROBABILITY.title, _("Running probability"), BLUE, width=2
@@ -180,11 +199,8 @@ def add_charts(scene: slicer.vtkMRMLScene, contents: ChartContents, name: str) -
     }
     series = {**bars, **lines, **markers}
     charts = {
-        chart: _add_chart(scene, series_in(chart, series), _chart_name(name, chart), _title(chart), _value_title(chart))
-        for chart in ranges
+        chart: _add_chart(scene, chart, series_in(chart, series), name, contents) for chart in Chart if chart in ranges
     }
-    for chart, node in charts.items():
-        _set_ranges(node, chart, contents)
     return ChartNodes(table, marker_table, series, charts)
 
 
@@ -213,23 +229,37 @@ def redraw(nodes: ChartNodes, contents: ChartContents, name: str) -> None:
         table.SetName(title)
         table.SetAndObserveTable(tables.vtk_table(rows))
     for chart, node in nodes.charts.items():
-        node.SetName(_chart_name(name, chart))
-        _set_ranges(node, chart, contents)
+        _set_ranges(node, chart, name, contents)
 
 
-def _chart_name(name: str, chart: Chart) -> str:
-    return f"{name} {chart.value} by slice"
-
-
-def _set_ranges(node: slicer.vtkMRMLPlotChartNode, chart: Chart, contents: ChartContents) -> None:
-    node.XAxisRangeAutoOff()
+def _set_ranges(node: slicer.vtkMRMLPlotChartNode, chart: Chart, name: str, contents: ChartContents) -> None:
+    node.SetName(f"{name} {chart.value} by slice")
     low, high = contents.ranges[chart]
-    legend = chart is Chart.ACTIVATION  # elsewhere the title says it all
-    room = LEGEND_ROOM * (high - low) if legend else 0.0
-    node.SetXAxisRange(low, high + room)
+    legend = chart in (Chart.ACTIVATION, Chart.LAA_BY_LUNG)  # elsewhere the title says it all
+    node.XAxisRangeAutoOff()
+    node.SetXAxisRange(low, high + LEGEND_ROOM * (high - low) if legend else high)
     node.YAxisRangeAutoOff()
     node.SetYAxisRange(*contents.positions)
     node.SetLegendVisibility(legend)
+
+
+def _ranges(result: ScanResult) -> dict[Chart, tuple[float, float]]:
+    """The lowest and highest value of the axis of each chart that a result has."""
+    laa = np.nan_to_num(result.laa_950_by_slice_percent)
+    ranges = {Chart.LAA: (0.0, max(LEAST_LAA_PERCENT, float(laa.max()) * (1 + MARGIN)))}
+    for chart in (Chart.EVIDENCE, Chart.WEIGHT):
+        if MEASURES[chart] in result.by_slice:
+            ranges[chart] = _range_of(result.by_slice[MEASURES[chart]])
+    for chart in (Chart.SLICE_PROBABILITY, Chart.PROBABILITY):
+        if MEASURES[chart] in result.by_slice:
+            ranges[chart] = (0.0, 1.0)
+    if result.activations:
+        ranges[Chart.ACTIVATION] = (0.0, 1.0 + MARGIN)
+    by_lung = result.measurements.laa_950_by_height_percent.values()
+    if by_lung:
+        most = max(float(np.nan_to_num(values).max()) for values in by_lung)
+        ranges[Chart.LAA_BY_LUNG] = (0.0, max(LEAST_LAA_PERCENT, most * (1 + MARGIN)))
+    return ranges
 
 
 def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) -> list[slicer.vtkMRMLPlotSeriesNode]:
@@ -237,6 +267,7 @@ def series_in(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) 
     names = {
         Chart.PROBABILITY: ["probability", "operating_point"],
         Chart.ACTIVATION: [name for name in series if name in UNITS],
+        Chart.LAA_BY_LUNG: [title for title, _colour, _name in _LUNGS.values()],
     }.get(chart, [chart.value])
     return [series[name] for name in (*names, f"marker_{chart.value}") if name in series]
 
@@ -245,6 +276,12 @@ def runs_upwards(chart: slicer.vtkMRMLPlotChartNode) -> bool:
     """Whether the slices' positions run upwards in a chart; in scenes of earlier versions they run to the right."""
     series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
     return any(one is not None and one.GetYColumnName() == POSITION for one in series)
+
+
+def is_by_slice(chart: slicer.vtkMRMLPlotChartNode) -> bool:
+    """Whether an axis of a chart are the slices' positions."""
+    series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+    return any(POSITION in (one.GetXColumnName(), one.GetYColumnName()) for one in series if one is not None)
 
 
 def _rows_of_slices(columns: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
@@ -302,6 +339,7 @@ def _title(chart: Chart) -> str:
         Chart.PROBABILITY: _("Running probability"),
         Chart.LAA: _("LAA%-950 by slice"),
         Chart.ACTIVATION: _("Activation by slice"),
+        Chart.LAA_BY_LUNG: _("LAA%-950 of each lung by slice"),
     }[chart]
 
 
@@ -313,17 +351,8 @@ def _value_title(chart: Chart) -> str:
         Chart.PROBABILITY: _("Running probability"),
         Chart.LAA: _("LAA%-950 (%)"),
         Chart.ACTIVATION: _("Activation (of largest)"),
+        Chart.LAA_BY_LUNG: _("LAA%-950 of each lung (%)"),
     }[chart]
-
-
-def _add_bars(
-    scene: slicer.vtkMRMLScene,
-    table: slicer.vtkMRMLTableNode,
-    column: str,
-    name: str,
-    colour: tuple[float, float, float],
-) -> slicer.vtkMRMLPlotSeriesNode:
-    return _add_line(scene, table, column, name, colour, BAR_WIDTH)
 
 
 def _add_line(
@@ -358,18 +387,22 @@ def _add_series(
 
 
 def _add_chart(
-    scene: slicer.vtkMRMLScene, series: Sequence[slicer.vtkMRMLPlotSeriesNode], name: str, title: str, value_title: str
+    scene: slicer.vtkMRMLScene,
+    chart: Chart,
+    series: Sequence[slicer.vtkMRMLPlotSeriesNode],
+    name: str,
+    contents: ChartContents,
 ) -> slicer.vtkMRMLPlotChartNode:
-    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-    chart.SetName(name)
+    node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
     for one in series:
-        chart.AddAndObservePlotSeriesNodeID(one.GetID())
-    chart.SetTitle(title)
-    chart.SetXAxisTitle(value_title)
-    chart.SetYAxisTitle(_("Position S (mm)"))
-    chart.SetTitleFontSize(13)
-    chart.SetTitleVisibility(False)  # its room would be missing beside the apices; the axis says the same
-    chart.SetAxisTitleFontSize(12)
-    chart.SetAxisLabelFontSize(11)
-    chart.SetLegendFontSize(11)
-    return chart
+        node.AddAndObservePlotSeriesNodeID(one.GetID())
+    node.SetTitle(_title(chart))
+    node.SetXAxisTitle(_value_title(chart))
+    node.SetYAxisTitle(_("Position S (mm)"))
+    node.SetTitleFontSize(13)
+    node.SetTitleVisibility(False)  # its room would be missing beside the apices; the axis says the same
+    node.SetAxisTitleFontSize(12)
+    node.SetAxisLabelFontSize(11)
+    node.SetLegendFontSize(11)
+    _set_ranges(node, chart, name, contents)
+    return node

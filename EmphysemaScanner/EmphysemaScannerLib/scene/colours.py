@@ -51,6 +51,7 @@ def colours_of(colour_map: ColourMap, signed: bool) -> NDArray[np.float64]:
     """(ENTRIES, 3) colours, red, green, blue from 0 to 1, lowest value first.
 
     Args:
+        colour_map: which colours.
         signed: whether the map has values on both sides of zero, which is then in the middle.
     """
     stops = {
@@ -85,7 +86,8 @@ def set_colours(node: slicer.vtkMRMLColorTableNode, colours: NDArray[np.float64]
     """Give a table other colours, with one announcement.
 
     Args:
-        colours: (ENTRIES, 3).
+        node: the colour table.
+        colours: (ENTRIES, 3), red, green, blue from 0 to 1.
         drawn: (ENTRIES,) which of them are drawn at all.
     """
     was_modifying = node.StartModify()

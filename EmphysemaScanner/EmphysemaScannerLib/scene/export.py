@@ -33,7 +33,7 @@ SCENE_FILE = "scene.mrb"
 MARGIN_MM = 22.0
 LEGEND_MM = 34.0  # room at the right, so that the legend doesn't cover lung
 PIXELS_PER_MM = 2.0
-AXIAL_PICTURES = {Overlay.DISEASE: 3, Overlay.EVIDENCE: 3}  # of each other overlay one
+AXIAL_PICTURES = 3  # of the first overlay; of each other one
 
 
 class SceneNotSavedError(EmphysemaScannerError):
@@ -72,7 +72,7 @@ def export_scan(
 
 
 def render_pictures(nodes: ResultNodes, out_dir: Path) -> tuple[Path, ...]:
-    """Axial pictures where the evidence is, a coronal and a sagittal one, for each overlay, as PNG files.
+    """Axial pictures, a coronal and a sagittal one of each overlay where there is most of the first, as PNG files.
 
     Args:
         nodes: a result in the scene; visible segmentations are outlined.
@@ -83,7 +83,7 @@ def render_pictures(nodes: ResultNodes, out_dir: Path) -> tuple[Path, ...]:
         RenderingUnavailableError: there is no OpenGL here; says how to bring it.
     """
     low, high = lung_bounds(nodes)
-    places = _places(nodes)
+    places, first = _places(nodes), first_overlay(nodes)
     written: list[Path] = []
     for orientation in Orientation:
         across, up, through = orientation.axes
@@ -94,7 +94,7 @@ def render_pictures(nodes: ResultNodes, out_dir: Path) -> tuple[Path, ...]:
         plane = orientation.value.lower()
         with slice_view(nodes.ct.GetScene(), (width, height)) as view:
             for overlay, node in nodes.overlays.items():
-                positions = places[orientation][: AXIAL_PICTURES.get(overlay, 1)]
+                positions = places[orientation][: AXIAL_PICTURES if overlay is first else 1]
                 for number, position in enumerate(positions, start=1):
                     centre[through] = position
                     caption = f"{node.GetName()}   {plane} {_place(through, position)}   research use only"
@@ -143,7 +143,7 @@ def _places(nodes: ResultNodes) -> dict[Orientation, list[float]]:
     """Where pictures are taken, mm through the plane, the most telling first."""
     point = telling_point(nodes)
     return {
-        Orientation.AXIAL: telling_slices(nodes, max(AXIAL_PICTURES.values())),
+        Orientation.AXIAL: telling_slices(nodes, AXIAL_PICTURES),
         Orientation.CORONAL: [float(point[1])],
         Orientation.SAGITTAL: [float(point[0])],
     }

@@ -15,6 +15,7 @@ def set_marker(nodes: ResultNodes, position_mm: float) -> None:
     """Put the line in every chart at a slice; no node is added or removed.
 
     Args:
+        nodes: the result whose charts are meant.
         position_mm: RAS S coordinate of the slice.
     """
     ends = slicer.util.arrayFromTableColumn(nodes.marker_table, POSITION)
@@ -29,6 +30,7 @@ def read_up_to(nodes: ResultNodes, count: int | None) -> None:
     A result without a running probability stays as it is.
 
     Args:
+        nodes: the result whose chart is meant.
         count: how many slices, in reading order; None for all.
     """
     if Chart.PROBABILITY not in nodes.charts:

@@ -73,6 +73,8 @@ def render_slice(
     The scene is as before when it returns.
 
     Args:
+        layers: what is drawn.
+        orientation: of the slice.
         centre_ras: world RAS in mm of the picture's middle; the slice goes through it.
         field_of_view_mm: width and height of the picture.
         size: width and height in pixels.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..ct.grid import Grid, area_average
 from ..i18n import tr as _
 from ..models.modelcard import ModelCard
-from ..scan.result import OverlayMap, ScanResult
+from ..scan.result import OverlayMap, ScanResult, SliceEvidence
 from .colours import COLOURS_ATTRIBUTE, ENTRIES, ColourMap, add_colours, colours_of, set_colours
 from .volumes import add_volume
 
@@ -21,8 +21,10 @@ from .volumes import add_volume
 PARTS_OF_A_SLICE = 3
 HIDDEN_SHARE = 0.1  # of the colour range: what is weaker is not drawn, at first
 FLOOR_ATTRIBUTE = "EmphysemaScanner.Floor"  # of an overlay: the size below which it is never drawn
+FRAME_DISTANCE, FRAME_WIDTH = 2, 2  # pixels of the network's grid between the lungs and a frame, and of the frame
 HIDDEN_PERCENTILE = 50.0  # weaker activation than the lungs' median is not drawn
 LEGEND_WIDTH_PER_CHARACTER = 0.0135  # of the view's width
+_CLASS = "class_"  # what the names of class-weighted activations begin with
 FULL_PERCENTILE = 99.5  # the strongest voxels share the last colour, so that one of them doesn't set the scale
 
 
@@ -43,7 +45,12 @@ class Overlay(Enum):
     """What can be drawn over the CT; of those that a result has, the first in this order is shown first."""
 
     DISEASE = "disease"
-    EVIDENCE = "evidence"
+    CLASS_ASC1 = "class_asc1"
+    CLASS_DESC1 = "class_desc1"
+    CLASS_ASC2 = "class_asc2"
+    CLASS_DESC2 = "class_desc2"
+    EVIDENCE = "evidence_slices"
+    TERMS = "evidence"  # of every model, in scenes of earlier versions
     ASC1 = "asc1"
     DESC1 = "desc1"
     ASC2 = "asc2"
@@ -55,57 +62,90 @@ class Overlay(Enum):
         if self is Overlay.DISEASE:
             return _("Disease map")
         if self is Overlay.EVIDENCE:
-            return _("Evidence")
+            return _("Evidence by slice")
+        if self is Overlay.TERMS:
+            return _("Evidence by place")
         if self is Overlay.GRADIENT:
             return _("Gradient attribution")
+        if self.class_weighted:
+            return _("Class-weighted {unit}").format(unit=self.of_unit)
         return _("Activation {unit}").format(unit=self.value)
 
     def description(self) -> str:
         """What it shows, in a sentence."""
         if self is Overlay.DISEASE:
-            return _("How probable disease is at each place, by a linear readout of the network's hidden states.")
+            return _("How probable disease is at each place, estimated from the network's hidden states and density.")
+        if self.class_weighted:
+            return _(
+                "How strongly unit {unit} responds in the channels that raise the model's answer. 0: mean of healthy"
+                " lungs; 1: strongest lung of its reference cases."
+            ).format(unit=self.of_unit)
         if self is Overlay.EVIDENCE:
+            return _(
+                "When the answer arose: what each slice added to the model's logit, drawn beside the lungs. It does not"
+                " show where disease is."
+            )
+        if self is Overlay.TERMS:
             return _("What each place added to the model's logit; it does not outline disease.")
         if self is Overlay.GRADIENT:
             return _("Which voxels moved the answer away from that for healthy lung density.")
         return _("How strongly the network's unit {unit} responds; a response is not disease.").format(unit=self.value)
 
     @property
+    def class_weighted(self) -> bool:
+        """Whether it is a class-weighted activation."""
+        return self.value.startswith(_CLASS)
+
+    @property
+    def of_unit(self) -> str:
+        """The network's unit that an activation is of."""
+        return self.value.removeprefix(_CLASS)
+
+    @property
     def unit(self) -> str:
         """The unit of its values; empty for a response without one."""
         return {
             Overlay.DISEASE: _("probability"),
-            Overlay.EVIDENCE: _("logit per cell"),
+            Overlay.EVIDENCE: _("logit per slice"),
+            Overlay.TERMS: _("logit per cell"),
             Overlay.GRADIENT: _("logit per voxel"),
         }.get(self, "")
 
     @property
     def has_fixed_range(self) -> bool:
         """Whether its colours mean the same in every CT."""
-        return self in (Overlay.DISEASE, Overlay.EVIDENCE)
+        return self in (Overlay.DISEASE, Overlay.EVIDENCE, Overlay.TERMS) or self.class_weighted
 
     def scale(self, card: ModelCard) -> Scale | None:
         """Its fixed colour range; None where the range is read from each CT's own map.
 
-        The disease map's floor is in the model's card.
-
-        Of the bundled model's evidence on LIDC-IDRI-0001, 2 % of the lungs' voxels reach the floor; on the same chest
-        with simulated emphysema 37 % do, and none goes beyond 0.24.
+        The floors of disease map and class-weighted activations are in the model's card.
         """
         if self is Overlay.DISEASE and card.disease_map is not None:
             return Scale(floor=card.disease_map.floor, full=1.0)
-        return Scale(floor=0.02, full=0.2) if self is Overlay.EVIDENCE else None
+        if self.class_weighted and card.class_weights is not None:
+            floors = {weights.unit: weights.floor for weights in card.class_weights.units}
+            return Scale(floor=floors[self.of_unit], full=1.0) if self.of_unit in floors else None
+        fixed = {Overlay.EVIDENCE: Scale(floor=0.2, full=2.0), Overlay.TERMS: Scale(floor=0.02, full=0.2)}
+        return fixed.get(self)
 
     @property
     def node_name(self) -> str:
         """What follows the CT's name in the names of its nodes; saved with the scene, so never translated."""
-        names = {Overlay.DISEASE: "disease map", Overlay.EVIDENCE: "evidence", Overlay.GRADIENT: "gradient attribution"}
+        names = {
+            Overlay.DISEASE: "disease map",
+            Overlay.EVIDENCE: "evidence",
+            Overlay.TERMS: "evidence by place",
+            Overlay.GRADIENT: "gradient attribution",
+        }
+        if self.class_weighted:
+            return f"class-weighted activation {self.of_unit}"
         return names.get(self, f"activation {self.value}")
 
     @property
     def signed(self) -> bool:
         """Whether its values lie on both sides of zero: against disease and towards it."""
-        return self in (Overlay.EVIDENCE, Overlay.GRADIENT)
+        return self in (Overlay.EVIDENCE, Overlay.TERMS, Overlay.GRADIENT)
 
 
 class Drawing(Enum):
@@ -124,7 +164,7 @@ class DisplayMap:
     """A map as it is drawn.
 
     Attributes:
-        values: float32 (slices, rows, columns), inferior to superior, 0 outside the lungs.
+        values: float32 (slices, rows, columns), inferior to superior, 0 outside the lungs, of a frame in the lungs.
         grid: where the values lie.
         low, high: ends of the colours.
         floor: size of the values below which nothing is ever drawn.
@@ -138,10 +178,13 @@ class DisplayMap:
 
 
 def maps_of(result: ScanResult) -> dict[Overlay, OverlayMap]:
-    """The result's maps by what they show; none for a model that reads no volume."""
-    named = {Overlay.DISEASE: result.disease, Overlay.EVIDENCE: result.evidence}
-    maps = {overlay: raw for overlay, raw in named.items() if raw is not None}
-    return {**maps, **{Overlay(name): raw for name, raw in result.activations.items()}}
+    """The result's maps by what they show, in the order of ``Overlay``; none for a model that reads no volume."""
+    maps: dict[Overlay, OverlayMap | None]
+    maps = {Overlay(_CLASS + name): raw for name, raw in result.class_activations.items()}
+    maps |= {Overlay(name): raw for name, raw in result.activations.items()}
+    evidence = Overlay.EVIDENCE if isinstance(result.slices, SliceEvidence) else Overlay.TERMS
+    maps |= {Overlay.DISEASE: result.disease, evidence: result.evidence}
+    return {overlay: raw for overlay in Overlay if (raw := maps.get(overlay)) is not None}
 
 
 def display_grid(result: ScanResult) -> Grid:
@@ -167,6 +210,7 @@ def display_map(
         overlay: decides the range of a map without a fixed one: that of signed maps is symmetric about zero,
             activation starts at the lungs' median.
         raw: on any grid that covers the same box of space as ``grid``.
+        grid: on which the map is drawn.
         lungs: on ``grid``; outside, the map is 0.
         scale: the fixed range, if it has one.
     """
@@ -190,6 +234,33 @@ def display_map(
     return DisplayMap(values, grid, low, high if high > low else low + 1.0)
 
 
+def display_frame(raw: OverlayMap, grid: Grid, lungs: NDArray[np.bool_], scale: Scale) -> DisplayMap:
+    """The sums of a map's slices as a frame around the lungs, which it leaves free as far as the grid has room.
+
+    Args:
+        raw: on any grid that covers the same box of space as ``grid``.
+        grid: of the display.
+        lungs: on ``grid``.
+        scale: the fixed range.
+    """
+    rows, columns = (
+        np.flatnonzero(lungs.any(axes)) if lungs.any() else np.arange(n)
+        for axes, n in (((0, 2), grid.shape[1]), ((0, 1), grid.shape[2]))
+    )
+    frame = np.zeros(grid.shape[1:], bool)
+    reach = FRAME_DISTANCE + FRAME_WIDTH
+    edges = [
+        (max(used[0] - reach, 0), min(used[-1] + 1 + reach, n))
+        for used, n in zip((rows, columns), frame.shape, strict=True)
+    ]
+    (top, bottom), (first, last) = edges
+    frame[top:bottom, first:last] = True
+    frame[top + FRAME_WIDTH : bottom - FRAME_WIDTH, first + FRAME_WIDTH : last - FRAME_WIDTH] = False
+    sums = raw.values.sum((1, 2), dtype=np.float64).repeat(grid.shape[0] // raw.grid.shape[0])
+    values = np.where(frame, sums[:, None, None], 0).astype(np.float32)
+    return DisplayMap(values, grid, -scale.full, scale.full, scale.floor)
+
+
 def add_overlay(
     scene: slicer.vtkMRMLScene,
     overlay: Overlay,
@@ -201,6 +272,11 @@ def add_overlay(
     """The volume node of an overlay with its colours and legend, in the CT's coordinate system.
 
     Args:
+        scene: gets the new nodes.
+        overlay: which map it is.
+        shown: its values and colour range.
+        name: of the volume.
+        ct: what it is laid over.
         colours: the table of an overlay that this one replaces, left as it is until ``style`` is called.
     """
     node = add_volume(scene, shown.values, shown.grid.ijk_to_ras(), name, beside=ct)
@@ -208,7 +284,7 @@ def add_overlay(
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(shown.low, shown.high)
-    display.InterpolateOn()
+    display.SetInterpolate(overlay is not Overlay.EVIDENCE)  # a slice's sum is that of the whole slice
     display.SetAndObserveColorNodeID((colours or add_colours(scene, f"{name} colours")).GetID())
     if colours is None:
         style(node, overlay)
@@ -233,6 +309,7 @@ def style(
 
     Args:
         node: the overlay's volume.
+        overlay: which one it is.
         threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
             values, on either side of zero.
         colours: of volume and legend.
@@ -262,6 +339,7 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
 
     Args:
         node: the overlay's volume.
+        overlay: which one it is.
         threshold: share (0 to 1) of the colour range.
 
     Raises:
@@ -272,7 +350,7 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
     display = node.GetDisplayNode()
     low, high = float(display.GetWindowLevelMin()), float(display.GetWindowLevelMax())
     floor = float(node.GetAttribute(FLOOR_ATTRIBUTE) or 0)
-    from_zero = overlay.signed or overlay is Overlay.DISEASE  # a probability is read as it stands
+    from_zero = overlay.signed or overlay.has_fixed_range  # such a value is read as it stands
     return max(threshold * high if from_zero else low + threshold * (high - low), floor)
 
 
@@ -309,9 +387,13 @@ def _legend_title(overlay: Overlay) -> str:
     if overlay is Overlay.DISEASE:
         return _("Disease\n(probability)")
     if overlay is Overlay.EVIDENCE:
+        return _("Evidence: when\n(logit / slice)")
+    if overlay is Overlay.TERMS:
         return _("Evidence\n(logit / cell)")
     if overlay is Overlay.GRADIENT:
         return _("Gradient\n(logit / voxel)")
+    if overlay.class_weighted:
+        return _("Class-weighted\n{unit} (0 healthy)").format(unit=overlay.of_unit)
     return _("Activation\n{unit}").format(unit=overlay.value)
 
 

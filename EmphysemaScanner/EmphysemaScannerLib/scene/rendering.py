@@ -27,6 +27,7 @@ def show_in_3d(nodes: ResultNodes, overlay: Overlay, rendering_logic: slicer.vtk
     overlay was shown before.
 
     Args:
+        nodes: the result.
         overlay: one that the result has.
         rendering_logic: of Slicer's module Volume Rendering.
     """

@@ -8,17 +8,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import slicer
+from numpy.typing import NDArray
 
 from ..base.errors import RecordError
 from ..ct.grid import Grid
+from ..i18n import tr as _
+from ..lungs.regions import MaskKind, RegionError
 from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, ChartContents, ChartNodes, add_charts, can_draw, chart_contents, redraw, series_in
+from .densitycharts import NOT_BY_SLICE, add_density_charts, in_chart
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
-from .overlays import Overlay, add_overlay, display_grid, display_lungs, display_map, maps_of, own_colours, style
-from .segmentations import add_lungs, lung_labels
+from .overlays import (
+    DisplayMap,
+    Overlay,
+    add_overlay,
+    display_frame,
+    display_grid,
+    display_lungs,
+    display_map,
+    maps_of,
+    own_colours,
+    style,
+)
+from .segmentations import add_lungs, checksum, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
 if TYPE_CHECKING:
@@ -27,11 +43,12 @@ if TYPE_CHECKING:
 RECORD_ATTRIBUTE = "EmphysemaScanner.Record"
 RECORD_VERSION = "2"  # "1" had no maps and other charts
 PARTS_ATTRIBUTE = "EmphysemaScanner.Parts"  # names of those that every such result has
+MASK_ATTRIBUTE = "EmphysemaScanner.Mask"  # checksum of the lung mask that was measured in
 GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the lung mask, in the result's own coordinates
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
 CT_ROLE = "EmphysemaScannerCT"
 PART_ROLE = "EmphysemaScannerPart_"  # followed by the part's name; kept in saved scenes
-OVERLAY, CHART, SERIES = "overlay_", "chart_", "series_"  # what the names of such parts begin with
+OVERLAY, CHART, SERIES, TABLE = "overlay_", "chart_", "series_", "table_"  # what the names of such parts begin with
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,8 @@ class ResultNodes:
         overlays: volumes to lay over the CT, as far as the model has them; GRADIENT is there once it was computed.
         lungs: the lung mask, outlined, hidden at first.
         slice_table, densitometry_table: the numbers by slice and by region.
-        chart_table, marker_table: what the charts draw.
+        chart_table, marker_table: what the charts by slice draw.
+        density_tables: what the charts of lung density draw, by name.
         charts: those that the result has, in the order of ``Chart``, for they don't share an axis.
         series: what the charts are made of, by name.
     """
@@ -59,6 +77,7 @@ class ResultNodes:
     marker_table: slicer.vtkMRMLTableNode
     charts: Mapping[Chart, slicer.vtkMRMLPlotChartNode]
     series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]
+    density_tables: Mapping[str, slicer.vtkMRMLTableNode] = dataclasses.field(default_factory=dict)
 
     def parts(self) -> dict[str, slicer.vtkMRMLNode]:
         """Every node but the CT and the record, by the name of its part."""
@@ -67,12 +86,13 @@ class ResultNodes:
             **{name: getattr(self, name) for name in _SINGLE_PARTS},
             **{CHART + chart.value: node for chart, node in self.charts.items()},
             **{SERIES + name: node for name, node in self.series.items()},
+            **{TABLE + name: node for name, node in self.density_tables.items()},
         }
 
 
 _SINGLE_PARTS = ("lungs", "slice_table", "densitometry_table", "chart_table", "marker_table")
 _PARTS_BEFORE_THEY_WERE_LISTED = (
-    OVERLAY + Overlay.EVIDENCE.value,
+    OVERLAY + Overlay.TERMS.value,
     *(CHART + chart.value for chart in (Chart.EVIDENCE, Chart.PROBABILITY, Chart.LAA, Chart.ACTIVATION)),
 )
 
@@ -83,6 +103,7 @@ def show_result(
     """Put a scan's result into the scene beside its CT; an earlier result of the same CT is replaced.
 
     If anything goes wrong on the way the scene is left as it was. Views that showed the earlier result show this one.
+    A lung mask that was edited is kept: as the mask of this result if that was measured in it, else by itself.
 
     Args:
         result: the answer of a scan of this CT.
@@ -90,9 +111,11 @@ def show_result(
         scene: the scene that the CT is in.
     """
     earlier = _records_of(volume_node)
+    edited = next((found for record in earlier if (found := _edited_mask(record, volume_node)) is not None), None)
+    mask = edited if result.lungs_from.kind is MaskKind.EDITED else None
     reused = _reusable(result, volume_node)
     with all_or_nothing(scene):
-        nodes = _build(result, volume_node, scene, reused)
+        nodes = _build(result, volume_node, scene, mask, reused)
     # What was reused changes only now, when nothing can go wrong any more.
     if reused.charts is not None:
         redraw(reused.charts, reused.contents, volume_node.GetName())
@@ -105,7 +128,11 @@ def show_result(
         for overlay in reused.colours:
             if node := before.get(OVERLAY + overlay.value):
                 node.GetDisplayNode().SetAndObserveColorNodeID("")  # or its colours would leave with it
+        if edited is not None and before.get("lungs") is edited:
+            record.RemoveNodeReferenceIDs(f"{PART_ROLE}lungs")
         _remove_record(record, kept=nodes)
+    if edited is not None and edited is not mask:
+        edited.SetName(f"{edited.GetName()} (edited)")
     return nodes
 
 
@@ -131,11 +158,33 @@ def _reusable(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> _Reused
     contents, before = chart_contents(result), find_result(ct)
     if before is None:
         return _Reused(contents, None, {})
-    charts = ChartNodes(before.chart_table, before.marker_table, dict(before.series), dict(before.charts))
+    by_slice = {chart: node for chart, node in before.charts.items() if chart not in NOT_BY_SLICE}
+    series = {name: node for name, node in before.series.items() if name in contents.series_names()}
+    charts = ChartNodes(before.chart_table, before.marker_table, series, by_slice)
     own = {overlay: own_colours(node) for overlay, node in before.overlays.items()}
     wanted = maps_of(result)
     colours = {overlay: table for overlay, table in own.items() if table is not None and overlay in wanted}
     return _Reused(contents, charts if can_draw(charts, contents) else None, colours)
+
+
+def mask_is_edited(nodes: ResultNodes) -> bool:
+    """Whether the lung mask in the scene is another than that which was measured in."""
+    measured = nodes.record.GetAttribute(MASK_ATTRIBUTE)  # none in records of earlier versions
+    return measured is not None and checksum(lung_labels(nodes.lungs, _mask_grid(nodes))) != measured
+
+
+def _edited_mask(
+    record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLSegmentationNode | None:
+    """The lung mask of a result, if it was edited, before it was measured in or since."""
+    nodes = _from_record(record, ct)
+    if nodes is None:
+        return None
+    try:
+        was_edited = json.loads(record.GetText())["masks"]["lungs"]["kind"] == MaskKind.EDITED.value
+        return nodes.lungs if was_edited or mask_is_edited(nodes) else None
+    except (LookupError, TypeError, ValueError, RecordError):  # of an earlier version, or damaged
+        return None
 
 
 def find_result(volume_node: slicer.vtkMRMLScalarVolumeNode) -> ResultNodes | None:
@@ -155,6 +204,19 @@ def result_of(nodes: ResultNodes) -> ScanResult:
     """
     grid = _mask_grid(nodes)
     return result_from_json(nodes.record.GetText(), OverlayMap(lung_labels(nodes.lungs, grid), grid))
+
+
+def mask_of(nodes: ResultNodes) -> NDArray[np.uint8]:
+    """The lung mask of a result as it is in the scene now, on the CT's canonical voxels.
+
+    Raises:
+        RegionError: nothing is left of it.
+        RecordError: the record was damaged; says what to do.
+    """
+    labels = lung_labels(nodes.lungs, _mask_grid(nodes))
+    if not labels.any():
+        raise RegionError(_("The edited lung mask is empty; undo the edits, or scan the CT again."))
+    return labels
 
 
 def _mask_grid(nodes: ResultNodes) -> Grid:
@@ -254,16 +316,24 @@ def parts_of(record: slicer.vtkMRMLTextNode) -> dict[str, slicer.vtkMRMLNode]:
 
 
 def _build(
-    result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, scene: slicer.vtkMRMLScene, reused: _Reused
+    result: ScanResult,
+    ct: slicer.vtkMRMLScalarVolumeNode,
+    scene: slicer.vtkMRMLScene,
+    mask: slicer.vtkMRMLSegmentationNode | None,
+    reused: _Reused,
 ) -> ResultNodes:
     grid, lungs = display_grid(result), display_lungs(result)
-    shown = {
-        overlay: display_map(overlay, raw, grid, lungs, overlay.scale(result.model))
-        for overlay, raw in maps_of(result).items()
-    }
+    shown: dict[Overlay, DisplayMap] = {}
+    for overlay, raw in maps_of(result).items():
+        scale = overlay.scale(result.model)
+        if overlay is Overlay.EVIDENCE and scale is not None:
+            shown[overlay] = display_frame(raw, grid, lungs, scale)
+        else:
+            shown[overlay] = display_map(overlay, raw, grid, lungs, scale)
 
     name = ct.GetName()
     charts = reused.charts or add_charts(scene, reused.contents, name)
+    density = add_density_charts(scene, result, name)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
@@ -273,17 +343,20 @@ def _build(
             )
             for overlay, display in shown.items()
         },
-        lungs=add_lungs(scene, result, f"{name} lungs", ct),
+        lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
         slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
         densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
         chart_table=charts.chart_table,
         marker_table=charts.marker_table,
-        charts=charts.charts,
-        series=charts.series,
+        charts={**charts.charts, **density.charts},
+        series={**charts.series, **density.series},
+        density_tables=density.tables,
     )
     nodes.record.SetNodeReferenceID(CT_ROLE, ct.GetID())
     nodes.record.SetAttribute(PARTS_ATTRIBUTE, " ".join(nodes.parts()))
     nodes.record.SetAttribute(GRID_ATTRIBUTE, json.dumps(dataclasses.asdict(_local_canonical(result, ct))))
+    labels = np.asarray(result.lung_mask.values, np.uint8) if mask is None else lung_labels(mask, _mask_grid(nodes))
+    nodes.record.SetAttribute(MASK_ATTRIBUTE, checksum(labels))
     for part, node in nodes.parts().items():
         nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
     taken_over = {node.GetID() for node in reused.charts.all()} if reused.charts else set()
@@ -327,11 +400,21 @@ def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeN
         return None
     series = {name[len(SERIES) :]: node for name, node in parts.items() if name.startswith(SERIES)}
     for chart, node in charts.items():
-        for one in series_in(chart, series):  # Slicer's plot views lose some at times, when a scene is opened
+        drawn = series_in(chart, series) if chart not in NOT_BY_SLICE else in_chart(chart, series)
+        for one in drawn:  # Slicer's plot views lose some at times, when a scene is opened
             if not node.HasPlotSeriesNodeID(one.GetID()):
                 node.AddAndObservePlotSeriesNodeID(one.GetID())
     single = {name: parts[name] for name in _SINGLE_PARTS}
-    return ResultNodes(ct=ct, record=record, overlays=overlays, charts=charts, series=series, **single)
+    density_tables = {name[len(TABLE) :]: node for name, node in parts.items() if name.startswith(TABLE)}
+    return ResultNodes(
+        ct=ct,
+        record=record,
+        overlays=overlays,
+        charts=charts,
+        series=series,
+        density_tables=density_tables,
+        **single,
+    )
 
 
 def _put_in_folder(

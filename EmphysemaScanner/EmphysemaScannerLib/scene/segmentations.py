@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,20 +12,42 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..ct.grid import Grid
+from ..lungs.recognition import LEFT_CODE, RIGHT_CODE, region_of
+from ..lungs.regions import Region
 from ..scan.result import ScanResult
+from .labelnodes import segments_of
 from .volumes import put_beside
 
 LUNG_COLOURS = {"Right lung": (0.55, 0.80, 0.95), "Left lung": (0.95, 0.80, 0.55)}
+_ANATOMY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
+    "~{type}~{side}~Anatomic codes - DICOM master list~^^~^^"
+)
+TERMINOLOGY = {
+    "Right lung": _ANATOMY.format(type="SCT^39607008^Lung", side=f"SCT^{RIGHT_CODE}^Right"),
+    "Left lung": _ANATOMY.format(type="SCT^39607008^Lung", side=f"SCT^{LEFT_CODE}^Left"),
+}
+"""Of the segments of a lung mask, as Slicer's Segment Editor writes it."""
 LESION_COLOUR = (0.24, 1.0, 0.24)
 
 
 def add_lungs(
     scene: slicer.vtkMRMLScene, result: ScanResult, name: str, ct: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLSegmentationNode:
-    """The lung mask that was scanned with; hidden at first, so that it doesn't cover the pictures."""
+    """The lung mask that was measured in, editable in Segment Editor; hidden at first, so that it covers nothing.
+
+    Args:
+        scene: gets the new node.
+        result: whose lung mask it is.
+        name: of the node.
+        ct: the CT under whose parent transform the node goes.
+    """
     labels = result.lung_mask.values
     masks = {side: labels == label for label, side in enumerate(LUNG_COLOURS, start=1)}
     node = add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)
+    for side, terminology in TERMINOLOGY.items():
+        segment = node.GetSegmentation().GetSegment(node.GetSegmentation().GetSegmentIdBySegmentName(side))
+        segment.SetTag(segment.GetTerminologyEntryTagName(), terminology)
     node.GetDisplayNode().SetVisibility(False)
     return node
 
@@ -37,14 +60,22 @@ def lung_labels(lungs: slicer.vtkMRMLSegmentationNode, grid: Grid) -> NDArray[np
         grid: what the mask was made on, in the segmentation's own coordinates.
     """
     labels = np.zeros(grid.shape, np.uint8)
-    for label, side in enumerate(LUNG_COLOURS, start=1):
+    segmentation = lungs.GetSegmentation()
+    for number, segment in enumerate(segments_of(lungs)):
+        region = region_of(segment)
+        if region not in (Region.RIGHT_LUNG, Region.LEFT_LUNG):
+            continue  # somebody has added it
         mask = slicer.vtkOrientedImageData()
-        segment = lungs.GetSegmentation().GetSegmentIdBySegmentName(side)
-        if not segment:
-            continue  # somebody has removed this lung
-        if lungs.GetBinaryLabelmapRepresentation(segment, mask) and mask.GetNumberOfPoints() > 0:
-            _draw(labels, label, mask, grid)
+        if lungs.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(number), mask) and (
+            mask.GetNumberOfPoints() > 0
+        ):
+            _draw(labels, region.side, mask, grid)
     return labels
+
+
+def checksum(labels: NDArray[np.uint8]) -> str:
+    """Of a lung mask; another one has another."""
+    return f"{zlib.crc32(np.ascontiguousarray(labels).data):08x}"
 
 
 def _draw(labels: NDArray[np.uint8], label: int, mask: slicer.vtkOrientedImageData, grid: Grid) -> None:
@@ -81,7 +112,11 @@ def add_lesions(
     """Where disease truly is, where that is known, outlined in green.
 
     Args:
-        lesions: not 0 in disease, on ``grid``.
+        scene: gets the new node.
+        lesions: (slices, rows, columns), not 0 in disease, on ``grid``.
+        grid: where they lie in the world.
+        name: of the node.
+        ct: the CT that they belong to.
     """
     return add_outlines(scene, {"Lesions": lesions != 0}, grid, {"Lesions": LESION_COLOUR}, name, ct)
 
@@ -97,10 +132,12 @@ def add_outlines(
     """A segmentation beside a CT, drawn as thin outlines.
 
     Args:
-        masks: by the name of the segment, on ``grid``.
+        scene: gets the new node.
+        masks: (slices, rows, columns) by the name of the segment, on ``grid``.
         grid: where the masks lie in the world.
-        colours: by the name of the segment.
+        colours: red, green, blue from 0 to 1, by the name of the segment.
         name: of the node.
+        ct: the CT under whose parent transform the node goes.
     """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     node.SetName(name)

@@ -128,7 +128,7 @@ def _voxels_of(node: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.generic]:
         raise NotAChestCTError(f"'{name}' holds no voxels; load the chest CT first.")
     if data.GetNumberOfScalarComponents() != 1:
         raise NotAChestCTError(
-            f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour picture; "
+            f"'{name}' has {data.GetNumberOfScalarComponents()} values per voxel, as a colour image has; "
             "choose a chest CT with one value in Hounsfield units per voxel."
         )
     voxels: NDArray[np.generic] = slicer.util.arrayFromVolume(node)

@@ -10,7 +10,8 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..scan.result import LUNG_MEASURES, ScanResult, SliceMeasure
+from ..lungs.measures import LUNG_MEASURES
+from ..scan.result import ScanResult, SliceMeasure
 
 POSITION, OPERATING_POINT = "Position S (mm)", "Operating point"
 
@@ -44,13 +45,23 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
     columns: dict[str, NDArray[np.generic] | Sequence[str]] = {"Region": list(regions)}
     for measure in LUNG_MEASURES:
         columns[f"{measure.title} ({measure.unit})"] = np.array([measure.of(region) for region in regions.values()])
+    shares = {"Extent (%)": result.disease_extent_percent, "Evidence (%)": result.evidence_share_percent}
+    for title, percent in shares.items():
+        if percent:
+            columns[title] = np.array([percent.get(region, np.nan) for region in regions])
     return add_table(scene, name, columns)
 
 
 def add_table(
     scene: slicer.vtkMRMLScene, name: str, columns: Mapping[str, NDArray[np.generic] | Sequence[str]]
 ) -> slicer.vtkMRMLTableNode:
-    """A locked table of columns by their titles."""
+    """A locked table of columns by their titles.
+
+    Args:
+        scene: gets the new node.
+        name: of the node.
+        columns: of equal length, by title, in the table's order.
+    """
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
     node.SetAndObserveTable(vtk_table(columns))

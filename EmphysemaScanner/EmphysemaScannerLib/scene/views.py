@@ -50,9 +50,11 @@ def style_overlay(nodes: ResultNodes, overlay: Overlay, threshold: float, colour
     """Draw an overlay with other colours, and only its stronger values; its legend shows the same.
 
     Args:
+        nodes: the result.
         overlay: one that the result has.
         threshold: share (0 to 1) of the colour range below which nothing is drawn; of signed maps, of the size of the
             values, on either side of zero.
+        colours: of the overlay and its legend.
 
     Raises:
         ValueError: the threshold is not from 0 to 1.
@@ -71,6 +73,7 @@ def set_overlay(
     The colour legend is in the axial view alone, where it is large enough to be read.
 
     Args:
+        nodes: the result.
         overlay: what lies over the CT; None for nothing.
         opacity: of the overlay, 0 to 1.
         layers: the slice views' composite nodes; all of the scene's if None.
@@ -162,6 +165,7 @@ def show_charts(nodes: ResultNodes, right: Chart = Chart.PROBABILITY) -> None:
     What the model gives for each slice is at the left; LAA%-950, where it gives nothing.
 
     Args:
+        nodes: the result.
         right: the chart at the right; another, where the result has no such chart.
     """
     left, beside = _main_chart(nodes), nodes.charts[shown_chart(nodes, right)]
@@ -211,6 +215,7 @@ def jump_to_slice(nodes: ResultNodes, position_mm: float) -> None:
     """Move the axial view to a slice; the other views stay.
 
     Args:
+        nodes: the result whose scene is meant.
         position_mm: RAS S coordinate.
     """
     axial = _axial_view(nodes.ct.GetScene())
@@ -232,16 +237,18 @@ def composite_nodes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompo
 
 
 def telling_point(nodes: ResultNodes) -> NDArray[np.float64]:
-    """World RAS, mm, of where a result is looked at first: the place with most of the first overlay, in the axial plane
-    with most of it.
+    """World RAS, mm, of where a result is looked at first.
 
-    The middle of the lungs in the slice of the highest bar, where there is no overlay. There is lung in the plane
-    wherever there is lung at all.
+    That is the place with most of the first overlay, in the axial plane with most of it; where no overlay is one of
+    places, the middle of the right lung in the slice of the highest bar. There is lung in the plane wherever there is
+    lung at all.
     """
-    overlay = first_overlay(nodes)
+    overlay = _first_by_place(nodes)
     if overlay is None:
         positions, heights = _by_slice(nodes)
-        right, anterior, _superior = lung_bounds(nodes).mean(axis=0)
+        bounds = lung_bounds(nodes)
+        _middle, anterior, _superior = bounds.mean(axis=0)
+        right = bounds[0, 0] + 0.75 * (bounds[1, 0] - bounds[0, 0])
         return np.array([right, anterior, positions[int(heights.argmax())]])
     weight, matrix = _weight(nodes, overlay), ijk_to_world_ras(nodes.overlays[overlay])
     if not weight.any():
@@ -255,9 +262,9 @@ def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
     """World S positions, mm, of the axial planes with most of the first overlay, most first.
 
     They keep at least a tenth of the scan between them. Where fewer planes have any of it, the ones with most lung
-    follow. Of the highest bars, where there is no overlay.
+    follow. Of the highest bars, where no overlay is one of places.
     """
-    overlay = first_overlay(nodes)
+    overlay = _first_by_place(nodes)
     if overlay is None:
         positions, weight = _by_slice(nodes)
         lung = np.zeros_like(weight)
@@ -268,12 +275,18 @@ def telling_slices(nodes: ResultNodes, count: int) -> list[float]:
         positions = [float((matrix @ [(columns - 1) / 2, (rows - 1) / 2, k, 1.0])[2]) for k in range(slices)]
         weight = _weight(nodes, overlay).sum(axis=(1, 2))
         lung = (slicer.util.arrayFromVolume(node) != 0).sum(axis=(1, 2))  # outside the lungs, overlays are 0
-    apart = max(1, len(weight) // 10)
+    apart = max(1, -(-len(weight) // 10))
     chosen: list[int] = []
     for k in np.lexsort((-lung, -weight)):
         if len(chosen) < count and all(abs(int(k) - other) >= apart for other in chosen):
             chosen.append(int(k))
     return [positions[k] for k in chosen]
+
+
+def _first_by_place(nodes: ResultNodes) -> Overlay | None:
+    """The first overlay, unless it is the evidence by slice, which is drawn beside the lungs."""
+    first = first_overlay(nodes)
+    return None if first is Overlay.EVIDENCE else first
 
 
 def _weight(nodes: ResultNodes, overlay: Overlay) -> NDArray[np.float32]:

@@ -71,6 +71,7 @@ def grid_of(ijk_to_ras: NDArray[np.float64], shape: tuple[int, int, int], name: 
     """A grid from its 4 x 4 matrix.
 
     Args:
+        ijk_to_ras: to RAS in mm.
         shape: (slices, rows, columns).
         name: of what lies there, for the error.
 
@@ -132,8 +133,10 @@ def add_volume(
     """A new scalar volume node with its display node.
 
     Args:
+        scene: gets the new nodes.
         values: (K, J, I), a number type that VTK has.
         ijk_to_world: 4 x 4 to world RAS in mm.
+        name: of the node.
         beside: the new volume goes under this one's parent transform, so that they move together.
     """
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
@@ -145,7 +148,13 @@ def add_volume(
 
 
 def volume_node_from_image(image: sitk.Image, name: str, scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode:
-    """A new volume node of an image; whole numbers that fit are kept as 16 bit, which halves the scene's file."""
+    """A new volume node of an image; whole numbers that fit are kept as 16 bit, which halves the scene's file.
+
+    Args:
+        image: 3D, in LPS as ITK has it.
+        name: of the node.
+        scene: gets the new node.
+    """
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype != np.int16:
         as_short = np.clip(values, -32768, 32767).astype(np.int16)
@@ -167,7 +176,13 @@ def vtk_image(values: NDArray[np.generic]) -> vtk.vtkImageData:
 def place(
     node: slicer.vtkMRMLVolumeNode, ijk_to_world: NDArray[np.float64], beside: slicer.vtkMRMLVolumeNode | None
 ) -> None:
-    """Give a volume its place in the world, under the parent transform of another where they can share it."""
+    """Give a volume its place in the world, under the parent transform of another where they can share it.
+
+    Args:
+        node: the volume.
+        ijk_to_world: 4 x 4 to world RAS in mm.
+        beside: the volume whose parent transform is shared; None for none.
+    """
     local = ijk_to_world if beside is None else put_beside(node, ijk_to_world, beside)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(local))
 
@@ -196,8 +211,9 @@ def put_beside(
 def local_matrix(
     ijk_to_world: NDArray[np.float64], ct: slicer.vtkMRMLVolumeNode
 ) -> tuple[slicer.vtkMRMLTransformNode | None, NDArray[np.float64]]:
-    """A grid's matrix in the coordinates that a CT's result has, and the parent transform that leads from these to the
-    world: None where they are the world's. As for ``put_beside``.
+    """A grid's matrix in the coordinates that a CT's result has, as for ``put_beside``.
+
+    With the parent transform that leads from these to the world: None where they are the world's.
     """
     parent = ct.GetParentTransformNode()
     if parent is None or not parent.IsTransformToWorldLinear():

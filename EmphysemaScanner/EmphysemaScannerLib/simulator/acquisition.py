@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from ..ct.grid import Grid, area_average
+from ..lungs import LEFT, RIGHT
 from .anatomy import averaged_labels, soft_tissue
 from .lungspace import Floats, Labels, Spacing
 from .parenchyma import parenchyma_hu
@@ -150,8 +151,8 @@ def _with_contrast(hu: Floats, labels: Labels, spacing: Spacing, added_hu: float
     lung = labels > 0
     blood = lung * np.clip((hu + 400) / 400, 0, 1)
     middle = np.zeros(hu.shape, np.float32)
-    for k in np.flatnonzero((labels == 1).any((1, 2)) & (labels == 2).any((1, 2))):
-        right, left = np.flatnonzero((labels[k] == 1).any(0)), np.flatnonzero((labels[k] == 2).any(0))
+    for k in np.flatnonzero((labels == RIGHT).any((1, 2)) & (labels == LEFT).any((1, 2))):
+        right, left = np.flatnonzero((labels[k] == RIGHT).any(0)), np.flatnonzero((labels[k] == LEFT).any(0))
         rows = np.flatnonzero(lung[k].any(1))
         start, stop = int(np.percentile(right, 60)), int(np.percentile(left, 40))
         depth = rows[-1] - rows[0]
@@ -168,7 +169,7 @@ def _moved(hu: Floats, labels: Labels, spacing: Spacing, mm: float) -> Floats:
     small = tuple(slice(None, None, 2) for _ in range(3))
     far = ndimage.distance_transform_edt((labels == 0)[small] == 0, sampling=[2 * s for s in spacing])
     height = np.linspace(1, 0, hu.shape[0], dtype=np.float32)[:, None, None]  # the diaphragm is below
-    left = (labels == 2).any((0, 1))
+    left = (labels == LEFT).any((0, 1))
     towards = np.clip(
         1 - np.abs(np.arange(hu.shape[2]) - (np.argmax(left) if left.any() else 0)) * spacing[2] / 70, 0, 1
     )

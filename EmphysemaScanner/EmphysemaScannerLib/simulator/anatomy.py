@@ -13,6 +13,7 @@ from ..base.errors import NotAChestCTError
 from ..ct.checks import check_image
 from ..ct.grid import Grid, area_average, canonical
 from ..ct.reading import read_ct
+from ..lungs import LEFT, RIGHT
 from ..lungs.lungs import segment_lungs
 from .arms import lay_arms
 from .lungspace import Floats, Labels
@@ -74,8 +75,8 @@ def averaged_labels(labels: Labels, shape: tuple[int, int, int]) -> Labels:
     """Lung labels on another grid over the same box: lung where at least half of the voxel is."""
     if labels.shape == shape:
         return labels
-    right, left = (area_average(labels == side, shape) for side in (1, 2))
-    return np.where(right + left >= 0.5, np.where(right >= left, 1, 2), 0).astype(np.uint8)
+    right, left = (area_average(labels == side, shape) for side in (RIGHT, LEFT))
+    return np.where(right + left >= 0.5, np.where(right >= left, RIGHT, LEFT), 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,13 @@ class Body:
 
 
 def embody(anatomy: Anatomy, body: Body, rng: np.random.Generator) -> Anatomy:
-    """The anatomy as this body, in its field of view."""
+    """The anatomy as this body, in its field of view.
+
+    Args:
+        anatomy: a chest.
+        body: its shape, field of view and arms.
+        rng: chance; of the bends.
+    """
     hu, labels = bend(anatomy.hu, anatomy.labels, anatomy.grid.spacing_mm, body.shape, rng)
     chest = framed(Anatomy(anatomy.name, anatomy.split, hu, labels, anatomy.grid), body)
     if not body.arm_mm:

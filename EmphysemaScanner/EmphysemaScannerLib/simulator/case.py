@@ -143,7 +143,14 @@ def in_body(anatomy: Anatomy, recipe: Recipe) -> Anatomy:
 def diseased(
     hu: Floats, space: LungSpace, disease: Disease | None, rng: np.random.Generator
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """The CT with a disease, and its lesions (of the CT's shape); bit by bit the same where nothing was destroyed."""
+    """The CT with a disease, and its lesions (of the CT's shape); bit by bit the same where nothing was destroyed.
+
+    Args:
+        hu: the CT, (slices, rows, columns) in HU.
+        space: its lungs.
+        disease: what is drawn; None for none.
+        rng: chance.
+    """
     lesions = np.zeros(hu.shape, bool)
     if disease is None:
         return hu, lesions

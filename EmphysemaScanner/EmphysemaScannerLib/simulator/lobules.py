@@ -27,7 +27,13 @@ class Cells:
 
     @classmethod
     def spread(cls, space: LungSpace, distance_mm: float, rng: np.random.Generator) -> Cells:
-        """Cells of about a width over the lungs, of the unevenness of things that share a space."""
+        """Cells of about a width over the lungs, of the unevenness of things that share a space.
+
+        Args:
+            space: the lungs.
+            distance_mm: typical width of a cell.
+            rng: chance.
+        """
         volume = len(space.index) * float(np.prod(space.spacing_mm))
         count = max(2, round(volume / (0.7 * distance_mm**3)))
         sample = space.random_points(24 * count, rng)
@@ -73,7 +79,16 @@ class Cells:
 
 
 def wall_share(to_wall_mm: Floats, thickness_mm: float, voxel_mm: float) -> Floats:
-    """The share of a voxel that a wall between cells fills, from the distance of the voxel's centre to its middle."""
+    """The share of a voxel that a wall between cells fills, from the distance of the voxel's centre to its middle.
+
+    Args:
+        to_wall_mm: distance of voxel centres to the wall's middle in mm, any shape.
+        thickness_mm: of the wall.
+        voxel_mm: width of a voxel.
+
+    Returns:
+        From 0 to 1, of the same shape.
+    """
     overlap = np.minimum(to_wall_mm + voxel_mm / 2, thickness_mm / 2) - np.maximum(
         to_wall_mm - voxel_mm / 2, -thickness_mm / 2
     )

@@ -10,6 +10,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..lungs import LEFT, RIGHT
+from ..lungs.densitometry import thirds
 from ..lungs.morphology import box
 
 Floats = NDArray[np.float32]
@@ -97,7 +99,16 @@ class LungSpace:
         return points
 
     def patchiness(self, points: NDArray[np.floating], rng: np.random.Generator, nodes: int = 5) -> Floats:
-        """A smooth random field over the lungs at these points, mean about 0, standard deviation about 1."""
+        """A smooth random field over the lungs at these points, mean about 0, standard deviation about 1.
+
+        Args:
+            points: (N, 3) in mm, from the box's corner.
+            rng: chance.
+            nodes: of the field along each axis; more make finer patches.
+
+        Returns:
+            (N,)
+        """
         values = rng.standard_normal((nodes, nodes, nodes))
         at = points / self.size_mm * (nodes - 1)
         field: Floats = ndimage.map_coordinates(values, at.T, order=3, mode="nearest").astype(np.float32)
@@ -120,12 +131,12 @@ class LungSpace:
         """The percentage of each region that a mask (of the whole CT) fills; the thirds hold equal lung volumes."""
         lung, part = self.labels[self.where], mask[self.where]
         per_slice = (lung > 0).sum((1, 2))
-        third = (np.cumsum(per_slice) - per_slice / 2) * 3 // max(int(per_slice.sum()), 1)
+        third = thirds(per_slice)
         inside = (part & (lung > 0)).sum((1, 2))
         out = {}
         for number, name in enumerate(("lower", "middle", "upper")):
             out[name] = 100 * inside[third == number].sum() / max(per_slice[third == number].sum(), 1)
-        for side, name in ((1, "right"), (2, "left")):
+        for side, name in ((RIGHT, "right"), (LEFT, "left")):
             out[name] = 100 * np.count_nonzero(part & (lung == side)) / max(np.count_nonzero(lung == side), 1)
         return {name: float(out[name]) for name in REGIONS}
 

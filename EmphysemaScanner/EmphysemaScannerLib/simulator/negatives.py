@@ -11,6 +11,7 @@ from enum import Enum
 import numpy as np
 from scipy import ndimage
 
+from ..lungs import LEFT
 from . import tubes
 from .anatomy import soft_tissue
 from .lobules import Cells, wall_share
@@ -187,7 +188,7 @@ def _air_trapping(hu: Floats, space: LungSpace, rng: np.random.Generator) -> Non
 def _bowel_gas(hu: Floats, space: LungSpace, rng: np.random.Generator) -> None:
     """A gas bubble under the left diaphragm, and loops of bowel, gas in front and fluid behind."""
     lung = space.labels > 0
-    left = space.labels == 2
+    left = space.labels == LEFT
     if not left.any():
         return
     spacing = np.array(space.spacing_mm)

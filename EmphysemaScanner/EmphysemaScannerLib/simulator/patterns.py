@@ -49,7 +49,12 @@ class Pattern:
     margin = 0.0  # severity below the threshold from which some tissue is lost
 
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-        """Destroyed share, wall share and vessel thinning of the chosen lung voxels."""
+        """Destroyed share, wall share and vessel thinning of the chosen lung voxels, each (M,) from 0 to 1.
+
+        Args:
+            threshold: of the severity; disease is where a voxel's severity exceeds it.
+            chosen: (M,) numbers of lung voxels, in the order of ``severity``.
+        """
         raise NotImplementedError
 
 
@@ -129,6 +134,7 @@ class Centrilobular(Pattern):
         return share
 
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """As ``Pattern.shares``: a hole takes more the older it is, and old lobules empty but for their septa."""
         owner, cell = self.owner[chosen], self.cell[chosen]
         age = np.clip(self.liability[owner] - threshold, 0, 2)
         share = self._filled(threshold, chosen) * self.emptied[owner] * (0.65 + 0.35 * np.minimum(age, 1))
@@ -240,6 +246,7 @@ class Paraseptal(Pattern):
         return out
 
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """As ``Pattern.shares``: spaces deepen with severity, and the walls between them stay."""
         cell, voxel = self.cell[chosen], self.space.spacing_mm[2]
         age = np.clip(self.liability[cell] - threshold, 0, 0.5)
         to_rim = self.dome[chosen] * (0.5 + age) - self.beneath[chosen]
@@ -273,6 +280,7 @@ class Panlobular(Pattern):
         self.leaves = rng.uniform(0, 0.6, len(sites)).astype(np.float32)
 
     def shares(self, threshold: float, chosen: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """As ``Pattern.shares``: loss rises linearly with severity, from a little below the threshold on."""
         share = self.emptied * np.clip(1.2 * LESION_ABOVE + self.slope * (self.severity[chosen] - threshold), 0, 1)
         share *= 1 + 0.025 * self.grain.at(self.space.to_mm(self.space.index[chosen]))
         septa = wall_share(self.to_wall[chosen], 0.5, self.space.spacing_mm[2]) * self.leaves[self.cell[chosen]]

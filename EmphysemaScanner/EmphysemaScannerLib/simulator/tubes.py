@@ -30,7 +30,15 @@ class Shape:
     def ball(
         cls, space: LungSpace, centre: Floats, reach_mm: float, rng: np.random.Generator, rough: float = 0.1
     ) -> Shape:
-        """About a point in mm; rough is how far from round."""
+        """About a point.
+
+        Args:
+            space: the lungs.
+            centre: (3,) in mm.
+            reach_mm: the largest radius that is painted.
+            rng: chance.
+            rough: how far from round, as a share of the radius.
+        """
         where, points = _around(space, centre[None], 1.5 * reach_mm)
         off = (points - centre) * rng.uniform(0.85, 1.15, 3)
         distance = np.linalg.norm(off, axis=-1)
@@ -41,7 +49,16 @@ class Shape:
     def tube(
         cls, space: LungSpace, path: Floats, reach_mm: float, taper: float, varicose: float, rng: np.random.Generator
     ) -> Shape:
-        """Along a line of points in mm; at its end taper times as wide, varicose: how uneven."""
+        """Along a line.
+
+        Args:
+            space: the lungs.
+            path: (points, 3) in mm, its middle line.
+            reach_mm: the largest radius that is painted.
+            taper: its width at the end, as a share of that at the start.
+            varicose: how uneven it is, as a share of its width.
+            rng: chance.
+        """
         where, points = _around(space, path, reach_mm + space.spacing_mm[0])
         width = np.linspace(1, taper, len(path)) * (
             1 + varicose * np.sin(np.linspace(0, rng.uniform(10, 30), len(path)))
@@ -53,20 +70,46 @@ class Shape:
         return cls(where, distance, space.spacing_mm[2])
 
     def paint(self, hu: Floats, density: float, radius: float, only: NDArray[np.bool_], lighter: bool = True) -> None:
-        """Fill the inside. ``hu`` is the lungs' box; ``lighter=False`` never lowers a density."""
+        """Fill the inside.
+
+        Args:
+            hu: the lungs' box, changed in place.
+            density: in HU.
+            radius: in mm.
+            only: where it may be painted, of the box's shape.
+            lighter: whether densities may be lowered, too.
+        """
         share = np.clip((radius - self.distance) / self.voxel_mm + 0.5, 0, 1) * only[self.where]
         change = density - hu[self.where]
         hu[self.where] += share * (change if lighter else np.maximum(change, 0))
 
     def ring(self, hu: Floats, density: float, radius: float, thickness: float, only: NDArray[np.bool_]) -> None:
-        """Draw a wall outside the radius; it only adds density."""
+        """Draw a wall outside the radius; it only adds density.
+
+        Args:
+            hu: the lungs' box, changed in place.
+            density: in HU.
+            radius: of the wall's inside in mm.
+            thickness: of the wall in mm.
+            only: where it may be painted, of the box's shape.
+        """
         off = np.minimum(np.abs(self.distance - radius - thickness / 2), 1e3)
         share = wall_share(off, thickness, self.voxel_mm) * only[self.where]
         hu[self.where] += share * np.maximum(density - hu[self.where], 0)
 
 
 def bent(start: NDArray[np.floating], stop: NDArray[np.floating], bend: float, rng: np.random.Generator) -> Floats:
-    """A smoothly bent line of points 1 mm apart."""
+    """A smoothly bent line of points 1 mm apart.
+
+    Args:
+        start: (3,) in mm.
+        stop: (3,) in mm.
+        bend: how far it leaves the straight line, as a share of its length.
+        rng: chance.
+
+    Returns:
+        (points, 3) in mm.
+    """
     length = float(np.linalg.norm(stop - start))
     count = max(6, round(length))
     wander = ndimage.gaussian_filter1d(rng.normal(0, 1, (count, 3)), max(1.0, count / 6), axis=0, mode="reflect")
@@ -76,7 +119,17 @@ def bent(start: NDArray[np.floating], stop: NDArray[np.floating], bend: float, r
 
 
 def neighbours(space: LungSpace, count: int, reach_mm: float, rng: np.random.Generator) -> Floats:
-    """Points of the lungs around one of them."""
+    """Points of the lungs around one of them.
+
+    Args:
+        space: the lungs.
+        count: of points; some may be the same.
+        reach_mm: how far they may be from that one.
+        rng: chance.
+
+    Returns:
+        (points, 3) in mm.
+    """
     points = space.random_points(4000, rng)
     near = points[np.linalg.norm(points - points[0], axis=1) < reach_mm]
     chosen: Floats = near[rng.integers(0, len(near), count)]

@@ -40,14 +40,17 @@ class AidedWay(PublishedWay):
     """With lesion maps, crops, long memory, or parts of lungs, each as the plan asks for it."""
 
     def shown_size(self, image_size: int) -> int:
+        """The side of a crop, where the plan has one."""
         return self.plan.crop or image_size
 
     def fitted(self, network: nn.Module) -> nn.Module:
+        """A trained Conv-LSTM gets the dense layer of a crop's size; others stay as they are."""
         if self.plan.crop is not None and isinstance(network, ConvLSTMNetwork):
             return enlarge(network, self.plan.crop)
         return network
 
     def prepare(self, network: nn.Module, slices: int) -> None:
+        """Give a Conv-LSTM's last unit a long memory, where the plan asks for it."""
         if self.plan.long_memory:
             assert isinstance(network, ConvLSTMNetwork)
             give_long_memory(network, slices)
@@ -60,15 +63,18 @@ class AidedWay(PublishedWay):
         augment: bool,
         in_memory: bool,
     ) -> Volumes:
+        """With lesion maps, in crops or in parts of lungs."""
         return AidedVolumes(rows, preprocessing, self.plan, augment, cache, in_memory)
 
     def learner(self, network: nn.Module, total_steps: int, labels: Sequence[int]) -> Learner:
+        """A learner of lesions, where they have a weight in the loss."""
         if not self.plan.lesion_weight:
             return super().learner(network, total_steps, labels)
         assert isinstance(network, ConvLSTMNetwork)
         return LesionLearner(network, self.plan, total_steps)
 
     def finished(self, network: nn.Module, image_size: int) -> nn.Module:
+        """A Conv-LSTM that learned on crops, enlarged to whole slices."""
         if self.plan.crop is None:
             return network
         assert isinstance(network, ConvLSTMNetwork)
@@ -85,11 +91,13 @@ class AidedWay(PublishedWay):
         return logits + shift
 
     def teaching(self) -> str:
+        """Names lesion maps and presentations as well, where they were used."""
         lesions = " and lesion maps" if self.plan.lesion_weight else ""
         in_parts = ", shown in parts, upside down and in other fields of view,"
         return super().teaching() + lesions + (in_parts if self.plan.aids is Aids.WHOLE_LUNG else "")
 
     def balance(self) -> str:
+        """The loss that is taught by lesions has no class weights."""
         return "unweighted classes" if self.plan.lesion_weight else super().balance()
 
 
@@ -138,6 +146,12 @@ class AidedVolumes(Volumes):
         return lesions
 
     def present(self, rng: np.random.Generator, k: int) -> Item:
+        """A volume as it is shown once, with its lesion shares where the plan uses them.
+
+        Args:
+            rng: chance; of the part or crop, and of what changes a training volume.
+            k: number of the volume.
+        """
         hu, lesions = self.read(k)
         if self.in_parts:
             slices, rows, columns = self.preprocessing.shape

@@ -94,11 +94,14 @@ class Watch:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all. Lightning's own go through the folder for temporary files, and
-    are copied from there byte by byte where it is on another disk.
+    """Checkpoints that are there whole or not at all.
+
+    Lightning's own go through the folder for temporary files, and are copied from there byte by byte where it is on
+    another disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place and move it there; Lightning calls this instead of its own way."""
         _save(checkpoint, Path(path))
 
 
@@ -131,25 +134,35 @@ class Keeper(Checkpoint):
         return self.out / f"best-{self.best_epoch}.pt"
 
     def state_dict(self) -> dict[str, Any]:
+        """What a continued run needs to know of the epochs before; a part of Lightning's checkpoint."""
         return {"epochs": self.epochs, "best_epoch": self.best_epoch, "best_auc": self.best_auc}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` kept."""
         self.epochs, self.best_epoch = state_dict["epochs"], state_dict["best_epoch"]
         self.best_auc = state_dict["best_auc"]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Drop the figures of epochs after the checkpoint, and end a run whose patience was already used up."""
         self.stop.listen()
         if trainer.is_global_zero:
             runfolder.keep_epochs(self.out, self.epochs)
         self._end_if_worn_out(trainer)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Ask after each step whether the run is to stop."""
         self._stop_together(trainer)
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Ask after each tuning volume whether the run is to stop."""
         self._stop_together(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Keep the epoch's figures, the weights if their AUC is the best, and the state to go on from.
+
+        Raises:
+            TrainingError: the loss is not a number any more.
+        """
         train_loss, val_loss, val_auc = (float(trainer.callback_metrics[name]) for name in runfolder.COLUMNS[1:])
         if not math.isfinite(train_loss + val_loss):
             raise TrainingError(

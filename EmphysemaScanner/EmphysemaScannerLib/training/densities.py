@@ -26,6 +26,14 @@ def fit_densities(
 ) -> Outcome:
     """Fit a model that reads densitometry; for who watches, that is a run of one epoch.
 
+    Args:
+        untrained: the model; its network is changed.
+        rows: the cohort.
+        plan: how to train; epochs and balance have no effect.
+        out: the run's folder.
+        cache: of densitometry.
+        watch: who sees the epoch and may stop the run.
+
     Raises:
         TrainingError: a split is empty or holds one class only, or ``out`` holds another run.
         TrainingStopped: the stop of ``watch`` was wanted.

@@ -1,8 +1,9 @@
-"""Learning a disease map: a linear readout of a trained Conv-LSTM's hidden states, from cases with lesion maps.
+"""Learning a disease map: a linear readout of a trained Conv-LSTM's hidden states and of density, from lesion maps.
 
-The network stays as it is. In every place of the lungs the readout estimates how probable disease is from the hidden
-states there. Both classes count the same while it learns, and so does every case; the probability is then set to that
-of the cases as they are.
+The network stays as it is. In every voxel of the lungs the readout estimates how probable disease is from the hidden
+states there, the network's own input, and the share of lung below -950 HU. Both classes count the same while it learns,
+and so does every case; the probability is then set to that of the cases as they are. The share of lung below -950 HU is
+only learned from CTs that are finer than the network's grid; from others its weight is 0.
 """
 
 from __future__ import annotations
@@ -14,25 +15,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch.nn import functional
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
 from ..cohort.lesionmaps import lesions_on
 from ..cohort.manifest import CohortRow
-from ..ct.grid import canonical, canonical_view
-from ..ct.reading import read_ct
-from ..lungs.lungs import segment_lungs
 from ..models.conv_lstm import ConvLSTMNetwork
+from ..models.diseasemap import enlarged
 from ..models.modelcard import DiseaseMap
 from ..models.modelfile import Model
-from ..models.preprocessing import View
+from .places import LUNG_SHARE, read_chest, some
 
 UNITS = ("asc1", "desc1", "asc2")
-LUNG_SHARE = 0.5  # a place is of the lung where lung fills this much of it
-PLACES_PER_CASE = 1000
-PENALTY = 1e-2  # of the squared weights of standardised states
-MARKED_HEALTHY_PERCENT = 0.5  # of the lungs of healthy cases, all together: the floor leaves no more
+PENALTY = 1e-2  # of the squared weights of standardised terms
+MARKED_HEALTHY_PERCENT = 2.0  # of the lungs of healthy cases, all together: the floor leaves no more
 
 Floats = NDArray[np.float32]
 
@@ -43,14 +39,15 @@ class DiseaseMapError(EmphysemaScannerError):
 
 @dataclass(frozen=True)
 class Places:
-    """Places of the lungs of one case.
+    """Voxels of the lungs of one case on the network's grid.
 
     Attributes:
-        states: (places, channels), the hidden states of ``UNITS`` side by side.
+        terms: (places, channels + 2), the hidden states of ``UNITS`` side by side, then the network's input and the
+            share of lung below -950 HU.
         diseased: (places,) the share of the place's lung that is diseased, 0 to 1.
     """
 
-    states: Floats
+    terms: Floats
     diseased: Floats
 
 
@@ -79,50 +76,47 @@ def learn_disease_map(model: Model, rows: Sequence[CohortRow], data: str, progre
     places = []
     for number, row in enumerate(learned):
         progress(0.9 * number / len(learned), row.volume.name)
-        places.append(_some(places_of(model, row), random))
+        places.append(places_of(model, row, random))
     weights, bias = fit(places)
     logits = []
     for number, row in enumerate(healthy):
         progress(0.9 + 0.1 * number / len(healthy), row.volume.name)
-        logits.append(places_of(model, row).states @ weights + bias)
+        logits.append(places_of(model, row).terms @ weights + bias)
     floor = np.percentile(np.concatenate(logits), 100 - MARKED_HEALTHY_PERCENT)
-    return DiseaseMap(UNITS, tuple(weights.tolist()), bias, float(expit(floor)), data)
+    *of_states, of_input, of_low = weights.tolist()
+    return DiseaseMap(UNITS, tuple(of_states), bias, float(expit(floor)), data, of_input, of_low)
 
 
-def places_of(model: Model, row: CohortRow) -> Places:
-    """All places of a case's lungs.
+def places_of(model: Model, row: CohortRow, random: np.random.Generator | None = None) -> Places:
+    """Voxels of a case's lungs: some of them by chance, or all.
 
     Raises:
         EmphysemaScannerError: (a kind of) a file cannot be read, or there are no lungs.
     """
-    network, preprocessing = model.network, model.card.preprocessing
+    network, chest = model.network, read_chest(model, row)
     assert isinstance(network, ConvLSTMNetwork)
-    image = canonical(read_ct(row.volume).image)
-    hu, ct = canonical_view(image)
-    labels = segment_lungs(image)
-    view = preprocessing.view(ct, labels)
-    x = torch.from_numpy(preprocessing.normalise(preprocessing.average(hu, view)))[None, :, None]
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        hidden = network.read(x.to(device))
-        states = [hidden[network.unit_names.index(name)][0].float() for name in UNITS]
-        size = tuple(states[0].shape[-2:])
-        finer = [functional.interpolate(s, size=size, mode="bilinear", align_corners=False) for s in states]
-        channels = torch.cat(finer, 1).movedim(1, -1).cpu().numpy()  # (T, H, W, channels)
-    slices, high, wide = channels.shape[:3]
-    grid = view.grid.resized((slices, high, wide))
-    lung = View(view.over, grid).share(labels)
-    inside = lung >= LUNG_SHARE
-    diseased = np.zeros(int(inside.sum()), np.float32)
+    shape = chest.low.shape
+    lung = chest.lung(shape)
+    slices, rows, columns = np.nonzero(lung >= LUNG_SHARE)
+    chosen = np.arange(len(slices)) if random is None else some(len(slices), random)
+    at = slices[chosen], rows[chosen], columns[chosen]
+    terms = np.empty((len(chosen), len(channels := _channels(network, chest.x)) + 2), np.float32)
+    for number, channel in enumerate(channels):
+        terms[:, number] = enlarged(channel, chest.x.shape[-2:]).cpu().numpy()[at]
+    terms[:, -2] = chest.x[0, :, 0].cpu().numpy()[at]
+    terms[:, -1] = chest.low[at]
+    diseased = np.zeros(len(chosen), np.float32)
     if row.lesions is not None and row.label:
-        diseased = (lesions_on(row.lesions, grid)[inside] / 255 / lung[inside]).clip(0, 1)
-    return Places(channels[inside], diseased)
+        diseased = (lesions_on(row.lesions, chest.grid(shape))[at] / 255 / lung[at]).clip(0, 1)
+    return Places(terms, diseased)
 
 
-def _some(places: Places, random: np.random.Generator) -> Places:
-    count = len(places.diseased)
-    chosen = random.choice(count, min(count, PLACES_PER_CASE), replace=False)
-    return Places(places.states[chosen], places.diseased[chosen])
+def _channels(network: ConvLSTMNetwork, x: torch.Tensor) -> list[torch.Tensor]:
+    """The channels of ``UNITS``, (T, H, W) each, on the first unit's places."""
+    with torch.inference_mode():
+        hidden = network.read(x)
+        states = [hidden[network.unit_names.index(name)][0].float() for name in UNITS]
+        return [channel for unit in states for channel in enlarged(unit, states[0].shape[-2:]).unbind(1)]
 
 
 def fit(places: Sequence[Places]) -> tuple[NDArray[np.float64], float]:
@@ -134,11 +128,11 @@ def fit(places: Sequence[Places]) -> tuple[NDArray[np.float64], float]:
         places: of each case.
 
     Returns:
-        The weight of each channel, and the bias.
+        The weight of each term, and the bias.
     """
     from sklearn.linear_model import LogisticRegression
 
-    states = np.concatenate([case.states for case in places]).astype(np.float64)
+    terms = np.concatenate([case.terms for case in places]).astype(np.float64)
     diseased = np.concatenate([case.diseased for case in places]).astype(np.float64)
     weight = np.concatenate([np.full(len(case.diseased), 1 / len(case.diseased)) for case in places])
     sick, well = weight * diseased, weight * (1 - diseased)
@@ -146,8 +140,8 @@ def fit(places: Sequence[Places]) -> tuple[NDArray[np.float64], float]:
         raise DiseaseMapError("The lesion maps of these cases are empty; no disease map can be learned from them.")
     odds = sick.sum() / well.sum()
     sick, well = sick / sick.sum(), well / well.sum()
-    mean, scale = states.mean(0), states.std(0) + 1e-6
-    standard = (states - mean) / scale
+    mean, scale = terms.mean(0), terms.std(0) + 1e-6
+    standard = (terms - mean) / scale
     either = [sick > 0, well > 0]
     model = LogisticRegression(C=1 / (2 * PENALTY), max_iter=1000)
     model.fit(

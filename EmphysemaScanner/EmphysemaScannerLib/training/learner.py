@@ -33,11 +33,17 @@ class Learner(lightning.LightningModule):
         self._answers: list[Tensor] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The loss of one batch, which Lightning minimises and averages over the epoch."""
         loss = self.loss(batch)
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=1)
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
+        """Weighted cross entropy of the volumes' logits, a scalar in float32.
+
+        Args:
+            batch: normalised volumes (B, T, 1, H, W), labels (B,) 0 or 1, and the volumes' numbers (B,).
+        """
         x, label, _ = batch
         negative, positive = self.class_weights
         weight = torch.where(label > 0, positive, negative)
@@ -45,6 +51,7 @@ class Learner(lightning.LightningModule):
         return functional.binary_cross_entropy_with_logits(logit, label, weight)
 
     def validation_step(self, batch: Batch, _: int) -> None:
+        """Keep each tuning volume's number, logit and label until the epoch ends."""
         x, label, number = batch
         self._answers.append(torch.stack([number.float(), self.network(x).logit.float(), label]))
 
@@ -64,6 +71,7 @@ class Learner(lightning.LightningModule):
         self.log("val_loss", functional.binary_cross_entropy_with_logits(logit, label).float(), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW, with a one cycle schedule of the learning rate that rises over the first 5 % of all steps."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.plan.learning_rate, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.plan.learning_rate, total_steps=self.total_steps + 1, pct_start=0.05

@@ -49,6 +49,11 @@ class LesionLearner(Learner):
         return by_place.mean(2, keepdim=True).expand_as(by_place).reshape(weights.shape)
 
     def loss(self, batch: Batch) -> Tensor:
+        """The loss of the running logit, and of the lesions in every unit times their weight; a scalar.
+
+        Args:
+            batch: as ``Learner.loss`` has it, and lesion shares (B, T, h, w) from 0 to 255.
+        """
         x, _, _, lesions = batch
         hidden = self.network.read(x)
         # The last unit reads from the top. Before it there is nothing: an empty state, and no disease has been read.
@@ -62,6 +67,7 @@ class LesionLearner(Learner):
         return self._running_loss(running, read) + self.plan.lesion_weight * where
 
     def validation_step(self, batch: Batch, number: int) -> None:
+        """Of a crop, the label is whether it holds disease for certain."""
         x, label, numbers, lesions = batch
         if self.plan.crop is not None:
             label = (lesions.flatten(1).amax(1) >= SURE * 255).float()

@@ -30,6 +30,12 @@ def range_of(
 ) -> TrainingRange | None:
     """The range of the training split, from at most 1,000 volumes evenly out of it; None of fewer than 16.
 
+    Args:
+        rows: the cohort.
+        preprocessing: of the model.
+        cache: of volumes.
+        before_each: called before each volume.
+
     Raises:
         EmphysemaScannerError: (a kind of) a volume cannot be read, or what ``before_each`` raises.
     """

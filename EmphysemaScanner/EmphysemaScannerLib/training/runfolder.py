@@ -106,7 +106,11 @@ def add_epoch(out: Path, epoch: int, train_loss: float, val_loss: float, val_auc
     """Add a line to the metrics file.
 
     Args:
+        out: the run's folder.
         epoch: from 1 on.
+        train_loss: the mean over the epoch's steps.
+        val_loss: of the tuning split after the epoch.
+        val_auc: of the tuning split after the epoch.
     """
     with (Path(out) / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(f"{epoch},{train_loss!r},{val_loss!r},{val_auc!r}\n")
@@ -117,7 +121,8 @@ def curves_png(curves: TrainingCurves, width_px: int, height_px: int, dark: bool
 
     Args:
         curves: with any number of epochs, also none.
-        width_px, height_px: size of the picture, pixels.
+        width_px: width of the picture in pixels.
+        height_px: height of the picture in pixels.
         dark: whether it is shown on a dark background.
     """
     from matplotlib.figure import Figure

@@ -34,6 +34,13 @@ def make_trainer(
 ) -> tuple[lightning.Trainer, Keeper]:
     """A trainer, and its callback that keeps the run in ``out``.
 
+    Args:
+        network: whose weights are kept.
+        plan: how to train.
+        out: the run's folder.
+        hardware: devices and processes.
+        watch: who sees the progress and may stop the run.
+
     Raises:
         TrainingError: there are not that many GPUs, or they don't have the precision.
         DeviceError: there is no such device.
@@ -42,7 +49,7 @@ def make_trainer(
     where = choose(hardware.device)
     cuda = where.type == "cuda"
     if cuda and devices > torch.cuda.device_count():
-        raise TrainingError(f"There are {torch.cuda.device_count()} GPUs here and not {devices}; ask for no more.")
+        raise TrainingError(f"{devices} GPUs were requested, {torch.cuda.device_count()} available; request fewer.")
     precision = plan.precision
     if precision is MixedPrecision.AUTO:
         half = MixedPrecision.BFLOAT16 if cuda and torch.cuda.is_bf16_supported() else MixedPrecision.FLOAT16

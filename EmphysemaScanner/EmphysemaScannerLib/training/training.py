@@ -119,8 +119,9 @@ def alone_in(out: Path) -> Iterator[None]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of a training's processes, as torchrun, Lightning and srun number them; on machines
-    that are started by hand, NODE_RANK numbers these.
+    """Whether this is the first of a training's processes, as torchrun, Lightning and srun number them.
+
+    On machines that are started by hand, NODE_RANK numbers these.
     """
     numbers = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
     return {*numbers[:1], os.environ.get("NODE_RANK", "0")} == {"0"}
@@ -300,6 +301,11 @@ def _field(preprocessing: Preprocessing) -> dict[str, object]:
 def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
     """Write the plan down in the first process, or see that a run that goes on is the same one.
 
+    Args:
+        out: the run's folder.
+        plan: as from ``model_plan``.
+        main: whether this process is the first, which alone writes.
+
     Raises:
         TrainingError: it is another one, such as one with another learning rate, whose schedule cannot be changed on
             the way; or nothing can be written.
@@ -307,7 +313,7 @@ def keep_plan(out: Path, plan: dict[str, object], main: bool = True) -> None:
     before = runfolder.read_plan(out)
     kept = next((name for name in (LAST_FILE, MODEL_FILE) if (out / name).exists()), None)
     if kept is not None and not before:
-        raise TrainingError(f"The folder '{out}' holds a {kept} and nobody knows of which run; name another folder.")
+        raise TrainingError(f"The folder '{out}' contains {kept} but no plan of its run; name another folder.")
     changed = [name for name, value in plan.items() if name in before and before[name] != value]
     if kept is not None and changed:
         was = ", ".join(f"{name} {before[name]} instead of {plan[name]}" for name in changed)

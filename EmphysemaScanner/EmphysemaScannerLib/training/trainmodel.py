@@ -27,10 +27,11 @@ from ..scan.device import choose
 from .aids import way_of
 from .card import card_of, card_texts, log_before, statement
 from .checkpoints import OnEpoch, Stop, Watch, ignore_epoch, stop_on_signals
+from .classweights import find_class_weights
 from .densities import fit_densities
 from .likenessrange import range_of
 from .plan import ONE_PROCESS, PUBLISHED, Hardware, NetworkChoice, Plan, TrainingError
-from .training import MODEL_FILE, Untrained, alone_in, is_first_process, train
+from .training import MODEL_FILE, Outcome, Untrained, alone_in, is_first_process, train
 from .way import PublishedWay
 
 
@@ -73,32 +74,48 @@ def train_model(
     torch.manual_seed(plan.seed)
     untrained, before = _begin(choice, way)
     plan.check_architecture(untrained.architecture)
-    reads_densitometry = ARCHITECTURES[untrained.architecture].needs is Needs.DENSITOMETRY
     with stop_on_signals() as stop, alone_in(out.absolute()):
         # A bar that draws over itself belongs on a terminal, not in a log.
         watch = Watch(sys.stderr.isatty(), on_epoch, stop)
-        if not reads_densitometry:
-            outcome = train(untrained, rows, plan, out, hardware=hardware, cache=cache, watch=watch)
-        elif Shard.of_environment().number == 1:
-            outcome = fit_densities(untrained, rows, plan, out, cache, watch)
-        else:
-            return None
-        if not outcome.main:
+        outcome = _fit(untrained, rows, plan, out, hardware, cache, watch)
+        if outcome is None:
             return None
         network = way.finished(untrained.network, untrained.preprocessing.shape[1])
-        trained = dataclasses.replace(untrained, network=network)
-        card = dataclasses.replace(card_of(trained, rows, out.name, before), **words)
-        card = dataclasses.replace(
-            card,
-            training_range=None if reads_densitometry else range_of(rows, card.preprocessing, cache, stop.check),
-            training_log=(*card.training_log, *log_before(before), statement(outcome, plan, way, card.architecture)),
-        )
+        card = card_of(dataclasses.replace(untrained, network=network), rows, out.name, before)
+        card = dataclasses.replace(card, **words)
+        log = (*card.training_log, *log_before(before), statement(outcome, plan, way, card.architecture))
+        learned = None if _reads_densitometry(card) else range_of(rows, card.preprocessing, cache, stop.check)
+        card = dataclasses.replace(card, training_range=learned, training_log=log)
         tune = [row for row in rows if row.split == "tune"]
         model = Model(network.eval().to(choose(hardware.device)), card)
         logits = _logits(model, tune, cache, plan.batch_size, stop)
+        weights = find_class_weights(model, rows, lambda _share, _case: stop.check())
+        card = dataclasses.replace(card, class_weights=weights)
     logits = way.balanced(network, logits, [row.label for row in tune])
     modelfile.save(out / MODEL_FILE, network, _calibrated(card, logits, tune))
     return out / MODEL_FILE
+
+
+def _fit(
+    untrained: Untrained,
+    rows: Sequence[CohortRow],
+    plan: Plan,
+    out: Path,
+    hardware: Hardware,
+    cache: VolumeCache,
+    watch: Watch,
+) -> Outcome | None:
+    """Give the network its best weights; None in all processes but the first, which alone goes on."""
+    if not _reads_densitometry(untrained):
+        outcome = train(untrained, rows, plan, out, hardware=hardware, cache=cache, watch=watch)
+        return outcome if outcome.main else None
+    if Shard.of_environment().number > 1:
+        return None
+    return fit_densities(untrained, rows, plan, out, cache, watch)
+
+
+def _reads_densitometry(model: Untrained | ModelCard) -> bool:
+    return ARCHITECTURES[model.architecture].needs is Needs.DENSITOMETRY
 
 
 def _cohort(manifests: Sequence[Path]) -> list[CohortRow]:

@@ -1,5 +1,6 @@
-"""A split of a cohort as a training reads it, and in which order. All chance comes from (seed, epoch, volume) alone, so
-that a run which goes on sees exactly what it would have seen.
+"""A split of a cohort as a training reads it, and in which order.
+
+All chance comes from (seed, epoch, volume) alone, so that a run which goes on sees exactly what it would have seen.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class TrainingOrder(Sampler[Shown]):
         self.steps = len(labels) // plan.batch_size
 
     def set_epoch(self, epoch: int) -> None:
+        """Which epoch is drawn next, from 0 on; Lightning sets it at the start of each."""
         self.epoch = epoch
 
     def __len__(self) -> int:

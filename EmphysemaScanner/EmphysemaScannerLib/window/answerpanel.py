@@ -20,9 +20,10 @@ class AnswerPanel:
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
-        self._all_warnings = False
+        self._all_warnings = self._all_measurements = False
         self.result: ScanResult | None = None
         ui.warningsLabel.connect("linkActivated(QString)", self._on_warnings)
+        ui.densitometryLabel.connect("linkActivated(QString)", self._on_measurements)
         self.clear()
 
     def clear(self) -> None:
@@ -43,7 +44,7 @@ class AnswerPanel:
         ui.probabilityLabel.text = panel.probability(result)
         ui.verdictLabel.text = panel.verdict(result)
         ui.provenanceLabel.text = panel.provenance(result)
-        ui.densitometryLabel.text = panel.densitometry(result)
+        self._show_measurements(False)
         self._show_warnings(False)
         ui.answerFrame.visible = True
         ui.provenanceLabel.visible = True
@@ -66,6 +67,17 @@ class AnswerPanel:
     def _offer_tabs(self, with_result: bool) -> None:
         for index in (REGIONS_TAB, SLICES_TAB):
             self._ui.resultTabs.setTabEnabled(index, with_result)
+
+    def _on_measurements(self, _link: str = "") -> None:
+        self._show_measurements(not self._all_measurements)
+
+    def _show_measurements(self, all_of_them: bool) -> None:
+        if self.result is not None:
+            self._all_measurements = all_of_them
+            further = panel.all_measurements(self.result)
+            link = _("Fewer measurements") if all_of_them else _("All measurements")
+            text = panel.densitometry(self.result, link if further else "")
+            self._ui.densitometryLabel.text = f"{text}<br>{further}" if all_of_them else text
 
     def _on_warnings(self, _link: str = "") -> None:
         self._show_warnings(not self._all_warnings)

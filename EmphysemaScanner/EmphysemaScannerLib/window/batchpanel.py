@@ -45,7 +45,7 @@ class BatchPanel:
         if not source:
             raise EmphysemaScannerError(_("Choose a folder with CTs, or a CSV that lists them."))
         if not output:
-            raise EmphysemaScannerError(_("Name the CSV file that gets the results."))
+            raise EmphysemaScannerError(_("Choose a CSV file for the results."))
         for edit in (self._ui.batchSourcePathLineEdit, self._ui.batchOutputPathLineEdit):
             edit.addCurrentPathToHistory()
         return Path(source), Path(output)

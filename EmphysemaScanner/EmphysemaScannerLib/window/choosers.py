@@ -34,15 +34,16 @@ class Choosers:
         self._given: Chart | None = None
 
     def offer(self, nodes: ResultNodes, parameters: EmphysemaScannerParameterNode) -> None:
-        """Offer what a result has; what is chosen and isn't there gives way to something that is,
-        a chart until there is one again.
+        """Offer what a result has, and choose something of it where the present choice is missing.
+
+        A chart is replaced only until there is one again.
 
         Args:
             nodes: the result.
             parameters: the scene's parameter node.
         """
-        # Gradient attribution can be computed for every model that has evidence by place.
-        overlays = {*nodes.overlays, *([Overlay.GRADIENT] if Overlay.EVIDENCE in nodes.overlays else [])}
+        # Gradient attribution can be computed for every model that reads a volume.
+        overlays = {*nodes.overlays, *([Overlay.GRADIENT] if nodes.overlays else [])}
         _offer(self._ui.overlayComboBox, [overlay in overlays for overlay in Overlay])
         _offer(self._ui.chartComboBox, [chart in nodes.charts for chart in Chart])
         first = views.first_overlay(nodes)

@@ -35,7 +35,15 @@ def start(arguments: Sequence[str], log: Path) -> BackgroundProcess:
 def start_training(
     manifest: Path, folder: Path, epochs: int, model: Path | None, architecture: str
 ) -> BackgroundProcess:
-    """Start the command ``train``; a model to go on from decides the architecture itself."""
+    """Start the command ``train``; a model to go on from decides the architecture itself.
+
+    Args:
+        manifest: the cohort.
+        folder: of the run.
+        epochs: at most.
+        model: a model to train further, or None.
+        architecture: of a new model.
+    """
     chosen = ["--architecture", architecture] if model is None else ["--start", str(model)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +108,7 @@ def run(arguments: Sequence[str], progress: Report | None) -> None:
         exit_code = _wait(process, look)
         look()
         if exit_code != 0:
-            raise EmphysemaScannerError(said[-1] if said else _("The command ended without a word."))
+            raise EmphysemaScannerError(said[-1] if said else _("The command ended without a message."))
 
 
 def _wait(process: BackgroundProcess, look: Callable[[], None]) -> int:

@@ -13,6 +13,7 @@ from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..ct.provenance import Provenance
+    from ..ct.series import Volume
 
 INSTANCES = "DICOM.instanceUIDs"
 
@@ -25,6 +26,13 @@ def files_of(volume: Any) -> list[Path]:
         return []
     files = [Path(database.fileForInstance(uid) or "") for uid in instances]
     return files if all(file.is_file() for file in files) else []
+
+
+def volume_of(files: Sequence[Path]) -> Volume | None:
+    """The slices in files of one volume; None without files."""
+    from ..ct import reading
+
+    return reading.volume_of(files)
 
 
 def provenance_of(files: Sequence[Path]) -> Provenance:

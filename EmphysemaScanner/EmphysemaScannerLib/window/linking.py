@@ -17,8 +17,10 @@ DRAWN_MS = 100  # until a plot view that has just been laid out is drawn, and kn
 
 
 class Linking(VTKObservationMixin):
-    """While the reading layout is shown: the bare axial view is where the other axial view is, and either moves both;
-    the plots have the coronal view's range of positions, so that a bar lies at the level of its slice.
+    """Keeps views and plots together while the reading layout is shown.
+
+    The bare axial view is where the other axial view is, and either moves both; the plots have the coronal view's range
+    of positions, so that a bar lies at the level of its slice.
     """
 
     def __init__(self) -> None:

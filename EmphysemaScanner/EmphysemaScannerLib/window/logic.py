@@ -15,6 +15,7 @@ from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.worker import shared_worker
+from ..lungs.scope import Scope
 from ..models.modelfolder import default_model_path
 from ..scan.device import Device, Precision
 from ..scene.colours import ColourMap
@@ -22,6 +23,7 @@ from ..scene.overlays import Drawing, Overlay
 from .parameters import EmphysemaScannerParameterNode
 
 if TYPE_CHECKING:
+    from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison, ModelFigures
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ..scan.attribution import Attribution
     from ..scan.result import ScanResult
     from ..scene.result import ResultNodes
+    from .masknodes import MaskNodes
 
 
 class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
@@ -50,6 +53,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         self._scanned: weakref.WeakValueDictionary[str, ScanResult] = weakref.WeakValueDictionary()
 
     def getParameterNode(self) -> EmphysemaScannerParameterNode:
+        """The scene's parameter node in the type that names this module's parameters."""
         return EmphysemaScannerParameterNode(super().getParameterNode())  # type: ignore[call-arg] # by its decorator
 
     def scan(
@@ -59,21 +63,62 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         device: Device = Device.AUTO,
         precision: Precision = Precision.AUTO,
         progress: Progress | None = None,
+        measure: Scope = Scope.HISTOGRAM,
+        masks: MaskNodes | None = None,
     ) -> ScanResult:
         """Ask a model about a chest CT; changes nothing in the scene.
 
         Args:
             volumeNode: a CT in HU, in any orientation, under any transform.
-            modelPath: a model file; the model that comes with the module if None.
+            modelPath: a model file; the bundled model if None.
             device: where the network runs.
             precision: with how many bits it calculates.
             progress: told the share done and the stage.
+            measure: how much is measured beside densitometry.
+            masks: segmentations or label maps to use as lung mask and as lobes; the lungs are found if None.
         """
         from . import longwork
+        from .masknodes import NO_NODES
 
-        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress)
+        chosen = masks or NO_NODES
+        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress, measure, chosen)
         self._scanned[volumeNode.GetID()] = result
         return result
+
+    def remeasure(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        masks: MaskNodes | None = None,
+        progress: Progress | None = None,
+    ) -> ScanResult:
+        """Measure a scanned CT again, in the lung mask that is in the scene now, and renew every figure and chart.
+
+        The network is not asked again, so this needs no PyTorch and takes a few seconds. A lung mask that was edited
+        in Segment Editor counts before ``masks.lungs``.
+
+        Args:
+            volumeNode: a CT that was scanned and shown.
+            masks: other segmentations or label maps to use as lung mask and as lobes; no lobes if None.
+            progress: told the share done and the stage.
+
+        Raises:
+            RemeasureError: the model's answer depends on the lung mask; scan again with ``masks.lungs``.
+        """
+        result = self.remeasured(volumeNode, masks, progress)
+        self.show(result, volumeNode)
+        return result
+
+    def remeasured(
+        self,
+        volumeNode: vtkMRMLScalarVolumeNode,
+        masks: MaskNodes | None = None,
+        progress: Progress | None = None,
+    ) -> ScanResult:
+        """The result of ``remeasure``; changes nothing in the scene."""
+        from . import longwork
+        from .masknodes import NO_NODES
+
+        return longwork.remeasure(volumeNode, masks or NO_NODES, progress)
 
     def show(self, result: ScanResult, volumeNode: vtkMRMLScalarVolumeNode | None = None) -> ResultNodes:
         """Put a result into the scene beside its CT: overlays, lungs, tables and charts; whole or not at all.
@@ -108,7 +153,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         Args:
             volumeNode: the CT.
             overlay: what lies over it; nothing where the result has no such overlay, and the first that it has if None.
-            visible, opacity: whether and how strongly it covers the CT (0 to 1).
+            visible: whether the overlay is shown.
+            opacity: how strongly it covers the CT (0 to 1).
             threshold: values below this share (0 to 1) of the colour range are not drawn.
             colours: of the overlay and its legend.
             drawing: filled, or the outline of where the values reach the threshold.
@@ -146,7 +192,9 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: a CT that was scanned and shown.
-            modelPath, device, progress: as for ``scan``; the model must be the one that answered.
+            modelPath: as for ``scan``; the model must be the one that answered.
+            device: as for ``scan``.
+            progress: as for ``scan``.
         """
         from . import longwork
 
@@ -160,6 +208,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         scene: bool = False,
         progress: Progress | None = None,
         named: bool = False,
+        objects: frozenset[ObjectKind] = frozenset(),
     ) -> list[Path]:
         """Write a CT's result from the scene into a folder; what is there already and not ours is never overwritten.
 
@@ -170,13 +219,15 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             scene: whether the whole scene is written too, as scene.mrb.
             progress: told the share done and the stage.
             named: whether reports call the CT by its node's name, which may name a patient. A scene always does.
+            objects: which DICOM objects are written too, into the subfolder "dicom"; for a CT that Slicer loaded from
+                its DICOM database and that was not changed since.
 
         Returns:
             The files.
         """
         from . import longwork
 
-        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named)
+        return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named, objects)
 
     def batch(
         self,
@@ -189,14 +240,17 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         onRow: Callable[[BatchRow], None] | None = None,
         retry: bool = False,
     ) -> BatchSummary:
-        """Scan many CTs into one CSV, one row a CT as they finish; an unfinished CSV of the same model is continued.
+        """Scan many CTs into one CSV, one row per CT; an unfinished CSV of the same model is continued.
 
         CTs whose files have changed since are scanned again.
 
         Args:
             source: a folder that is searched for CTs (files and DICOM series), or a CSV with a column ``volume``.
             csvPath: the result.
-            modelPath, device, precision, progress: as for ``scan``.
+            modelPath: as for ``scan``.
+            device: as for ``scan``.
+            precision: as for ``scan``.
+            progress: as for ``scan``.
             onRow: told each row, on the main thread.
             retry: scan refused CTs again, changed or not.
         """

@@ -14,24 +14,32 @@ import slicer
 from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..i18n import tr as _
 from ..jobs.worker import Report
+from ..lungs.regions import GivenRegions, MaskKind, Origin
+from ..lungs.scope import Scope
 from ..models.modelheader import read_card
-from ..scene.result import add_attribution, find_result, result_of
+from ..scene.result import add_attribution, find_result, mask_is_edited, mask_of, result_of
 from ..scene.straighten import StraightImage, prepare
 from . import commands
-from .dicomfiles import files_of, provenance_of, sheared_warnings
+from .dicomfiles import files_of, provenance_of, sheared_warnings, volume_of
+from .masknodes import NO_NODES, MaskNodes
 from .packages import Need, ensure
 from .waiting import wait_for
 
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
+    from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
+    from ..ct.series import Volume
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
     from ..scan.attribution import Attribution
     from ..scan.device import Device, Precision
     from ..scan.result import ScanResult
+
+OBJECTS = "dicom"
+"""The subfolder that DICOM objects are saved to."""
 
 
 def scan(
@@ -40,9 +48,11 @@ def scan(
     device: Device,
     precision: Precision,
     progress: Report | None,
+    measure: Scope = Scope.HISTOGRAM,
+    masks: MaskNodes = NO_NODES,
 ) -> ScanResult:
     """Ask a model about a chest CT."""
-    straighten, files = _prepare(volume_node), files_of(volume_node)
+    straighten, files, make_masks = _prepare(volume_node), files_of(volume_node), masks.prepare()
     ensure(Need.SCAN)
     name = volume_node.GetName()
 
@@ -59,7 +69,10 @@ def scan(
         sheared = sheared_warnings(files, bool(straight.warnings))
         provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared))
         ct = CT(straight.image, provenance)
-        return devices.scan_on(devices.choose(device), ct, model, report, name, precision=precision)
+        chosen = devices.choose(device)
+        return devices.scan_on(
+            chosen, ct, model, report, name, precision=precision, masks=make_masks(), measure=measure
+        )
 
     return wait_for(work, progress, volume_node)
 
@@ -88,6 +101,30 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
     return attributed
 
 
+def remeasure(volume_node: vtkMRMLScalarVolumeNode, masks: MaskNodes, progress: Report | None) -> ScanResult:
+    """Measure a scanned CT in the lung mask that is in the scene now, and by other lobes, without the network."""
+    straighten, nodes = _prepare(volume_node), find_result(volume_node)
+    if nodes is None:
+        raise EmphysemaScannerError(_("Scan this CT first."))
+    result = result_of(nodes)
+    edited = mask_is_edited(nodes) or (masks.lungs is None and result.lungs_from.kind is MaskKind.EDITED)
+    labels = mask_of(nodes) if edited else None
+    make_masks = (dataclasses.replace(masks, lungs=None) if edited else masks).prepare()
+
+    def work(report: Report) -> ScanResult:
+        from ..ct.grid import canonical_view
+        from ..scan.remeasure import remeasured
+
+        report(0.0, _("Reading the CT"))
+        image, given = straighten().image, make_masks()
+        if labels is not None:
+            own = GivenRegions.of_arrays(labels, None, canonical_view(image)[1], Origin(MaskKind.EDITED))
+            given = dataclasses.replace(given, lungs=own)
+        return remeasured(image, result, given, progress=report)
+
+    return wait_for(work, progress, volume_node)
+
+
 def save(
     volume_node: vtkMRMLScalarVolumeNode,
     folder: Path,
@@ -95,27 +132,42 @@ def save(
     scene: bool,
     progress: Report | None,
     named: bool,
+    objects: frozenset[ObjectKind],
 ) -> list[Path]:
     """Write a CT's result from the scene into a folder."""
+    from ..archive.source import check_is_dicom
     from ..report import saving
-    from ..report.outputfolder import check_output_folder
+    from ..report.outputfolder import FILE_LIST, check_output_folder
 
     kinds = set(saving.Kind) if kinds is None else kinds
     nodes = find_result(volume_node)
     if nodes is None:
         raise EmphysemaScannerError(_("This CT has no result to save; scan it first."))
+    if mask_is_edited(nodes):
+        raise EmphysemaScannerError(_("The lung mask was edited after the CT was measured; measure again, then save."))
     if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
         ensure(Need.REPORT, torch=False)
+    series: Volume | None = None
+    if objects:
+        series = check_is_dicom(volume_of(files_of(volume_node)))
+        ensure(Need.DICOM, torch=False)
     check_output_folder(folder)
     straighten, result = _prepare(volume_node), result_of(nodes)
     with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as temporary:
         made = [_save_scene(Path(temporary))] if scene else []
 
         def work(report: Report) -> list[Path]:
-            from ..report.contents import Case, pseudonym
+            from ..report.contents import Case, pseudonym, without_names
 
             image = straighten().image
-            said = result if named else dataclasses.replace(result, source=pseudonym(image))
+            if series is not None:
+                from ..archive.writing import write_objects
+
+                own = Path(temporary) / OBJECTS
+                write_objects(result, series, own, objects, progress=report)
+                (own / FILE_LIST).unlink()  # the folder around it gets one
+                made.append(own)
+            said = result if named else dataclasses.replace(without_names(result), source=pseudonym(image))
             return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
 
         return wait_for(work, progress, volume_node)
@@ -152,11 +204,13 @@ def batch(
             progress(fraction, stage)
 
     def work(report: Report) -> BatchSummary:
-        from ..batch.batch import find_cts, run_batch
+        from ..batch.batch import find_cts, find_masks, run_batch
 
         report(0.0, _("Looking for CTs"))
-        cts = find_cts(source)
-        return run_batch(cts, csv_path, model, device, precision, retry=retry, progress=report, on_row=rows.put)
+        cts, masks = find_cts(source), find_masks(source)
+        return run_batch(
+            cts, csv_path, model, device, precision, masks=masks, retry=retry, progress=report, on_row=rows.put
+        )
 
     try:
         return wait_for(work, deliver)

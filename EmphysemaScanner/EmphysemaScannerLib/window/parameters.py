@@ -1,9 +1,9 @@
 """The user's choices as Slicer's parameter node keeps them with the scene."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Union
 
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..scene.charts import Chart
@@ -26,3 +26,6 @@ class EmphysemaScannerParameterNode:
     overlayThreshold: Annotated[float, WithinRange(0, 1)] = 0.1
     overlayColours: ColourMap = ColourMap.STANDARD
     chart: Chart = Chart.PROBABILITY
+    # Slicer's wrapper takes no other kind of union.
+    lungsNode: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None] = None  # noqa: UP007
+    lobesNode: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None] = None  # noqa: UP007

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..archive.kinds import ObjectKind
 from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
 from ..report.saving import Kind
@@ -31,6 +32,18 @@ class SavePanel:
         }
         return {kind for kind, box in boxes.items() if box.checked}
 
+    def objects(self) -> frozenset[ObjectKind]:
+        """The kinds of DICOM objects that are ticked."""
+        ui = self._ui
+        boxes = {
+            ObjectKind.SEGMENTATION: ui.saveSegmentationCheckBox,
+            ObjectKind.MEASUREMENTS: ui.saveMeasurementsCheckBox,
+            ObjectKind.MAPS: ui.saveMapsCheckBox,
+            ObjectKind.PDF: ui.saveEncapsulatedCheckBox,
+            ObjectKind.PAGES: ui.savePagesCheckBox,
+        }
+        return frozenset(kind for kind, box in boxes.items() if box.checked)
+
     def folder(self) -> Path:
         """The folder that was named.
 
@@ -40,7 +53,7 @@ class SavePanel:
         named = self._ui.saveFolderPathLineEdit.currentPath.strip()
         if not named:
             raise EmphysemaScannerError(_("Name a folder to save to."))
-        if not self.kinds() and not self._ui.saveSceneCheckBox.checked:
+        if not (self.kinds() or self.objects() or self.scene):
             raise EmphysemaScannerError(_("Tick what to save."))
         return Path(named)
 

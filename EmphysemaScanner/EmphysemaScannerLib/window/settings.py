@@ -6,13 +6,14 @@ from pathlib import Path
 
 import slicer
 
+from ..lungs.scope import Scope
 from ..scan.device import Device, Precision
 
 GROUP = "EmphysemaScanner"
 
 
 class Settings:
-    """Device, precision and model folder; a value that no longer exists reads as the default."""
+    """Device, precision, what is measured, and model folder; a value that no longer exists reads as the default."""
 
     @property
     def device(self) -> Device:
@@ -31,6 +32,15 @@ class Settings:
     @precision.setter
     def precision(self, precision: Precision) -> None:
         self._write("Precision", precision.value)
+
+    @property
+    def measure(self) -> Scope:
+        """How much a scan measures."""
+        return Scope(self._read("Measure", Scope.HISTOGRAM.value, {s.value for s in Scope}))
+
+    @measure.setter
+    def measure(self, scope: Scope) -> None:
+        self._write("Measure", scope.value)
 
     @property
     def model_folder(self) -> Path:

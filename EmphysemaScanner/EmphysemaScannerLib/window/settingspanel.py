@@ -1,4 +1,4 @@
-"""The section "Settings": device, precision and model folder, remembered on this computer."""
+"""The section "Settings": device, precision, what is measured, and model folder, remembered on this computer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..lungs.scope import Scope
 from ..scan.device import Device, Precision
 from .settings import Settings
 
@@ -24,6 +25,7 @@ class SettingsPanel:
         for combo, now, changed in (
             (ui.deviceComboBox, settings.device, self._on_device),
             (ui.precisionComboBox, settings.precision, self._on_precision),
+            (ui.measureComboBox, settings.measure, self._on_measure),
         ):
             for choice in type(now):
                 combo.addItem(choice.label())
@@ -37,6 +39,9 @@ class SettingsPanel:
 
     def _on_precision(self, index: int) -> None:
         self._settings.precision = list(Precision)[index]
+
+    def _on_measure(self, index: int) -> None:
+        self._settings.measure = list(Scope)[index]
 
     def _on_model_folder(self, folder: str) -> None:
         self._settings.model_folder = Path(folder)

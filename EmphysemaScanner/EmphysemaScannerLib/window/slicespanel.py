@@ -138,6 +138,8 @@ class SlicesPanel(VTKObservationMixin):
         chart = widget.mrmlPlotViewNode().GetPlotChartNode()
         if max(abs(x - self._pressed_at[0]), abs(y - self._pressed_at[1])) > CLICK_PIXELS or chart is None:
             return
+        if not charts.is_by_slice(chart):
+            return
         upwards = charts.runs_upwards(chart)
         axis = widget.plotView().chart().GetAxis(vtk.vtkAxis.LEFT if upwards else vtk.vtkAxis.BOTTOM)
         first, last = axis.GetPoint1()[int(upwards)], axis.GetPoint2()[int(upwards)]

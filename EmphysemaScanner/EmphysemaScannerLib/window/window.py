@@ -15,7 +15,8 @@ from ..base.progress import Progress
 from ..i18n import tr as _
 from ..jobs.process import BackgroundProcess
 from ..models.modelfolder import default_model_path
-from ..report import richtext
+from ..report import richtext, wording
+from ..scan.remeasure import RemeasureError
 from ..scene import rendering, views
 from ..scene.result import ResultNodes, is_part_of_a_result, result_of
 from . import packages, styles
@@ -23,6 +24,7 @@ from .answerpanel import AnswerPanel
 from .batchpanel import BatchPanel
 from .choosers import Choosers
 from .ctpanel import CTPanel, cts, scalar_volumes
+from .maskpanel import MaskPanel, label_nodes
 from .modelpanel import ModelPanel
 from .savepanel import SavePanel
 from .settings import Settings
@@ -34,7 +36,9 @@ from .work import Work
 
 if TYPE_CHECKING:
     from ..batch.batch import BatchSummary
+    from ..scan.result import ScanResult
     from .logic import EmphysemaScannerLogic
+    from .masknodes import MaskNodes
     from .parameters import EmphysemaScannerParameterNode
 
 T = TypeVar("T")
@@ -64,6 +68,7 @@ class Window(VTKObservationMixin):
         self.slices = SlicesPanel(ui, self.answer.show_read_so_far)
         self.viewer = Viewer(ui, logic, self.slices.listen_to_plots)
         self.saving = SavePanel(ui)
+        self.masks = MaskPanel(ui)
         self.batch = BatchPanel(ui)
         self.training = TrainPanel(ui, self.settings, self._start_training, lambda _path: self._list_models())
         self.options = SettingsPanel(ui, self.settings, self._list_models)
@@ -74,6 +79,7 @@ class Window(VTKObservationMixin):
             (ui.scanButton, self._on_scan),
             (ui.attributeButton, self._on_attribute),
             (ui.saveButton, self._on_save),
+            (ui.remeasureButton, self._on_remeasure),
             (ui.batchButton, self._on_batch),
             (ui.torchButton, self._on_torch),
         ):
@@ -93,6 +99,7 @@ class Window(VTKObservationMixin):
         """The module was entered."""
         self._key.enabled = True
         self.viewer.layout.enter()
+        self.masks.look_for_edits(self.nodes)
 
     def leave(self) -> None:
         """The module was left."""
@@ -146,7 +153,7 @@ class Window(VTKObservationMixin):
             styles.say(self.ui.statusLabel, str(error), styles.ERROR)
             return
         if gone != Path():
-            sentence = _("The model '{path}' is not there any more; the one that comes with the module is chosen.")
+            sentence = _("The model '{path}' no longer exists; the bundled model was selected.")
             styles.say(self.ui.statusLabel, sentence.format(path=gone))
 
     def on_parameters_changed(self) -> None:
@@ -160,6 +167,7 @@ class Window(VTKObservationMixin):
             self._drawn = now
             if not before or now[0] is not before[0]:
                 styles.say(self.ui.statusLabel, "")  # it was about the last CT
+                styles.say(self.ui.masksStatusLabel, "")
                 self._take_up_result()
                 self.viewer.open()
             else:
@@ -190,6 +198,10 @@ class Window(VTKObservationMixin):
         ui.layoutButton.enabled = has_result or self.viewer.layout.is_shown
         ui.layoutButton.checked = self.viewer.layout.is_shown  # a saved scene brings its layout
         self.choosers.update(self.nodes, node, self.work.button is ui.attributeButton)
+        self.masks.update(node)
+        ui.remeasureButton.enabled = (has_result and not busy) or self.work.button is ui.remeasureButton
+        if not busy:
+            ui.remeasureButton.toolTip = MaskPanel.tip() if has_result else _("Scan a CT first.")
         answered = self.answer.result
         ui.researchUseLabel.text = self.models.caution() if answered is None else richtext.caution(answered.model)
         ui.trainButton.enabled = self.training.running or not torch_missing
@@ -206,11 +218,43 @@ class Window(VTKObservationMixin):
             self.ui.progressBar,
             self.ui.statusLabel,
             _("The scan failed."),
-            lambda progress: self.logic.scan(volume, model, self.settings.device, self.settings.precision, progress),
+            lambda progress: self._scanned(volume, model, progress, self.masks.nodes(self._parameters)),
         )
         if result is not None:
             self._do_at_once(lambda: self.logic.show(result, volume))
             self._after_work(self.viewer.open)
+
+    def _scanned(self, volume: Any, model: Path, progress: Progress, masks: MaskNodes) -> ScanResult:
+        with self.masks.asking(masks):
+            settings = self.settings
+            return self.logic.scan(
+                volume, model, settings.device, settings.precision, progress, settings.measure, masks
+            )
+
+    def _on_remeasure(self, _checked: bool = False) -> None:
+        """Measure the chosen CT again in its mask, or scan it again where the answer depends on that; or cancel it."""
+        if self.work.cancels(self.ui.remeasureButton):
+            return
+        volume, model, nodes = self._parameters.inputVolume, self._parameters.modelPath, self.nodes
+        masks = self.masks.nodes(self._parameters)
+        said: list[str] = []
+        styles.say(self.ui.statusLabel, "")
+
+        def measure(progress: Progress) -> ScanResult:
+            with self.masks.asking(masks):
+                try:
+                    return self.logic.remeasured(volume, masks, progress)
+                except RemeasureError:
+                    said.append(_("The model's answer depends on the lung mask: the CT was scanned again."))
+            return self._scanned(volume, model, progress, self.masks.with_edits(masks, nodes))
+
+        label = self.ui.masksStatusLabel
+        done = self._do(self.ui.remeasureButton, self.ui.progressBar, label, _("Measuring again failed."), measure)
+        if done is not None:
+            self._do_at_once(lambda: self.logic.show(done, volume))
+            self._after_work(self.viewer.draw)
+            said = said or [_("Measured again in: {mask}.").format(mask=wording.mask_origin(done.lungs_from))]
+            styles.say(label, said[0])
 
     def _on_attribute(self, _checked: bool = False) -> None:
         """Compute the gradient attribution of the chosen CT's result, or cancel that."""
@@ -227,8 +271,8 @@ class Window(VTKObservationMixin):
         if done is not None:
             self._after_work(self.viewer.draw)
             sentence = _(
-                "Gradient attribution: the voxels' shares add up to {difference} (within {gap}), the logit's difference"
-                " from the same chest with healthy lung density."
+                "Gradient attribution: the voxels' shares sum to {difference} (error {gap}), the logit's difference"
+                " from that of the same chest at healthy lung density."
             )
             sentence = sentence.format(difference=f"{done.difference:+.2f}", gap=f"{abs(done.gap):.2g}")
             styles.say(self.ui.statusLabel, sentence)
@@ -296,6 +340,10 @@ class Window(VTKObservationMixin):
             self.viewer.draw_in_3d()  # saved scenes lack the lungs' surface
         hidden = [node.GetID() for node in scalar_volumes() if is_part_of_a_result(node)]
         self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
+        parts = [node.GetID() for node in label_nodes() if is_part_of_a_result(node)]
+        for chooser in (self.ui.lungsSelector, self.ui.lobesSelector):
+            chooser.sortFilterProxyModel().hiddenNodeIDs = parts
+        self.masks.update(self.node)
 
     # -- the other buttons ----------------------------------------------------------------------------------------
 
@@ -307,7 +355,9 @@ class Window(VTKObservationMixin):
         def write(progress: Progress) -> list[Path]:
             folder = self.saving.folder()
             chosen = self.saving
-            written: list[Path] = self.logic.save(volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named)
+            written: list[Path] = self.logic.save(
+                volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named, chosen.objects()
+            )
             return written
 
         label = self.ui.saveStatusLabel
@@ -385,7 +435,7 @@ class Window(VTKObservationMixin):
 
     def _do_at_once(self, work: Callable[[], Any]) -> None:
         """Short work; what the user can mend is said below the Scan button."""
-        with slicer.util.tryWithErrorDisplay(_("This could not be done.")):
+        with slicer.util.tryWithErrorDisplay(_("The operation failed.")):
             try:
                 work()
             except EmphysemaScannerError as error:

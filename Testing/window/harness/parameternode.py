@@ -39,6 +39,9 @@ class _Field:
     def __init__(self, name: str, annotated: Any, default: Any) -> None:
         self.name = name
         self.kind = typing.get_args(annotated)[0] if typing.get_origin(annotated) is typing.Annotated else annotated
+        self.kinds = typing.get_args(annotated) if typing.get_origin(annotated) is typing.Union else (self.kind,)
+        self.kinds = tuple(kind for kind in self.kinds if kind is not type(None))
+        self.kind = self.kinds[0]
         self.range = next((a for a in typing.get_args(annotated)[1:] if isinstance(a, WithinRange)), None)
         self.is_node = issubclass(self.kind, slicer.vtkMRMLNode)
         if default is not None:
@@ -49,7 +52,7 @@ class _Field:
             self.default = next(iter(self.kind)) if issubclass(self.kind, Enum) else self.kind()
 
     def write(self, node: slicer.vtkMRMLScriptedModuleNode, value: Any) -> None:
-        kind = int | float if self.kind is float else self.kind
+        kind = int | float if self.kind is float else self.kinds
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"'{self.name}' must be of type {self.kind}, is {value!r}")
         if self.range is not None:
@@ -104,7 +107,7 @@ def _connector(widget: Any, field: _Field) -> _Connector:
             "currentPathChanged(QString)",
         )
     if field.is_node and kind is widgets.qMRMLNodeComboBox:
-        widget.nodeTypes = [field.kind().GetClassName()]
+        widget.nodeTypes = [kind().GetClassName() for kind in field.kinds]
         return _Connector(widget, widget.currentNode, widget.setCurrentNode, "currentNodeChanged(vtkMRMLNode*)")
     raise RuntimeError(f"Unable to create GUI connector from datatype '{field.kind}' to widget type '{kind}'.")
 

@@ -96,3 +96,61 @@ def test_staggered_slices_that_slicer_loaded_without_a_transform_are_warned_of(
     plain(window.ui.warningsLabel, "linkActivated").emit("#")
     assert f"staggered by up to {slices - 1} mm in their DICOM files" in unescape(window.ui.warningsLabel.text)
     assert "sheared" in window.ui.warningsLabel.text
+
+
+# -- DICOM objects ----------------------------------------------------------------------------------------------------
+
+OBJECTS = ("saveSegmentationCheckBox", "saveMeasurementsCheckBox", "saveMapsCheckBox")
+OTHERS = ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox")
+
+
+def save_objects(window: Driver, folder: Path) -> str:
+    """Tick only DICOM objects and press Save; what the window answers."""
+    window.ui.saveFolderPathLineEdit.currentPath = str(folder)
+    for box in OTHERS:
+        getattr(window.ui, box).checked = False
+    for box in OBJECTS:
+        getattr(window.ui, box).checked = True
+    window.press("saveButton")
+    return str(window.ui.saveStatusLabel.text)
+
+
+def test_ticked_dicom_objects_are_saved_and_join_the_study(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = {"FrameOfReferenceUID": "1.2.3.4", "PatientID": "PID-1", "StudyDate": "20250102"}
+    database = from_dicom(window, monkeypatch, tmp_path / "ct", **study)
+    window.scan()
+    said = save_objects(window, tmp_path / "out")
+    assert "Saved to" in said
+    found = [pydicom.dcmread(path) for path in sorted((tmp_path / "out/dicom").glob("*.dcm"))]
+    assert [file.Modality for file in found] == ["OT", "SR", "SEG"]
+    assert {file.PatientID for file in found} == {"PID-1"}
+    referred = {
+        item.ReferencedSOPInstanceUID
+        for frame in found[2].PerFrameFunctionalGroupsSequence
+        for item in frame.DerivationImageSequence[0].SourceImageSequence
+    }
+    assert referred <= database.files.keys()
+    assert len(referred) > len(database.files) / 2
+
+
+def test_dicom_objects_of_a_ct_that_was_not_loaded_from_dicom_are_refused_in_a_sentence(
+    window: Driver, tmp_path: Path
+) -> None:
+    window.add_ct()
+    window.scan()
+    said = save_objects(window, tmp_path / "out")
+    assert "only for a CT that was read from DICOM files" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_dicom_objects_of_a_ct_whose_voxels_were_changed_in_the_scene_are_refused(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from_dicom(window, monkeypatch, tmp_path / "ct", FrameOfReferenceUID="1.2.3.4")
+    slicer.util.arrayFromVolume(window.parameters.inputVolume)[10] += 5
+    window.scan()
+    said = save_objects(window, tmp_path / "out")
+    assert "the voxels are not those that were scanned" in said
+    assert list(tmp_path.iterdir()) == [tmp_path / "ct"]

@@ -38,6 +38,15 @@ def axial() -> slicer.vtkMRMLSliceLogic:
     return slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
 
 
+OWN = ("EVIDENCE", "ASC1", "DESC1", "ASC2", "DESC2")  # overlays of the model here, which has neither map nor weights
+
+
+def indices(driver: Driver, *names: str) -> list[int]:
+    """Places of overlays in the list."""
+    overlays = list(driver.module("scene.overlays").Overlay)
+    return [k for k, overlay in enumerate(overlays) if overlay.name in names]
+
+
 def overlay_shown() -> str | None:
     """The volume over the CT in the axial view."""
     return axial().GetSliceCompositeNode().GetForegroundVolumeID()
@@ -48,7 +57,7 @@ def overlay_shown() -> str | None:
 
 def test_every_overlay_that_the_result_has_can_be_laid_over_the_ct(scanned: Driver) -> None:
     seen = set()
-    for index in range(1, scanned.ui.overlayComboBox.count):  # the first is the disease map, which this model lacks
+    for index in indices(scanned, *OWN, "GRADIENT"):
         scanned.ui.overlayComboBox.currentIndex = index
         settle()
         if not scanned.shown("attributeButton"):
@@ -332,11 +341,13 @@ def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
     cpu = [window.ui.deviceComboBox.itemText(i) for i in range(window.ui.deviceComboBox.count)].index("CPU")
     window.ui.deviceComboBox.currentIndex = cpu
     window.ui.precisionComboBox.currentIndex = 1
+    window.ui.measureComboBox.currentIndex = 1
     window.ui.modelFolderPathLineEdit.currentPath = str(tmp_path)
     window.panel.onReload()
     settle()
     assert window.ui.deviceComboBox.currentIndex == cpu
     assert window.ui.precisionComboBox.currentIndex == 1
+    assert window.ui.measureComboBox.currentIndex == 1
     assert window.ui.modelFolderPathLineEdit.currentPath == str(tmp_path)
 
 
@@ -344,11 +355,12 @@ def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
     "value", ["", "\0", "x" * 5000, "../..", "/dev/null", ["a", "b"], -3, True, "<b>", "\N{GRINNING FACE}"]
 )
 def test_settings_that_were_damaged_read_as_the_defaults(window: Driver, value: object) -> None:
-    for key in ("Device", "Precision", "ModelFolder"):
+    for key in ("Device", "Precision", "Measure", "ModelFolder"):
         slicer.app.settings().setValue(f"EmphysemaScanner/{key}", value)
     window.panel.onReload()
     settle()
-    assert (window.ui.deviceComboBox.currentIndex, window.ui.precisionComboBox.currentIndex) == (0, 0)
+    combos = (window.ui.deviceComboBox, window.ui.precisionComboBox, window.ui.measureComboBox)
+    assert [combo.currentIndex for combo in combos] == [0, 0, 0]
     window.add_ct()
     window.scan()
     assert window.shown("answerFrame")
@@ -483,7 +495,7 @@ def test_the_bare_view_follows_the_axial_one_and_the_axial_one_it(scanned: Drive
 
 def test_an_outline_takes_the_place_of_the_filled_overlay_and_leaves_with_it(scanned: Driver) -> None:
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
-    scanned.ui.overlayComboBox.currentIndex = 1
+    (scanned.ui.overlayComboBox.currentIndex,) = indices(scanned, "EVIDENCE")
     scanned.ui.overlayDrawingComboBox.currentIndex = 1
     settle()
     assert overlay_shown() is None
@@ -498,14 +510,14 @@ def test_each_overlay_is_described_and_the_value_from_which_on_it_is_drawn_follo
     scanned: Driver,
 ) -> None:
     texts = set()
-    for index in range(1, scanned.ui.overlayComboBox.count):  # the first is the disease map, which this model lacks
+    for index in indices(scanned, *OWN, "GRADIENT"):
         scanned.ui.overlayComboBox.currentIndex = index
         settle()
         texts.add(scanned.ui.overlayDescriptionLabel.text)
-    assert len(texts) == scanned.ui.overlayComboBox.count - 1
-    scanned.ui.overlayComboBox.currentIndex = 1
+    assert len(texts) == len(OWN) + 1
+    (scanned.ui.overlayComboBox.currentIndex,) = indices(scanned, "EVIDENCE")
     assert "of this CT alone" not in scanned.ui.overlayDescriptionLabel.text  # evidence has a fixed range
-    for share, value in ((0.0, "0.02"), (0.5, "0.1")):  # the floor, and half of the range
+    for share, value in ((0.0, "0.2"), (0.5, "1")):  # the floor, and half of the range
         scanned.ui.overlayThresholdSlider.value = share
         settle()
-        assert f"Drawn from {value} logit per cell." in scanned.ui.overlayDescriptionLabel.text
+        assert f"Drawn from {value} logit per slice." in scanned.ui.overlayDescriptionLabel.text

@@ -59,7 +59,13 @@ def cropped(image: sitk.Image) -> sitk.Image:
 
 
 def noisy(image: sitk.Image, sd_hu: float, seed: int) -> sitk.Image:
-    """With white Gaussian noise."""
+    """With white Gaussian noise.
+
+    Args:
+        image: a CT in HU.
+        sd_hu: standard deviation of the noise in HU.
+        seed: of the noise.
+    """
     array = sitk.GetArrayFromImage(image)
     return _with(image, array + np.random.default_rng(seed).normal(0, sd_hu, array.shape))
 

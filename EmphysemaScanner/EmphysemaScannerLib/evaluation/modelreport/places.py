@@ -67,7 +67,17 @@ def enlarged(values: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.
 def most_highlighted(
     values: Floats, lung: NDArray[np.bool_], percent: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """The ``percent`` of lung voxels where a map is highest; of equals, some by chance."""
+    """The ``percent`` of lung voxels where a map is highest; of equals, some by chance.
+
+    Args:
+        values: the map, (slices, rows, columns).
+        lung: of the same shape.
+        percent: of the lung voxels, 0 to 100.
+        rng: chance.
+
+    Returns:
+        A mask of the same shape.
+    """
     where = np.flatnonzero(lung)
     order = np.lexsort((rng.random(len(where)), -values[lung]))
     chosen = np.zeros(lung.size, bool)

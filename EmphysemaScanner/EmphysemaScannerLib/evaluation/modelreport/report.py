@@ -50,7 +50,7 @@ class Amount:
     """How much is measured.
 
     Attributes:
-        where_cases: simulated cases on which overlays are measured.
+        where_cases: diseased simulated cases on which overlays are measured, and half as many healthy ones.
         changed_cases: simulated CTs that are changed.
         cases_each: simulated cases with and without disease; None for all.
     """
@@ -112,8 +112,9 @@ def _measurements(
         key = key_of([*paths, scans], [one.volume.exists() for one in listed])
         yield "real", key, partial(real, models, listed)
     cases = spread(diseased, amount.where_cases)
-    key = key_of([paths[0], manifest], split, seed, len(cases), quick)
-    yield "where", key, partial(where, models[0], cases, seed)
+    healthy = spread([row for row in rows if not row.label], max(1, amount.where_cases // 2))
+    key = key_of([paths[0], manifest], split, seed, len(cases), len(healthy), quick)
+    yield "where", key, partial(where, models[0], cases, healthy, seed)
     if changed := [*_simulated_cts(material.full, amount.changed_cases), *_real_cts(listed)]:
         key = key_of([paths[0], material.full, scans], seed, [name for _, name, _ in changed])
         yield "invariance", key, partial(invariance, models[0], changed, seed)

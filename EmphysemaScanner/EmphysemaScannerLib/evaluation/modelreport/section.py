@@ -84,7 +84,13 @@ def key_of(files: Iterable[Path | None], *options: object) -> str:
 
 
 def mean_interval(values: Sequence[float] | Floats, seed: int = 1, resamples: int = 2000) -> str:
-    """The mean over cases with the percentile interval of a bootstrap over them; NaN are left out."""
+    """The mean over cases with the percentile interval of a bootstrap over them; NaN are left out.
+
+    Args:
+        values: one for each case.
+        seed: of the bootstrap.
+        resamples: how many times cases are drawn with replacement.
+    """
     there = np.asarray(values, float)
     there = there[np.isfinite(there)]
     if not len(there):

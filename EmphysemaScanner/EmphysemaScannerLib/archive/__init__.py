@@ -1,0 +1,1 @@
+"""A result as DICOM objects beside the CT in its study: SEG, SR, parametric maps, PDF, pages."""

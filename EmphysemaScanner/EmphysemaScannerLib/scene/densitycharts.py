@@ -1,0 +1,196 @@
+"""Charts of lung density that are not by slice: histogram, LAA%-950 by region, sizes of clusters.
+
+Slicer's plots draw a line at a value only as a series, so each threshold has a column of its own in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from ..i18n import tr as _
+from ..lungs.densitometry import HISTOGRAM_HU
+from ..lungs.measures import LAA_950
+from ..scan.result import ScanResult
+from . import tables
+from .charts import BLUE, GREY, LEAST_LAA_PERCENT, ORANGE, Chart
+
+SIDES = {"right": BLUE, "left": ORANGE}
+THRESHOLDS_HU = (-950, -910, -856)
+BIN_HU = 4
+BAR_WIDTH = 9.0  # pixels
+SHOWN_HU = (-1024, -500)
+HISTOGRAM, REGIONS, CLUSTERS = "histogram", "regions", "clusters"
+DENSITY, SIZE = "Density (HU)", "Size X (log10 of mm\N{SUPERSCRIPT TWO})"
+
+
+NOT_BY_SLICE = {
+    Chart.HISTOGRAM: ("histogram_", "threshold_"),
+    Chart.REGIONS: ("regions_",),
+    Chart.CLUSTERS: ("clusters_",),
+}
+"""The charts that are drawn here, and what the names of their series begin with."""
+
+
+@dataclass(frozen=True)
+class DensityNodes:
+    """The nodes of these charts.
+
+    Attributes:
+        tables: what is drawn, by name.
+        series: by name.
+        charts: as far as the result has what they draw.
+    """
+
+    tables: dict[str, slicer.vtkMRMLTableNode]
+    series: dict[str, slicer.vtkMRMLPlotSeriesNode]
+    charts: dict[Chart, slicer.vtkMRMLPlotChartNode]
+
+
+def add_density_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> DensityNodes:
+    """Tables, series and charts of what was measured.
+
+    Args:
+        scene: to put them into.
+        result: the answer.
+        name: of the CT; tables and charts begin with it.
+    """
+    nodes = DensityNodes({}, {}, {})
+    if result.measurements.histograms:
+        _add_histogram(scene, result, name, nodes)
+        _add_regions(scene, result, name, nodes)
+    if any(found.count for found in result.measurements.clusters.values()):
+        _add_clusters(scene, result, name, nodes)
+    return nodes
+
+
+def histogram_columns(result: ScanResult) -> dict[str, NDArray[np.float64]]:
+    """Share of each lung, per cent, in bins of 4 HU, by the titles of columns; and the bins' middles, HU."""
+    low, high = (int(np.searchsorted(HISTOGRAM_HU, hu)) for hu in SHOWN_HU)
+    columns = {DENSITY: HISTOGRAM_HU[low:high].reshape(-1, BIN_HU).mean(1) + 0.5}
+    for side in SIDES:
+        counts = result.measurements.histograms[side]
+        columns[side] = 100 * counts[low:high].reshape(-1, BIN_HU).sum(1) / max(int(counts.sum()), 1)
+    return columns
+
+
+def _add_histogram(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
+    columns = histogram_columns(result)
+    top = 1.08 * max(float(columns[side].max()) for side in SIDES) or 1.0
+    lines = {f"{limit}": np.full(len(columns[DENSITY]), float(limit)) for limit in THRESHOLDS_HU}
+    height = np.zeros(len(columns[DENSITY]))
+    height[1:] = top
+    table = tables.add_table(scene, f"{name} histogram", {**columns, **lines, "height": height})
+    nodes.tables[HISTOGRAM] = table
+    shown = []
+    for side, colour in SIDES.items():
+        nodes.series[f"histogram_{side}"] = _line(scene, table, (DENSITY, side), _side(side), colour, 2)
+        shown.append(nodes.series[f"histogram_{side}"])
+    for limit in lines:
+        nodes.series[f"threshold_{limit[1:]}"] = _line(scene, table, (limit, "height"), f"{limit} HU", GREY)
+        shown.append(nodes.series[f"threshold_{limit[1:]}"])
+    chart = _chart(scene, shown, f"{name} histogram", DENSITY, _("% of the lung per {width} HU").format(width=BIN_HU))
+    _fix(chart, SHOWN_HU, (0.0, top))
+    nodes.charts[Chart.HISTOGRAM] = chart
+
+
+def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
+    """Bars from top to bottom, as thick lines: Slicer's own bars have numbers instead of names below them."""
+    regions = {k: region for k, region in result.densitometry.items() if np.isfinite(region.laa_950_percent)}
+    columns = {"ends": np.array([0.0, 1.0])}
+    for place, (region, figures) in enumerate(regions.items()):
+        columns[region] = np.array([0.0, figures.laa_950_percent])
+        columns[f"{region} place"] = np.full(2, -float(place))
+    table = tables.add_table(scene, f"{name} LAA%-950 by region", columns)
+    nodes.tables[REGIONS] = table
+    shown = []
+    for region, figures in regions.items():
+        label = f"{region.replace('_', ' ').capitalize()}: {LAA_950.text(figures)} %"
+        colour = SIDES.get(region.split("_")[0], GREY)
+        nodes.series[f"regions_{region}"] = _line(scene, table, (region, f"{region} place"), label, colour, BAR_WIDTH)
+        shown.append(nodes.series[f"regions_{region}"])
+    chart = _chart(scene, shown, f"{name} LAA%-950 by region", _("LAA%-950 (%)"), "")
+    most = max((figures.laa_950_percent for figures in regions.values()), default=0.0)
+    _fix(chart, (0.0, 3 * max(LEAST_LAA_PERCENT, most)), (0.5 - max(len(regions), 1), 0.5))
+    nodes.charts[Chart.REGIONS] = chart
+
+
+def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
+    """Logarithms on plain axes: the labels of Slicer's logarithmic ones run into one another in a small plot."""
+    found = {side: result.measurements.clusters[side] for side in SIDES if side in result.measurements.clusters}
+    rows = max(len(one.areas_mm2) for one in found.values())
+    columns: dict[str, NDArray[np.float64]] = {}
+    for side, one in found.items():
+        for title, values in ((f"{side} {SIZE}", one.areas_mm2), (side, one.at_least)):
+            columns[title] = np.full(rows, np.nan)
+            columns[title][: len(values)] = np.log10(values)
+    table = tables.add_table(scene, f"{name} cluster sizes", columns)
+    nodes.tables[CLUSTERS] = table
+    shown = []
+    for side, one in found.items():
+        if one.count:
+            label = f"{_side(side)}, D = {one.exponent:.2f}" if np.isfinite(one.exponent) else _side(side)
+            series = _line(scene, table, (f"{side} {SIZE}", side), label, SIDES[side], 0)
+            series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleNone)
+            series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+            series.SetMarkerSize(4)
+            nodes.series[f"clusters_{side}"] = series
+            shown.append(series)
+    y_title = _("Areas below -950 HU of at least X (log10)")
+    nodes.charts[Chart.CLUSTERS] = _chart(scene, shown, f"{name} cluster sizes", SIZE, y_title)
+
+
+def _side(side: str) -> str:
+    return {"right": _("Right lung"), "left": _("Left lung")}[side]
+
+
+def _line(
+    scene: slicer.vtkMRMLScene,
+    table: slicer.vtkMRMLTableNode,
+    columns: tuple[str, str],
+    name: str,
+    colour: tuple[float, float, float],
+    width: float = 1.0,
+) -> slicer.vtkMRMLPlotSeriesNode:
+    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+    series.SetName(name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(columns[0])
+    series.SetYColumnName(columns[1])
+    series.SetColor(*colour)
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+    series.SetLineWidth(width)
+    return series
+
+
+def _chart(
+    scene: slicer.vtkMRMLScene, series: list[slicer.vtkMRMLPlotSeriesNode], name: str, x_title: str, y_title: str
+) -> slicer.vtkMRMLPlotChartNode:
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+    chart.SetName(name)
+    for one in series:
+        chart.AddAndObservePlotSeriesNodeID(one.GetID())
+    chart.SetTitleVisibility(False)
+    chart.SetXAxisTitle(x_title)
+    chart.SetYAxisTitle(y_title)
+    chart.SetAxisTitleFontSize(12)
+    chart.SetAxisLabelFontSize(11)
+    chart.SetLegendFontSize(11)
+    return chart
+
+
+def _fix(chart: slicer.vtkMRMLPlotChartNode, x: tuple[float, float], y: tuple[float, float]) -> None:
+    chart.XAxisRangeAutoOff()
+    chart.SetXAxisRange(*x)
+    chart.YAxisRangeAutoOff()
+    chart.SetYAxisRange(*y)
+
+
+def in_chart(chart: Chart, series: Mapping[str, slicer.vtkMRMLPlotSeriesNode]) -> list[slicer.vtkMRMLPlotSeriesNode]:
+    """Those of a result's series that one of these charts draws."""
+    return [one for name, one in series.items() if name.startswith(NOT_BY_SLICE[chart])]
