@@ -138,8 +138,11 @@ def test_the_field_comes_back_from_a_model_file(tmp_path, model: Model) -> None:
 def test_the_card_of_a_model_of_whole_cts_says_what_it_always_said() -> None:
     values = card_of(Preprocessing()).to_dict()
     assert list(values["preprocessing"]) == ["shape", "window_low_hu", "window_high_hu", "padding_hu"]
+
+
+def test_the_bundled_model_reads_the_lungs() -> None:
     shipped = modelfile.load(default_model_path()).card
-    assert shipped.preprocessing.field is Field.WHOLE
+    assert shipped.preprocessing.field is Field.LUNGS
     assert ModelCard.from_json(shipped.to_json()) == shipped
 
 
