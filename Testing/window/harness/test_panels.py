@@ -214,7 +214,7 @@ def test_the_right_plot_is_the_chosen_one(scanned: Driver) -> None:
         scanned.ui.chartComboBox.currentIndex = index
         settle()
         seen.add(slicer.app.layoutManager().plotWidget(1).mrmlPlotViewNode().GetPlotChartNodeID())
-    assert len(seen) == 4  # those that this model's result has
+    assert len(seen) == 7  # those that this model's result has
 
 
 def test_playing_reads_the_scan_and_stops_where_it_began(scanned: Driver) -> None:
