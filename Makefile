@@ -4,12 +4,14 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare benchmark test soak lint screenshots setup clean
+.PHONY: help demo compare benchmark benchmark-quick sbom test soak lint screenshots setup clean
 
 help:
 	@echo "make demo   scan a real chest CT, then the same with simulated emphysema; results in demo-output/"
 	@echo "make compare  train every model of the paper's Table 1, small, on simulated cases, half an hour; in build/compare/table/"
 	@echo "make benchmark  time and memory beside what others would use, on a quiet machine; writes docs/performance.md"
+	@echo "make benchmark-quick  in three minutes: how times compare with those of docs/performance.json"
+	@echo "make sbom   what the virtual environment holds, as CycloneDX; in build/sbom.json"
 	@echo "make test   style, types and tests"
 	@echo "make soak   the long tests: thousands of damaged files, kills and scans; see docs/reliability.md"
 	@echo "make lint   style and types only"
@@ -28,8 +30,20 @@ compare: $(READY)
 benchmark: build/peers/.ready
 	$(VENV)/bin/python benchmarks
 
+benchmark-quick: $(READY)
+	$(VENV)/bin/python benchmarks --amount quick
+
 build/peers/.ready: benchmarks/requirements.txt $(READY)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --upgrade --target build/peers -r benchmarks/requirements.txt
+	@touch $@
+
+# The first call installs the tool; the list itself is made of what is installed, without a network.
+sbom: build/sbom-tools/.ready
+	PYTHONPATH=build/sbom-tools $(VENV)/bin/python -m cyclonedx_py environment --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file build/sbom.json $(VENV)
+
+build/sbom-tools/.ready: requirements-sbom.txt $(READY)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --upgrade --target build/sbom-tools -r requirements-sbom.txt
 	@touch $@
 
 test: lint

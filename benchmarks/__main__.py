@@ -1,7 +1,8 @@
 """Ours and its peers on this machine, in turn, each in a process of its own; writes docs/performance.md.
 
 make benchmark                       all of it; installs the peers into build/peers first
-python benchmarks --part scan        one part; --quick: small and once, to see that it runs
+make benchmark-quick                 in less than 3 minutes: ratios to docs/performance.json; writes nothing there
+python benchmarks --part scan        one part; --amount rehearsal: small and once, to see that it runs
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import ways
 ways.find_packages()
 
 from cts import write_ct  # noqa: E402
+from figures import NAME, compared, write_figures  # noqa: E402
 from machine import describe  # noqa: E402
 from page import ALONE, BEST, OURS, write_page  # noqa: E402
 from processes import Spec, in_turn, started  # noqa: E402
@@ -52,6 +55,14 @@ class Settings:
     keep: bool
 
 
+class Amount(Enum):
+    """How much is measured."""
+
+    WHOLE = "whole"
+    QUICK = "quick"
+    REHEARSAL = "rehearsal"
+
+
 SETTINGS = (
     Settings("float32, memory not kept", False, False),
     Settings("float32, memory kept", False, True),
@@ -76,20 +87,21 @@ LEARNERS = {
 }
 SCANNERS = {"peer pipeline": "peer", OURS: "ours"}
 IN_16_BITS = {"naive", "best", "plain", "openvino", "ours", "peer"}
-QUICK = {BEST, OURS, "peer pipeline"}
+WAYS = {Amount.QUICK: {BEST, OURS}, Amount.REHEARSAL: {BEST, OURS, "peer pipeline"}}  # the others have all
+QUICK_PARTS = ("network", "scan", "reading", "cold")
 Result = dict[str, Any]
 
 
 class Benchmark:
     """All parts; each gives what goes into the results under its name."""
 
-    def __init__(self, folder: Path, quick: bool, threads: int) -> None:
-        self.folder, self.quick = folder, quick
-        self.common: Spec = {"threads": threads, "width": 4 if quick else 32, "slices": 5 if quick else 35}
-        self.ct_size = (96, 96, 60) if quick else FULL_SIZE
+    def __init__(self, folder: Path, amount: Amount, threads: int) -> None:
+        self.folder, self.amount, self.small = folder, amount, amount is Amount.REHEARSAL
+        self.common: Spec = {"threads": threads, "width": 4 if self.small else 32, "slices": 5 if self.small else 35}
+        self.ct_size = (96, 96, 60) if self.small else FULL_SIZE
 
     def _settings(self) -> tuple[Settings, ...]:
-        return SETTINGS[:1] if self.quick else SETTINGS
+        return {Amount.WHOLE: SETTINGS, Amount.QUICK: SETTINGS[1:2], Amount.REHEARSAL: SETTINGS[:1]}[self.amount]
 
     def _specs(self, kind: str, settings: Settings, ways: dict[str, str], **more: Any) -> list[Spec]:
         """One a way, all with the same settings; without the ways that have no 16 bits, where these are set."""
@@ -97,11 +109,11 @@ class Benchmark:
         return [
             {**same, "label": label, "way": way}
             for label, way in ways.items()
-            if (label in QUICK or not self.quick) and (way in IN_16_BITS or not settings.half)
+            if label in WAYS.get(self.amount, ways) and (way in IN_16_BITS or not settings.half)
         ]
 
     def _rounds(self, number: int) -> int:
-        return 1 if self.quick else number
+        return {Amount.WHOLE: number, Amount.QUICK: min(number, 3), Amount.REHEARSAL: 1}[self.amount]
 
     def limits(self) -> Result:
         """GFLOP/s of a product of matrices, which direct convolutions cannot exceed, and what a volume needs."""
@@ -111,7 +123,7 @@ class Benchmark:
 
         torch.set_num_threads(self.common["threads"])
         found: Result = {"gflops": {}, "gflop": {}}
-        size = 512 if self.quick else 3072
+        size = 512 if self.small else 3072
         for dtype in (torch.float32, torch.bfloat16):
             a = torch.rand(size, size).to(dtype)
             seconds = []
@@ -132,12 +144,12 @@ class Benchmark:
     def network(self) -> Result:
         """The network alone on 1 and 4 volumes; the logits of every way are compared with those of one in float32."""
         found: Result = {}
-        for batch in (1,) if self.quick else (1, 4):
+        for batch in (1, 4) if self.amount is Amount.WHOLE else (1,):
             found[str(batch)] = tables = {}
             for settings in self._settings():
-                specs = self._specs("read", settings, READERS, batch=batch, size=32 if self.quick else 128)
+                specs = self._specs("read", settings, READERS, batch=batch, size=32 if self.small else 128)
                 tables[settings.label] = in_turn(specs, self._rounds(7 if batch == 1 else 5))
-                truth = tables[SETTINGS[0].label][BEST][0]["logits"]
+                truth = tables[self._settings()[0].label][BEST][0]["logits"]
                 for label, measured in tables[settings.label].items():
                     apart = max(abs(a - b) for m in measured for a, b in zip(m["logits"], truth, strict=True))
                     measured[0]["apart"] = apart
@@ -147,7 +159,7 @@ class Benchmark:
     def training(self) -> Result:
         """A step on 4 volumes, again and again from the same start: time, memory and the learning curve."""
         found: Result = {}
-        for size, rounds in ((32, 2),) if self.quick else ((64, 5), (128, 3)):
+        for size, rounds in ((32, 2),) if self.small else ((64, 5), (128, 3)):
             found[str(size)] = tables = {}
             for settings in self._settings():
                 learners = dict(LEARNERS)
@@ -156,7 +168,7 @@ class Benchmark:
                 tables[settings.label] = in_turn(
                     self._specs("learn", settings, learners, batch=4, size=size), self._rounds(rounds)
                 )
-                truth = tables[SETTINGS[0].label][BEST][0]["loss"]
+                truth = tables[self._settings()[0].label][BEST][0]["loss"]
                 for label, measured in tables[settings.label].items():
                     if "Keras" in label:  # 3's TimeDistributed normalises each slice by itself while it learns
                         continue
@@ -172,16 +184,19 @@ class Benchmark:
             specs = self._specs("scan", settings, SCANNERS, ct=ct, reading=False)
             alone = {**specs[0], "width": 32, "slices": 35, "size": 128, "batch": 1, "kind": "read", "way": "best"}
             found[settings.label] = in_turn([*specs, {**alone, "label": ALONE}], self._rounds(7))
-        peer, ours = (found[SETTINGS[0].label][label][0] for label in ("peer pipeline", OURS))
+        first = next(iter(found.values()))
+        if "peer pipeline" not in first:
+            return found
+        peer, ours = (first[label][0] for label in ("peer pipeline", OURS))
         _check(abs(peer["on_our_input"] - ours["logit"]) < 1e-3, "the naive network has another logit of our input")
-        _check(self.quick or peer["dice"] > 0.95, f"Dice of the lung masks is {peer['dice']}")
+        _check(self.small or peer["dice"] > 0.95, f"Dice of the lung masks is {peer['dice']}")
         return found
 
     def growth(self) -> Result:
         """Time and memory with the number of slices."""
         found = {}
         rows, columns, most = self.ct_size
-        for slices in (most // 2, most) if self.quick else (35, 75, 150, 225, 300):
+        for slices in (most // 2, most) if self.small else (35, 75, 150, 225, 300):
             ct = str(write_ct(self.folder / f"{slices}.nrrd", (rows, columns, slices)))
             specs = self._specs("scan", SETTINGS[0], {OURS: "ours"}, ct=ct, reading=False)
             found[str(slices)] = in_turn(specs, self._rounds(5))[OURS]
@@ -198,9 +213,9 @@ class Benchmark:
 
     def many(self) -> Result:
         """Scans in one process, one after the other."""
-        ct = str(write_ct(self.folder / "small.nrrd", self.ct_size if self.quick else (256, 256, 150)))
+        ct = str(write_ct(self.folder / "small.nrrd", self.ct_size if self.small else (256, 256, 150)))
         with started(self._specs("scan", SETTINGS[0], {OURS: "ours"}, ct=ct, reading=False)) as (worker,):
-            return {"scans": [worker.again() for _ in range(3 if self.quick else 1000)]}
+            return {"scans": [worker.again() for _ in range(3 if self.small else 1000)]}
 
     def cold(self) -> Result:
         """Seconds of imports, each in a new process."""
@@ -221,7 +236,7 @@ class Benchmark:
 
     def cohort(self) -> Result:
         """CTs a minute by the batch command, the start of its processes included."""
-        count, folder = (2 if self.quick else 16), self.folder / "cohort"
+        count, folder = (2 if self.small else 16), self.folder / "cohort"
         folder.mkdir()
         ct = write_ct(folder / "0.nrrd", self.ct_size)
         for k in range(1, count):
@@ -261,27 +276,39 @@ def _check(well: bool, problem: str) -> None:
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS)
-    parser.add_argument("--quick", action="store_true", help="small networks and CTs, one round")
-    parser.add_argument("--threads", type=int, help="all cores if not given; with --quick one")
+    parser.add_argument("--part", choices=PARTS, nargs="+", help="all if not given")
+    parser.add_argument("--amount", type=Amount, choices=list(Amount), default=Amount.WHOLE)
+    parser.add_argument("--threads", type=int, help="all cores if not given; in a rehearsal one")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for performance.md and performance.svg")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "benchmark.json", help="kept between parts")
     args = parser.parse_args()
-    threads = args.threads or (1 if args.quick else len(os.sched_getaffinity(0)))
+    quick = args.amount is Amount.QUICK
+    threads = args.threads or (1 if args.amount is Amount.REHEARSAL else len(os.sched_getaffinity(0)))
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    results: Result = json.loads(args.results.read_text()) if args.results.is_file() else {}
-    for part in args.part:
+    results: Result = json.loads(args.results.read_text()) if args.results.is_file() and not quick else {}
+    for part in args.part or (QUICK_PARTS if quick else PARTS):
         start = time.perf_counter()
         print(part, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             load = os.getloadavg()[0]
-            measured = getattr(Benchmark(Path(folder), args.quick, threads), part)()
+            measured = getattr(Benchmark(Path(folder), args.amount, threads), part)()
         took = time.perf_counter() - start
         results[part] = {"measured": measured, "machine": describe(threads, load), "seconds": took}
-        args.results.parent.mkdir(exist_ok=True)
-        args.results.write_text(json.dumps(results))
+        if not quick:
+            args.results.parent.mkdir(exist_ok=True)
+            args.results.write_text(json.dumps(results))
+    parts = {name: part["measured"] for name, part in results.items()}
+    print(compared(parts, ROOT / "docs" / NAME), flush=True)
+    if quick:
+        return
     write_page(results, args.out)
-    print(f"Written: {args.out / 'performance.md'}")
+    write_figures(parts, describe(threads, 0.0), _revision(), args.out)
+    print(f"Written: {args.out / 'performance.md'} and {NAME}")
+
+
+def _revision() -> str:
+    said = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)  # noqa: S607
+    return said.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class Run:
         self.config = ConvLSTMConfig() if self.real else ConvLSTMConfig(width=2, image_size=32)
         self.slices, self.rounds, self.scans = (35, 20, 6) if self.real else (16, 1, 2)
         shipped = load(default_model_path())
-        narrow = replace(shipped.card, width=2, disease_map=None)
+        narrow = replace(shipped.card, width=2, disease_map=None, class_weights=None)
         self.model = shipped if self.real else Model(build("conv_lstm", 2).eval(), narrow)
         self.ct = CT(real_chest_ct() if self.real else _phantom())
 

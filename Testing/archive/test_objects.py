@@ -21,6 +21,7 @@ from EmphysemaScannerLib.ct.grid import area_average, canonical_view
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.ct.series import Volume
 from EmphysemaScannerLib.lungs.measures import TABLE_MEASURES
+from EmphysemaScannerLib.lungs.regions import MaskKind, Origin, Recognition
 from EmphysemaScannerLib.report import wording
 from EmphysemaScannerLib.scan.result import ScanResult
 from pydicom.dataset import Dataset
@@ -272,3 +273,21 @@ def test_a_validator_of_the_standard_finds_no_error(folder: Path) -> None:
         said = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False)
         errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
         assert not errors, path.name
+
+
+def test_whose_lung_mask_it_is_is_stated_without_a_files_name(ct: CT, result: ScanResult, tmp_path: Path) -> None:
+    given = Origin(MaskKind.FILE, "Erika Mustermann.nrrd", Recognition.NUMBERS, "lungmask")
+    kinds = frozenset({ObjectKind.MEASUREMENTS})
+    found = {}
+    for name, origin in (("own", Origin()), ("edited", Origin(MaskKind.EDITED)), ("given", given)):
+        other = dataclasses.replace(result, lungs_from=origin)
+        for path in write_objects(other, volume(ct), tmp_path / name, kinds):
+            assert b"Mustermann" not in path.read_bytes()
+        seg = hd.seg.segread(tmp_path / name / "segmentation.dcm")
+        report = hd.sr.srread(tmp_path / name / "measurements.dcm")
+        comments = [item.TextValue for item in named(report, "Comment")]
+        found[name] = ([item.SegmentAlgorithmType for item in seg.SegmentSequence], comments)
+    assert found["own"][0] == ["AUTOMATIC"] * 3
+    assert found["edited"][0] == found["given"][0] == ["SEMIAUTOMATIC", "SEMIAUTOMATIC", "AUTOMATIC"]
+    assert "Lung mask: found by EmphysemaScanner and edited." in found["edited"][1]
+    assert "Lung mask: label file, recognised by the numbers of lungmask." in found["given"][1]

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import deadly
@@ -95,6 +95,32 @@ def test_no_more_cts_wait_in_the_engine_than_it_can_scan_and_new_workers_are_use
     assert len(rows) == 200
     assert engine.most == 7
     assert counts[:3] == [0, 3, 6]
+
+
+class Deadly(Counted):
+    """An engine in which every CT ends its worker."""
+
+    def submit(self, source: Source) -> Future[BatchRow]:
+        future: Future[BatchRow] = Future()
+        future.set_exception(RuntimeError("the worker ended"))
+        return future
+
+    def losses(self, error: BaseException) -> int:
+        return 1
+
+
+def test_a_ct_that_ends_its_workers_is_refused_under_its_own_name_and_tried_again_only_when_wanted(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.process_pool", lambda *_: nullcontext(Deadly(2)))
+    ct, out, rows = tmp_path / "a.nrrd", tmp_path / "out.csv", list[BatchRow]()
+    ct.touch()
+    assert run_batch([ct], out, model_path, processes=2, on_row=rows.append).refused == 1
+    assert (rows[0].source, rows[0].operating_point) == (str(ct), 0.47)
+    assert rows[0].input_state
+    assert run_batch([ct], out, model_path, processes=2).kept == 1
+    assert run_batch([ct], out, model_path, processes=2, retry=True).kept == 0
+    assert len(rows_without_seconds(out)) == 1
 
 
 def rows_without_seconds(path: Path) -> list[dict[str, str]]:

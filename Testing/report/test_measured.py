@@ -13,6 +13,7 @@ import pytest
 from EmphysemaScannerLib.lungs.densitometry import HISTOGRAM_HU, Densitometry, measure_lungs
 from EmphysemaScannerLib.lungs.further import measure_further
 from EmphysemaScannerLib.lungs.measurements import Kernel, Measurements, Normalised
+from EmphysemaScannerLib.lungs.reference import Person, Sex
 from EmphysemaScannerLib.lungs.scope import Scope
 from EmphysemaScannerLib.report import measured, pictures, richtext
 from EmphysemaScannerLib.report.blocks import Drawing, Picture, Table
@@ -91,6 +92,15 @@ def test_a_sharp_kernel_shows_both_figures_and_says_which_to_trust(result: ScanR
     assert "Trust the figures as with a smooth kernel" in richtext.densitometry(sharp(result))
 
 
+def test_published_figures_are_those_of_the_persons_sex_where_it_is_given(result: ScanResult) -> None:
+    def lines(person: Person) -> str:
+        return str(measured.density_blocks(result, person))
+
+    assert "men 3.6 % (SD 3.2), women 1.3 % (SD 2.0)" in lines(Person())
+    assert "women 1.3 % (SD 2.0)" in lines(Person(Sex.FEMALE))
+    assert "3.6 %" not in lines(Person(Sex.FEMALE))
+
+
 def test_regions_without_lung_or_percentiles_are_named_in_a_sentence_each(make_result: MakeResult) -> None:
     whole = make_result().densitometry["whole"]
     regions = {
@@ -112,6 +122,14 @@ def test_the_windows_tables_are_well_formed_and_narrow(result: ScanResult) -> No
     root = ET.fromstring(f"<div>{text}</div>".replace("\N{NO-BREAK SPACE}", " "))
     assert len(root.findall("table")) == 5
     assert max(len(row) for row in root.iter("tr")) <= 6
+    clusters = root.findall("table")[3]
+    assert ["".join(cell.itertext()).strip() for cell in clusters[0]] == [
+        "Clusters and bullae",
+        "Both lungs",
+        "Right lung",
+        "Left lung",
+    ]
+    assert clusters[1][1].text == f"{result.measurements.clusters['whole'].exponent:.2f}"
 
 
 def test_the_csv_files_have_every_figure(result: ScanResult) -> None:

@@ -15,7 +15,8 @@ from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.classweights import class_activations
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMNetwork
-from EmphysemaScannerLib.models.diseasemap import disease_logits, low_share
+from EmphysemaScannerLib.models.diseasemap import disease_logits
+from EmphysemaScannerLib.models.lowdensity import low_share
 from EmphysemaScannerLib.models.modelcard import ClassWeights, DiseaseMap, ModelCard, UnitWeights
 from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.preprocessing import Preprocessing

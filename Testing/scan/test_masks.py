@@ -28,6 +28,7 @@ from EmphysemaScannerLib.lungs.regions import (
     RegionError,
 )
 from EmphysemaScannerLib.models.field import Field
+from EmphysemaScannerLib.models.modelcard import DiseaseMap
 from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.report import contents
@@ -176,6 +177,32 @@ def test_measuring_again_gives_what_a_scan_with_the_mask_gives(
             assert repr(value) == repr(expected), field.name
     assert np.array_equal(again.lung_mask.values, by_lobes.lung_mask.values)
     assert np.array_equal(again.laa_950_by_slice_percent, by_lobes.laa_950_by_slice_percent, equal_nan=True)
+
+
+def test_a_disease_map_that_weighs_low_density_is_drawn_again_as_a_scan_draws_it(image: sitk.Image) -> None:
+    """Also from a record, which keeps the map and the low density as float16; an earlier one lacks the latter."""
+    plain = model_of("conv_lstm")
+    weights = tuple(np.random.default_rng(3).normal(0, 2, plain.network.units[0].recurrence.filters).tolist())
+    known = DiseaseMap(("asc1",), weights, -0.5, 0.3, "invented cases", low_weight=4.0)
+    model = Model(plain.network, dataclasses.replace(plain.card, disease_map=known))
+    holes = sitk.GetArrayFromImage(image)
+    holes[::3, ::2, ::2] -= 120  # lung below -950 HU
+    ct = Grid.of_image(image).to_image(holes)
+    own = scan(ct, model)
+    smaller = phantom()[1].copy()
+    smaller[:, :30][smaller[:, :30] == 1] = 0
+    masks = Masks(given(smaller))
+    expected = scan(ct, model, masks=masks)
+    assert own.disease is not None
+    assert expected.disease is not None
+    assert np.abs(expected.disease.values - own.disease.values).max() > 0.2
+    stored = result_from_json(record_to_json(own), own.lung_mask)
+    for result, error in ((own, 1e-5), (stored, 2e-3)):
+        again = remeasured(ct, result, masks)
+        assert again.disease is not None
+        assert np.abs(again.disease.values - expected.disease.values).max() < error
+        assert again.disease_extent_percent == pytest.approx(expected.disease_extent_percent, abs=100 * error)
+    assert depends_on_the_mask(dataclasses.replace(own, low_density=None))
 
 
 def test_measuring_again_in_its_own_mask_changes_nothing(image: sitk.Image, own: ScanResult) -> None:

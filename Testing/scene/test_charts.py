@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from EmphysemaScannerLib.scan.result import OverlayMap
-from EmphysemaScannerLib.scene.charts import Chart, activation_by_slice, add_charts, runs_upwards
+from EmphysemaScannerLib.scene.charts import Chart, activation_by_slice, add_charts, chart_contents, runs_upwards
 from EmphysemaScannerLib.scene.marker import read_up_to, set_marker
 from EmphysemaScannerLib.scene.result import find_result, show_result
 from EmphysemaScannerLib.scene.standalone import standalone_scene
@@ -133,7 +133,7 @@ def test_the_marker_is_a_horizontal_line_from_end_to_end_of_every_chart(nodes):
 
 def test_the_marker_starts_at_the_slice_with_the_most_evidence(scene, case):
     _, result = case
-    positions, _ = marker_of(add_charts(scene, result, "CT").charts[Chart.PROBABILITY])
+    positions, _ = marker_of(add_charts(scene, chart_contents(result), "CT").charts[Chart.PROBABILITY])
     assert positions[0] == result.slice_positions_mm[np.abs(result.slices.evidence).argmax()]
 
 

@@ -79,23 +79,21 @@ def test_each_lung_has_a_line_by_slice(nodes, result) -> None:
     assert runs_upwards(chart)
 
 
-def test_regions_are_bars_of_the_densitometry_table(nodes, result) -> None:
-    (series,) = [one for name, one in nodes.series.items() if name == "regions"]
-    assert series.GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
-    assert series.GetTableNode().GetID() == nodes.densitometry_table.GetID()
-    values = slicer.util.arrayFromTableColumn(nodes.densitometry_table, series.GetYColumnName())
-    assert values.tolist() == [region.laa_950_percent for region in result[1].densitometry.values()]
+def test_regions_are_bars_from_top_to_bottom_with_their_figure_in_the_legend(nodes, result) -> None:
+    bars = drawn(nodes.charts[Chart.REGIONS])
+    regions = result[1].densitometry
+    assert list(bars) == [f"{name.capitalize()}: {region.laa_950_percent:.1f} %" for name, region in regions.items()]
+    for place, (region, (ends, height)) in enumerate(zip(regions.values(), bars.values(), strict=True)):
+        assert ends.tolist() == [0, region.laa_950_percent]
+        assert height.tolist() == [-place, -place]
 
 
-def test_sizes_of_clusters_lie_on_logarithmic_axes(nodes) -> None:
-    chart = nodes.charts[Chart.CLUSTERS]
-    assert chart.GetXAxisLogScale()
-    assert chart.GetYAxisLogScale()
-    dots = drawn(chart)
+def test_sizes_of_clusters_are_logarithms(nodes) -> None:
+    dots = drawn(nodes.charts[Chart.CLUSTERS])
     assert list(dots) == ["Right lung, D = 1.20", "Left lung"]
     areas, counts = dots["Left lung"]
-    assert areas[:3].tolist() == [1, 2, 3]
-    assert counts[:3].tolist() == [3, 2, 1]
+    assert areas[:3].tolist() == np.log10([1, 2, 3]).tolist()
+    assert counts[:3].tolist() == np.log10([3, 2, 1]).tolist()
     assert np.isnan(areas[3:]).all()
 
 

@@ -32,6 +32,7 @@ TITLES = {  # saved scenes hold these
     SliceMeasure.WEIGHT: "Attention weight (not evidence)",
     SliceMeasure.PROBABILITY: "Probability of this slice by itself",
 }
+OF_DENSITY = [Chart.LAA_BY_LUNG, Chart.HISTOGRAM, Chart.REGIONS]
 NAMES = pytest.mark.parametrize("name", sorted(CHARTS))
 
 
@@ -53,7 +54,7 @@ def test_a_result_shows_what_its_model_gives_and_leaves_nothing_behind(
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)  # makes one, which stays
     before = scene.GetNumberOfNodes()
     nodes = show_result(result, ct, scene)
-    assert list(nodes.charts) == CHARTS[name]
+    assert list(nodes.charts) == [*CHARTS[name], *OF_DENSITY]
     of_evidence = Overlay.EVIDENCE if name == "conv_lstm" else Overlay.TERMS
     expected = {of_evidence} if result.evidence is not None else set()
     assert set(nodes.overlays) >= expected

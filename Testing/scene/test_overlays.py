@@ -332,3 +332,13 @@ def test_class_weighted_activations_have_their_models_range_and_come_before_evid
     assert np.flatnonzero((values >= 0.3).any((1, 2))).min() >= 3 * (SLICES // 2) - 2
     again = result_of(nodes)
     assert again.class_activations.keys() == result.class_activations.keys()
+
+
+def test_a_saved_scene_whose_evidence_lies_over_the_lungs_is_described_as_evidence_by_place(scene):
+    """Earlier versions drew that of every model by place, as the part "overlay_evidence"."""
+    image, labels = chest()
+    ct = volume_node_from_image(image, "Chest", scene)
+    nodes = show_result(dataclasses.replace(result_on(image, labels), slices=None), ct, scene)
+    assert nodes.record.GetNodeReference("EmphysemaScannerPart_overlay_evidence") is nodes.overlays[Overlay.TERMS]
+    assert "each place" in Overlay.TERMS.description()
+    assert "not show where" in Overlay.EVIDENCE.description()

@@ -10,7 +10,8 @@ import slicer
 from EmphysemaScannerLib.scan.serialise import result_to_dict
 from EmphysemaScannerLib.scene import result as result_module
 from EmphysemaScannerLib.scene.charts import Chart
-from EmphysemaScannerLib.scene.overlays import Overlay
+from EmphysemaScannerLib.scene.colours import ColourMap
+from EmphysemaScannerLib.scene.overlays import Overlay, style
 from EmphysemaScannerLib.scene.result import find_result, remove_result, show_result
 from EmphysemaScannerLib.scene.views import composite_nodes, set_overlay
 from EmphysemaScannerLib.scene.volumes import volume_node_from_image
@@ -144,7 +145,7 @@ def test_a_folder_that_the_user_put_something_into_stays(scene, case):
     assert hierarchy.GetItemParent(note) == folder
 
 
-@pytest.mark.parametrize("step", ["display_map", "add_charts", "add_overlay", "add_lungs", "_put_in_folder"])
+@pytest.mark.parametrize("step", ["display_map", "chart_contents", "add_overlay", "add_lungs", "_put_in_folder"])
 def test_an_error_midway_leaves_the_scene_as_it_was(scene, case, step, monkeypatch):
     image, first, second = case
     ct = volume_node_from_image(image, "CT", scene)
@@ -162,6 +163,37 @@ def test_an_error_midway_leaves_the_scene_as_it_was(scene, case, step, monkeypat
     assert node_ids(scene) == ids
     assert hierarchy_of(scene).GetNumberOfItems() == items
     assert find_result(ct) == earlier
+    assert np.array_equal(column(earlier.chart_table, "Running probability")[1::3], first.slices.running_probability)
+
+
+def test_a_result_that_replaces_another_takes_over_its_charts_and_colours_and_draws_its_own_numbers(scene, case):
+    """Slicer remembers every node that was ever in a scene."""
+    image, first, second = case
+    ct = volume_node_from_image(image, "CT", scene)
+    before = show_result(first, ct, scene)
+    style(before.overlays[Overlay.EVIDENCE], Overlay.EVIDENCE, 0.9, ColourMap.GREY)
+    kept = [before.chart_table, before.marker_table, *before.series.values(), *before.charts.values()]
+    kept += [overlay.GetDisplayNode().GetColorNode() for overlay in before.overlays.values()]
+    ids = [node.GetID() for node in kept]
+    again = show_result(second, ct, scene)
+    parts = again.parts().values()
+    assert [node.GetID() for node in kept] == ids
+    assert {node for node in kept if not node.IsA("vtkMRMLColorTableNode")} <= set(parts)
+    alone = show_result(second, volume_node_from_image(image, "CT", scene), scene)
+    for title in ("Evidence (logit)", "LAA%-950", "asc1", "Running probability"):
+        assert np.array_equal(column(again.chart_table, title), column(alone.chart_table, title), equal_nan=True)
+    assert np.array_equal(column(again.marker_table, "evidence"), column(alone.marker_table, "evidence"))
+    for chart, node in again.charts.items():
+        assert tuple(node.GetXAxisRange()) == tuple(alone.charts[chart].GetXAxisRange())
+    for overlay, node in again.overlays.items():
+        tables = [n.GetDisplayNode().GetColorNode() for n in (node, alone.overlays[overlay])]
+        colours = [[[*(table.GetLookupTable().GetTableValue(i))] for i in range(255)] for table in tables]
+        assert colours[0] == colours[1]
+    hierarchy = hierarchy_of(scene)
+    folders = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (again.record, *parts)}
+    assert len(folders) == 1
+    remove_result(again)
+    assert not {node.GetID() for node in kept} & set(node_ids(scene))
 
 
 def test_an_error_on_the_first_result_leaves_no_trace_in_the_scene(scene, case, monkeypatch):

@@ -13,7 +13,7 @@ from EmphysemaScannerLib.scene import layout as layouts
 from EmphysemaScannerLib.scene import views
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap
-from EmphysemaScannerLib.scene.overlays import Drawing, Overlay, legends_of
+from EmphysemaScannerLib.scene.overlays import Drawing, Overlay, least_drawn, legends_of
 from EmphysemaScannerLib.scene.result import parts_of, remove_result, show_result
 from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 from vtk.util.numpy_support import vtk_to_numpy
@@ -201,7 +201,8 @@ def test_the_outline_holds_what_is_drawn_filled_and_is_not_in_the_bare_view(scen
     values = slicer.util.arrayFromVolume(nodes.overlays[Overlay.EVIDENCE])
     voxel_ml = np.prod(nodes.overlays[Overlay.EVIDENCE].GetSpacing())
     segments = outline.GetSegmentation()
-    for name, filled in (("Towards emphysema", values >= 0.06), ("Against emphysema", values <= -0.06)):
+    least = least_drawn(nodes.overlays[Overlay.EVIDENCE], Overlay.EVIDENCE, 0.3)
+    for name, filled in (("Towards emphysema", values >= least), ("Against emphysema", values <= -least)):
         mask = slicer.vtkOrientedImageData()
         outline.GetBinaryLabelmapRepresentation(segments.GetSegmentIdBySegmentName(name), mask)
         inside = vtk_to_numpy(mask.GetPointData().GetScalars()).sum() * np.prod(mask.GetSpacing())

@@ -267,7 +267,7 @@ class EmphysemaScannerWindowTest(unittest.TestCase):
         for chart in Chart:
             self.widget.logic.getParameterNode().chart = chart
             shown.add(plot.GetPlotChartNodeID())
-        self.assertEqual(len(shown), 4)  # those that a Conv-LSTM has; another is shown for the rest
+        self.assertEqual(len(shown), 7)  # those that a Conv-LSTM has; another is shown for the rest
 
     @needsTorch
     def test_what_is_ticked_is_saved(self) -> None:

@@ -93,14 +93,14 @@ def choose_what_is_shown(ui, node) -> None:
     ui.resultTabs.currentIndex = 2
     picture("about")
     ui.resultTabs.currentIndex = 0
-    for overlay in (Overlay.ASC1, Overlay.DESC2):
+    for overlay in (Overlay.CLASS_ASC1, Overlay.EVIDENCE, Overlay.ASC1):
         node.overlay = overlay
         picture(f"overlay-{overlay.value}")
     node.overlay = Overlay.GRADIENT
     picture("gradient-offered")
     ui.attributeButton.click()
     picture("overlay-gradient")
-    node.overlay = Overlay.EVIDENCE
+    node.overlay = Overlay.DISEASE
     ui.overlay3DCheckBox.click()
     settle(2)
     picture("result-3d")

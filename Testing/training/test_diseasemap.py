@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.classweights import logit_gradients
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMNetwork
 from EmphysemaScannerLib.models.modelheader import read_card
+from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.training.classweights import find_class_weights
 from EmphysemaScannerLib.training.diseasemap import DiseaseMapError, Places, fit, learn_disease_map, places_of
 from EmphysemaScannerLib.training.places import LUNG_SHARE
+from EmphysemaScannerLib.training.plan import NetworkChoice, Plan
+from EmphysemaScannerLib.training.trainmodel import train_model
 from everymodel import model_of
 from phantom import phantom, phantom_image
 from smallnetwork import network_of, volumes
@@ -148,6 +152,21 @@ def logit_from(network: ConvLSTMNetwork, states: torch.Tensor, k: int) -> torch.
     for before, unit in pairwise(network.units[k:]):
         states = unit(before.normalised(states))
     return network.answer(states)
+
+
+def test_training_ends_with_class_weights(tmp_path: Path, cohort: Path) -> None:
+    lines = ["volume,label,patient,split"]
+    for name, label in (("a", 0), ("b", 1)):
+        for split in ("train", "tune"):
+            shutil.copy(cohort.parent / f"{name}.nrrd", tmp_path / f"{name}-{split}.nrrd")
+            lines.append(f"{name}-{split}.nrrd,{label},{name} {split},{split}")
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    choice = NetworkChoice(width=2, preprocessing=Preprocessing(shape=(4, 32, 32)))
+    path = train_model([manifest], tmp_path / "run", Plan(epochs=1, batch_size=2), choice)
+    weights = read_card(path).class_weights
+    assert [of.unit for of in weights.units] == ["asc1", "desc1", "asc2", "desc2"]
+    assert weights.found_on == "2 cases of the training split, 1 of them with emphysema."
 
 
 def test_a_model_without_recurrent_units_has_no_class_weights(cohort: Path) -> None:

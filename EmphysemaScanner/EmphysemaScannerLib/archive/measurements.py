@@ -100,6 +100,9 @@ def _answer(frame: Frame) -> sr.MeasurementsAndQualitativeEvaluations:
     cautions = (wording.RESEARCH_USE, wording.caution(result.model))
     texts = [(terms.CAUTION, text) for text in cautions]
     texts += [(terms.COMMENT, wording.verdict(result))]
+    texts += [(terms.COMMENT, f"Lung mask: {wording.mask_origin(result.lungs_from)}.")]
+    if result.lobes_from is not None:
+        texts += [(terms.COMMENT, f"Lobes: {wording.mask_origin(result.lobes_from)}.")]
     texts += [(terms.WARNING, warning) for warning in result.warnings]
     for name, text in texts:
         group[0].ContentSequence.append(_text(name, text))

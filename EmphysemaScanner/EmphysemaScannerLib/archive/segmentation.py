@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from .. import __version__
+from ..lungs.regions import MaskKind
 from ..scan.result import ScanResult
 from . import codes as terms
 from .frame import MANUFACTURER, PRODUCT, SEGMENTATION, Frame
@@ -18,6 +18,8 @@ from .placing import on_slices
 from .source import Source
 
 DISEASE_REGION = "disease"
+_AUTOMATIC = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
+_SEMIAUTOMATIC = hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +83,8 @@ def _description(frame: Frame, number: int, region: Region) -> hd.seg.SegmentDes
         segment_label=region.label,
         segmented_property_category=terms.ALTERED_STRUCTURE if is_disease else terms.ANATOMICAL_STRUCTURE,
         segmented_property_type=terms.EMPHYSEMA if place is None else place.location,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=_disease_map(frame) if is_disease else _lung_mask(),
+        algorithm_type=_AUTOMATIC if is_disease else _maker(frame)[0],
+        algorithm_identification=_disease_map(frame) if is_disease else _maker(frame)[1],
         tracking_uid=frame.uid("region", region.name),
         tracking_id=region.label,
         anatomic_regions=[terms.LUNG] if is_disease else None,
@@ -97,9 +99,15 @@ def _coded(code: Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept.from_code(code)
 
 
-def _lung_mask() -> hd.AlgorithmIdentificationSequence:
-    return hd.AlgorithmIdentificationSequence(
-        f"{PRODUCT} lung mask", codes.DCM.MorphologicalOperations, __version__, MANUFACTURER
+def _maker(frame: Frame) -> tuple[hd.seg.SegmentAlgorithmTypeValues, hd.AlgorithmIdentificationSequence]:
+    """How the lung mask was made; of one that a user gave, no more is known than that."""
+    kind, version = frame.result.lungs_from.kind, frame.run.software
+    if kind not in (MaskKind.OWN, MaskKind.EDITED):
+        return _SEMIAUTOMATIC, hd.AlgorithmIdentificationSequence(
+            f"Lung mask given by the user ({kind.value})", codes.DCM.ManualProcessing, "not known"
+        )
+    return _AUTOMATIC if kind is MaskKind.OWN else _SEMIAUTOMATIC, hd.AlgorithmIdentificationSequence(
+        f"{PRODUCT} lung mask", codes.DCM.MorphologicalOperations, version, MANUFACTURER
     )
 
 

@@ -14,7 +14,7 @@ from ..base.errors import MissingPackageError, reason
 from ..base.progress import Progress, silent
 from ..ct.series import Volume
 from ..i18n import tr as _
-from ..report.contents import Case, pseudonym
+from ..report.contents import Case, pseudonym, without_names
 from ..report.outputfolder import whole_or_nothing
 from ..scan.result import ScanResult
 from .kinds import ObjectKind
@@ -112,7 +112,7 @@ def _objects(
     from .measurements import measurements
     from .segmentation import regions, segmentation
 
-    frame = Frame(source, result)
+    frame = Frame(source, without_names(result))
     if kinds & {ObjectKind.SEGMENTATION, ObjectKind.MEASUREMENTS}:
         progress(0.1, ObjectKind.SEGMENTATION.label())
         found = regions(result, source)

@@ -103,8 +103,8 @@ class BatchRow:
         return (*values, *(self.lobes.get(name, math.nan) for name in LOBE_COLUMNS))
 
 
-_LOBE_FIGURES = ("laa_950_percent", "perc15_hu", "volume_l", "disease_extent_percent", "evidence_share_percent")
-LOBE_COLUMNS = tuple(f"{lobe.value}_{figure}" for lobe in LOBES for figure in _LOBE_FIGURES)
+LOBE_FIGURES = ("laa_950_percent", "perc15_hu", "volume_l", "disease_extent_percent", "evidence_share_percent")
+LOBE_COLUMNS = tuple(f"{lobe.value}_{figure}" for lobe in LOBES for figure in LOBE_FIGURES)
 _ATTRIBUTES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.name != "lobes")
 COLUMNS = (*_ATTRIBUTES, *LOBE_COLUMNS)
 _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.type == "float")
@@ -184,7 +184,7 @@ def _lobes_of(result: ScanResult) -> dict[str, float]:
                 result.disease_extent_percent.get(lobe.value, math.nan),
                 result.evidence_share_percent.get(lobe.value, math.nan),
             )
-            found |= {f"{lobe.value}_{name}": value for name, value in zip(_LOBE_FIGURES, figures, strict=True)}
+            found |= {f"{lobe.value}_{name}": value for name, value in zip(LOBE_FIGURES, figures, strict=True)}
     return found
 
 

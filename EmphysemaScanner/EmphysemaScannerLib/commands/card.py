@@ -17,10 +17,14 @@ def card(
         list[Path] | None,
         typer.Option(help="The cohort that the model learned from: its range is written into the card of FILE."),
     ] = None,
+    chai: Annotated[
+        Path | None,
+        typer.Option(help="File for the card as XML in the schema of the Coalition for Health AI."),
+    ] = None,
 ) -> None:
     """Print a model's card: what it is, what it learned from, how well it did."""
     from ..models.modelfolder import default_model_path
-    from ..models.modelheader import read_card
+    from ..models.modelheader import read_card, read_metadata
     from .terminal import print_card
 
     if training:
@@ -29,4 +33,10 @@ def card(
         if file is None:
             raise typer.BadParameter("Name the model file that --training is written into.")
         write_range(file, training)
-    print_card(Console(), read_card(file or default_model_path()))
+    path = file or default_model_path()
+    if chai:
+        from ..base.wholefile import write_whole
+        from ..models.chaicard import chai_card
+
+        write_whole(chai, chai_card(read_card(path), read_metadata(path)["sha256"]).encode())
+    print_card(Console(), read_card(path))

@@ -23,6 +23,7 @@ from .benchmark import benchmark
 from .card import card
 from .compare import compare
 from .demo import demo
+from .dictionary import dictionary
 from .diseasemap import disease_map
 from .evaluate import evaluate
 from .models import models
@@ -44,7 +45,7 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for command in (
-    *(scan, batch, models, card, demo),
+    *(scan, batch, dictionary, models, card, demo),
     *(simulate, train, disease_map, predict, evaluate, recalibrate, compare, report_model, benchmark),
 ):
     app.command()(command)

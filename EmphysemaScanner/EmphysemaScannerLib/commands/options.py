@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..lungs.reference import Sex
 from ..lungs.scope import Scope
 from ..scan.device import Device
 
@@ -39,6 +40,12 @@ ShardOption = Annotated[
     str | None,
     typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
 ]
+SexOption = Annotated[
+    Sex | None, typer.Option(help="The patient's sex, for published figures of healthy people in the report.")
+]
+AgeOption = Annotated[float | None, typer.Option(min=0, max=120, help="The patient's age in years, likewise.")]
+HeightOption = Annotated[float | None, typer.Option(min=50, max=250, help="The patient's height in cm, likewise.")]
+WeightOption = Annotated[float | None, typer.Option(min=10, max=400, help="The patient's weight in kg, likewise.")]
 MeasureOption = Annotated[
     Scope,
     typer.Option(help="What is measured: what the histograms tell, or also clusters, bullae, core and rind and more."),

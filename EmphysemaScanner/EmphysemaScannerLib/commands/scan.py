@@ -9,17 +9,22 @@ import typer
 from rich.console import Console
 
 from ..base.errors import EmphysemaScannerError
+from ..lungs.reference import Person
 from ..lungs.scope import Scope
 from ..scan.device import Device
 from .options import (
+    AgeOption,
     DeviceOption,
     DicomOutOption,
+    HeightOption,
     LobeLabelsOption,
     LobesOption,
     LungLabelsOption,
     LungsOption,
     MeasureOption,
     ModelOption,
+    SexOption,
+    WeightOption,
 )
 from .progress import progress_bar, stage
 
@@ -46,6 +51,10 @@ def scan(  # noqa: PLR0913  # one parameter per option
     lung_labels: LungLabelsOption = "",
     lobe_labels: LobeLabelsOption = "",
     measure: MeasureOption = Scope.HISTOGRAM,
+    sex: SexOption = None,
+    age: AgeOption = None,
+    height: HeightOption = None,
+    weight: WeightOption = None,
 ) -> None:
     """Scan one CT: write result.json, report.html, overlay maps, pictures and a Slicer scene, and DICOM objects."""
     import SimpleITK as sitk
@@ -75,9 +84,10 @@ def scan(  # noqa: PLR0913  # one parameter per option
         result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
     result = result if named else without_names(result)
     skipped: tuple[str, ...] = ()
+    person = Person(sex, age, height, weight)
     if out:
         with whole_or_nothing(out) as folder, stage("Writing the results"):
-            skipped = write_case(Case(ct.image, result), folder, pictures)
+            skipped = write_case(Case(ct.image, result, person=person), folder, pictures)
     if dicom_out and volume:
         with stage("Writing the DICOM objects"):
             write_objects(result, volume, dicom_out)

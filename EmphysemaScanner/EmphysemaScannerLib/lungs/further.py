@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from ..base.progress import Progress, silent
 from . import LEFT, RIGHT
 from .clusters import measure_clusters
-from .densitometry import LungDensities, measure_lungs, measure_named
+from .densitometry import Densitometry, LungDensities, measure_lungs, measure_named
 from .depth import CORE, RIND, core_and_rind
 from .distribution import ratio, zone_score
 from .measurements import Clusters, Distribution, Measurements, Normalised
 from .normalisation import normalise_kernel, perc15_at_volume, reduce_noise
 from .scope import Scope
+
+Lobes = tuple[NDArray[np.uint8], Mapping[int, str]]
+"""A label array and the names of its regions by their values."""
 
 
 def measure_further(
@@ -26,7 +29,7 @@ def measure_further(
     scope: Scope,
     *,
     sharp: bool,
-    lobes: tuple[NDArray[np.uint8], Mapping[int, str]] | None = None,
+    lobes: Lobes | None = None,
     progress: Progress = silent,
 ) -> Measurements:
     """What ``measure_lungs`` has not measured; ``laa_950_by_height_percent`` is left to who knows the network's grid.
@@ -55,7 +58,7 @@ def measure_further(
     normalised = Normalised()
     if everything or sharp:
         progress(0.6, "Normalising the density")
-        normalised = _normalised(hu, labels, spacing_mm, lungs, everything)
+        normalised = _normalised(hu, labels, spacing_mm, lungs, lobes, everything)
     regions = {**lungs.regions, **parts}
     distribution = Distribution(
         upper_lower_half_ratio=ratio(regions, "upper_half", "lower_half"),
@@ -72,10 +75,13 @@ def _normalised(
     labels: NDArray[np.uint8],
     spacing_mm: tuple[float, float, float],
     lungs: LungDensities,
+    lobes: Lobes | None,
     everything: bool,
 ) -> Normalised:
+    def regions(density: NDArray[np.generic]) -> dict[str, Densitometry]:
+        found = (lungs if density is hu else measure_lungs(density, labels, spacing_mm)).regions
+        return found if lobes is None else {**found, **measure_named(density, *lobes, spacing_mm).regions}
+
     smooth, kernel = normalise_kernel(hu, labels, spacing_mm)
-    of_smooth = measure_lungs(smooth, labels, spacing_mm).regions if kernel.changed else lungs.regions
     calm = reduce_noise(hu, labels, spacing_mm) if everything else None
-    with_less_noise = {} if calm is None else measure_lungs(calm, labels, spacing_mm).regions
-    return Normalised(kernel, of_smooth, with_less_noise)
+    return Normalised(kernel, regions(smooth), {} if calm is None else regions(calm))

@@ -181,23 +181,25 @@ def _doubts(lungs: Labels, found: Labels, origin: Origin) -> list[str]:
     counts = np.zeros((3, 3), np.int64)
     for plane, own in zip(lungs, found, strict=True):
         counts += np.bincount(3 * plane.ravel().astype(np.int64) + own.ravel(), minlength=9).reshape(3, 3)
-    called = _called(origin)
+    mask, check = f"lung mask of {_called(origin)}", "check that the mask belongs to this CT."
+    if origin.kind is MaskKind.EDITED:
+        mask, check = "edited lung mask", "check the edits."
     if counts[RIGHT, LEFT] > counts[RIGHT, RIGHT] and counts[LEFT, RIGHT] > counts[LEFT, LEFT]:
-        return [f"The right and the left lung of {called} seem to be swapped; check the mask."]
+        return [f"The right and the left lung seem to be swapped in the {mask}; check the mask."]
     doubts = []
     for side, name in _SIDES:
         total = int(counts[:, side].sum())
         covered = 100 * int(counts[1:, side].sum()) / total if total else 100.0
         if covered < _LEAST_COVERED_PERCENT:
             doubts.append(
-                f"The lung mask of {called} covers only {covered:.0f} % of the {name} lung that was found in this CT "
-                f"(below {_LEAST_COVERED_PERCENT:.0f} %); check that the mask belongs to this CT."
+                f"The {mask} covers only {covered:.0f} % of the {name} lung that was found in this CT (below "
+                f"{_LEAST_COVERED_PERCENT:.0f} %); {check}"
             )
     beyond = 100 * int(counts[1:, 0].sum()) / max(int(counts[1:].sum()), 1)
     if beyond > _LEAST_COVERED_PERCENT:
         doubts.append(
-            f"{beyond:.0f} % of the lung mask of {called} lie outside the lungs that were found in this CT (above "
-            f"{_LEAST_COVERED_PERCENT:.0f} %); check that the mask belongs to this CT."
+            f"{beyond:.0f} % of the {mask} lie outside the lungs that were found in this CT (above "
+            f"{_LEAST_COVERED_PERCENT:.0f} %); {check}"
         )
     return doubts
 

@@ -156,7 +156,7 @@ def chosen_for(
         wanted: for what.
         kind: where the segments come from.
         found: the recognised ones.
-        segments: of the label map, for errors.
+        segments: all of the label map, for errors.
         name: of the label map, for errors.
 
     Raises:

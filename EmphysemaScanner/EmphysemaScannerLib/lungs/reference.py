@@ -32,6 +32,10 @@ class Person:
     weight_kg: float | None = None
 
 
+NOBODY = Person()
+"""Of whom nothing is known."""
+
+
 @dataclass(frozen=True)
 class Reference:
     """LAA%-950 of a healthy population.

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..base.errors import ModelFileError
 from .conv_lstm import ConvLSTMNetwork
 from .modelcard import DiseaseMap, ModelCard
-from .preprocessing import Labels, View
-
-LOW_HU = -950  # as in LAA%-950
 
 
 def check_disease_map(network: nn.Module, card: ModelCard) -> None:
@@ -48,7 +43,7 @@ def disease_logits(
         network: whose states they are.
         hidden: of all its units, each (B, T, F, H, W) with the unit's own F, H and W.
         x: what it read, (B, T, 1, H, W).
-        low: as ``low_share`` gives it, (B, T, H, W); None counts as 0 everywhere.
+        low: as ``lowdensity.low_share`` gives it, (B, T, H, W); None counts as 0 everywhere.
         known: from the model's card.
 
     Returns:
@@ -69,29 +64,3 @@ def enlarged(values: Tensor, size: torch.Size) -> Tensor:
     planes = values.reshape(1, -1, *values.shape[-2:])
     larger: Tensor = functional.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=False)
     return larger.reshape(*values.shape[:-2], *size)
-
-
-def low_share(
-    hu: NDArray[np.generic],
-    labels: Labels,
-    view: View,
-    lung: NDArray[np.float32],
-    within: tuple[slice, ...] = (slice(None),) * 3,
-) -> NDArray[np.float32]:
-    """The share of the lung in each voxel of a network's grid that is below -950 HU at the CT's own resolution.
-
-    Args:
-        hu: the canonical CT.
-        labels: its lungs, on its voxels; not 0 inside.
-        view: what the network reads.
-        lung: how much of each voxel of the grid is lung, as ``view.share`` gives it.
-        within: a box of the CT outside of which there is no lung.
-
-    Returns:
-        (slices, rows, columns), 0 to 1; 0 where there is no lung.
-    """
-    low = np.zeros(labels.shape, bool)
-    low[within] = np.less(hu[within], LOW_HU) & (labels[within] > 0)
-    share: NDArray[np.float32] = np.zeros_like(lung)
-    np.divide(view.share(low, within=within), lung, out=share, where=lung > 0)
-    return share.clip(0, 1)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..i18n import tr as _
 from ..lungs.measures import LAA_910, LAA_950, MEAN, PERC15, TABLE_MEASURES, VOLUME, LungMeasure
+from ..lungs.reference import NOBODY, Person
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import ScanResult, SliceEvidence
-from . import measured, slicewords, wording
+from . import citing, measured, slicewords, wording
 from .blocks import (
     Box,
     Contents,
@@ -46,6 +47,7 @@ class Case:
         credit: whose CT it is and its licence; may be empty.
         study: for a report that goes into an archive with its CT, what it states instead of the time of writing, such
             as the study's date: it must be the same whenever it is made again; "" for a report in a folder.
+        person: what is known of the patient, for published figures of healthy people of the kind; nothing is needed.
     """
 
     image: sitk.Image
@@ -54,6 +56,7 @@ class Case:
     note: str = ""
     credit: str = ""
     study: str = ""
+    person: Person = NOBODY
 
 
 def pseudonym(image: sitk.Image) -> str:
@@ -96,10 +99,11 @@ def contents(case: Case) -> Contents:
             _map(case),
             _slices(result),
             _how_to_read(result),
-            *_densitometry(result),
+            *_densitometry(result, case.person),
             *measured.all_measurements(result),
             *_images(result),
             Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),
+            Section(_("For a publication"), (_publication(result),)),
         ),
         closing=_closing(case),
     )
@@ -241,7 +245,7 @@ def _how_to_read(result: ScanResult) -> Section:
     return Section(title, (Numbered(tuple(slicewords.slice_words(result).how_to_read())),))
 
 
-def _densitometry(result: ScanResult) -> tuple[Section, ...]:
+def _densitometry(result: ScanResult, person: Person) -> tuple[Section, ...]:
     if not result.densitometry:
         return ()
     note = _(
@@ -253,11 +257,15 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
         extent = _("Extent: estimated share of the lung with disease, the sum of the disease map's probabilities.")
         note = f"{extent} {note}"
     if result.lobes_from is not None and result.evidence_share_percent:
-        evidence = _("Evidence: where the model's evidence towards emphysema lies, in per cent of that in both lungs.")
+        evidence = _(
+            "Evidence: share of the model's evidence towards emphysema that arose at places of the region; it does not"
+            " say where disease is."
+        )
         note = f"{evidence} {note}"
     return (
         Section(
-            _("Densitometry"), (densitometry(result), masks(result), *measured.density_blocks(result), Paragraph(note))
+            _("Densitometry"),
+            (densitometry(result), masks(result), *measured.density_blocks(result, person), Paragraph(note)),
         ),
     )
 
@@ -265,6 +273,13 @@ def _densitometry(result: ScanResult) -> tuple[Section, ...]:
 def _images(result: ScanResult) -> tuple[Section, ...]:
     known = images(result)
     return (Section(_("Images"), (known,)),) if known.rows else ()
+
+
+def _publication(result: ScanResult) -> Entries:
+    rows = [(_("Methods"), (citing.methods(result),)), (_("Cite"), citing.references(result))]
+    if result.run is not None:
+        rows.append((_("CT's voxels"), (f"SHA-256 {result.run.input_sha256}",)))
+    return Entries(tuple(rows))
 
 
 def _closing(case: Case) -> tuple[str, ...]:

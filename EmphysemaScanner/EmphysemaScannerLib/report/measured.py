@@ -19,7 +19,8 @@ from ..lungs.measures import (
     LungMeasure,
     Measured,
 )
-from ..lungs.reference import REFERENCES
+from ..lungs.reference import Person, references_for
+from ..lungs.regions import LOBES
 from ..scan.result import ScanResult
 from . import wording
 from .blocks import Block, Box, Drawing, Entries, Paragraph, Picture, Section, Table, Tone
@@ -36,6 +37,7 @@ PART_NAMES = {
     "core": _("Core"),
     "rind": _("Rind"),
 }
+_LOBES = {lobe.value for lobe in LOBES}
 _PART_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
 _NORMALISED_MEASURES = (LAA_950, LAA_910, PERC15, MEAN)
 
@@ -63,12 +65,13 @@ def kernel_box(result: ScanResult) -> tuple[Box, ...]:
     )
     trust = _(
         "Trust the figures as with a smooth kernel when you compare this CT with others: noise and a sharp kernel make"
-        " healthy lung look like emphysema. All other figures and plots are those of the CT as it is."
+        " healthy lung look like emphysema. In emphysema they may be some points too low. All other figures and"
+        " plots are those of the CT as it is."
     )
     return (Box(_("The kernel of this CT is sharp, or its noise high"), (figures, trust), Tone.NOTE),)
 
 
-def density_blocks(result: ScanResult) -> tuple[Block, ...]:
+def density_blocks(result: ScanResult, person: Person) -> tuple[Block, ...]:
     """Below the densitometry table: which figures to trust, regions without percentiles, plots, references."""
     found: list[Block] = [*kernel_box(result), *map(Paragraph, too_small(result))]
     if result.measurements.histograms:
@@ -78,7 +81,7 @@ def density_blocks(result: ScanResult) -> tuple[Block, ...]:
         ).format(clusters=with_clusters)
         found.append(Picture(Drawing.DENSITY, _("Plots of lung density"), caption, "", faded=False))
     if result.densitometry:
-        rows = tuple((r.name, (f"{r.value}. {r.population}. {r.source}",)) for r in REFERENCES)
+        rows = tuple((r.name, (f"{r.value}. {r.population}. {r.source}",)) for r in references_for(person))
         note = _(
             "LAA%-950 that studies of healthy people published. Their scanners, kernels and breath were others: these"
             " are no limits of normal."
@@ -116,8 +119,11 @@ def all_measurements(result: ScanResult, regions: Sequence[str] = tuple(wording.
         return ()
     rest = [measure for measure in LUNG_MEASURES if measure not in TABLE_MEASURES]
     shown = {name: region for name, region in result.densitometry.items() if name in regions}
+    lobes = {name: region for name, region in shown.items() if name in _LOBES}
+    lungs = {name: region for name, region in shown.items() if name not in _LOBES}
+    parts = ((_("Density"), lungs), (_("Density of the lobes"), lobes))  # side by side there is no room
     found: list[Block] = [
-        _by_measure(_("Density"), shown, rest),
+        *(_by_measure(title, part, rest) for title, part in parts if part),
         _by_region(_("Parts of the lungs"), measured.parts, _PART_MEASURES),
         _by_region(_("Distribution"), {"whole": measured.distribution}, DISTRIBUTION_MEASURES),
     ]

@@ -79,6 +79,10 @@ def measurements_page() -> str:
             " stays as it is. Measured on one acquisition with two kernels (Lung-PET-CT-Dx A0001): LAA%-950 raw 13.6"
             " and 0.1, normalised 0.4 and 0.1. That patient has no emphysema; no pair with emphysema was at hand.",
             "",
+            "In three smooth CTs (LAA%-950 2.6, 2.6 and 33.8) whose fine structures were amplified by half and covered"
+            " with noise of 60 HU, raw LAA%-950 rose to 14.4, 16.7 and 36.8; normalised, it was 1.4, 1.5 and 30.1:"
+            " nearer to the truth in the first two, and up to 4 points too low.",
+            "",
             f"**With less noise** (`less_noise`): the mean of the lung pixels in a square of about {NOISE_WINDOW_MM:g}"
             " mm in the slice, not done where one pixel is as wide. It also lowers true LAA%-950 of small lesions.",
             "",
@@ -93,7 +97,8 @@ def measurements_page() -> str:
             *_table(("population", "LAA%-950", "source"), ((r.population, r.value, r.source) for r in REFERENCES)),
             "",
             "Scanner, kernel, slice thickness and breath of these studies differ from those of your CT. They are no"
-            " limits of normal.",
+            " limits of normal. With `--sex`, `--age`, `--height` and `--weight`, the report narrows them to the"
+            " patient as far as the publications allow.",
             "",
         )
     )

@@ -15,6 +15,7 @@ from . import contents, measured, slicewords, wording
 from .blocks import Paragraph, Table
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
+_FEW_ROWS, _WIDEST = 3, 5
 SHORT = 28  # characters of the first warning that fit beside the title
 WITHHELD = "#8b959e"  # without a call, probability and bar are grey
 
@@ -71,26 +72,45 @@ def warnings_in_short(result: ScanResult) -> str:
     return f"<b>{escape(wording.WARNINGS)} ({len(result.warnings)}):</b> {escape(first)}"
 
 
-def densitometry(result: ScanResult) -> str:
-    """A table: regions of the lungs down, classical measures across; below it, which figures to trust."""
+def densitometry(result: ScanResult, link: str = "") -> str:
+    """A table: regions of the lungs down, classical measures across; below it, which figures to trust.
+
+    Args:
+        result: whose lungs were measured.
+        link: what the first cell, which is free, offers.
+    """
     lines = [escape(line) for box in measured.kernel_box(result) for line in box.lines]
     lines += [escape(line) for line in measured.too_small(result)]
-    return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result))), *lines])
+    return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result)), link), *lines])
 
 
 def all_measurements(result: ScanResult) -> str:
     """Everything else that was measured, as tables below one another; empty where nothing was."""
     return "<br>".join(
-        _table(block) if isinstance(block, Table) else escape(block.text)
+        _table(_narrow(block)) if isinstance(block, Table) else escape(block.text)
         for section in measured.all_measurements(result, ("whole", "right", "left"))
         for block in section.blocks
         if isinstance(block, (Table, Paragraph))
     )
 
 
-def _table(figures: Table) -> str:
+def _narrow(table: Table) -> Table:
+    """The table with its measures down, where it has few regions and would be wider than the panel."""
+    if len(table.rows) > _FEW_ROWS or len(table.titles) <= _WIDEST:
+        return table
+    measures = [f"{title} ({unit})" if unit else title for title, unit in zip(table.titles, table.units, strict=True)]
+    columns = list(zip(*table.rows, strict=True))
+    titles = (table.titles[0], *columns[0])
+    rows = tuple((measure, *cells) for measure, cells in zip(measures[1:], columns[1:], strict=True))
+    return Table(titles, ("",) * len(titles), rows, None)
+
+
+def _table(figures: Table, link: str = "") -> str:
     titles = [f"{escape(title)}<br>{unit}" for title, unit in zip(figures.titles, figures.units, strict=True)]
     rows = ["".join(f'<th align="right"><small>\N{NO-BREAK SPACE}{title}</small></th>' for title in titles)]
+    if link:
+        first = f'<td valign="bottom"><small><a href="#">{escape(link)}</a></small></td>'
+        rows = [first + rows[0].partition("</th>")[2]]
     for region, *cells in figures.rows:
         rows.append(f"<td>{escape(region)}</td>" + "".join(f'<td align="right">{cell}</td>' for cell in cells))
     return f'<table cellspacing="3" cellpadding="0">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'

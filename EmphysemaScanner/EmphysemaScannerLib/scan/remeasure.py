@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
@@ -17,12 +19,16 @@ from ..lungs.regions import Masks
 from ..lungs.scope import Scope
 from ..models.field import Field
 from ..models.likeness import unlike_training
+from ..models.lowdensity import low_share
+from ..models.modelcard import ModelCard
 from .call import contradiction
 from .device import Device, ran_on_cpu
 from .measuring import by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
 
 _SAME_PLACE_MM = 1e-3
+_SAME_SHARE = 1e-3  # a scene keeps shares as float16
+_LEAST = 1e-4  # a probability; nearer to 0 or 1, what a scene keeps has lost its logit
 
 
 class RemeasureError(EmphysemaScannerError):
@@ -30,9 +36,11 @@ class RemeasureError(EmphysemaScannerError):
 
 
 def depends_on_the_mask(result: ScanResult) -> bool:
-    """Whether another lung mask would change the model's answer or disease map, and not only what is measured in it."""
-    reads_lungs = result.model.preprocessing.field is Field.LUNGS
-    return result.evidence is None or result.disease is not None or reads_lungs
+    """Whether another lung mask would change the model's answer, and not only what is measured beside it."""
+    if result.evidence is None or result.model.preprocessing.field is Field.LUNGS:
+        return True
+    # Records of earlier versions lack the low density that the disease map was drawn with.
+    return result.low_density is None and _weighs_low_density(result.model)
 
 
 def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress: Progress = silent) -> ScanResult:
@@ -45,13 +53,14 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         progress: told of each stage; whatever it raises ends the work.
 
     Raises:
-        RemeasureError: the model read no more than the lungs, or densitometry, or has a disease map.
+        RemeasureError: the model read no more than the lungs, or densitometry.
         RegionError: the mask cannot be used on this CT.
         EmphysemaScannerError: the image is not the CT of this result.
     """
     if depends_on_the_mask(result):
         raise RemeasureError(
-            "This model's answer or its disease map depends on the lung mask; scan the CT again with the new mask."
+            "This model's answer depends on the lung mask: it reads the lungs alone, or their densitometry; scan the "
+            "CT again with the new mask."
         )
     hu, grid = canonical_view(image)
     if grid.shape != result.lung_mask.grid.shape:
@@ -66,8 +75,9 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     card, preprocessing = result.model, result.model.preprocessing
     view = preprocessing.view(grid, regions.lungs)
     assert result.evidence is not None
-    disease = None if result.disease is None else np.asarray(result.disease.values, np.float32)
     lung = view.share(regions.lungs, within=box(regions.lungs))
+    low = low_share(hu, regions.lungs, view, lung, box(regions.lungs)) if result.low_density is not None else None
+    disease = None if result.disease is None else _redrawn(result, low)
     by_region = regional_figures(measured, view, lung, np.asarray(result.evidence.values, np.float32), disease, card)
     warnings = (*measured.warnings, *unlike_training(preprocessing.average(hu, view), card.training_range))
     noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
@@ -84,12 +94,36 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         laa_950_by_slice_percent=by_region.laa_950_percent[result.slice_indices],
         coverage=measured.coverage,
         warnings=(*opposed, *warnings, *kept),
+        disease=None if disease is None or result.disease is None else OverlayMap(disease, result.disease.grid),
+        low_density=None if low is None else OverlayMap(low, result.lung_fraction.grid),
         disease_extent_percent=by_region.disease_extent_percent,
         evidence_share_percent=by_region.evidence_share_percent,
         measurements=by_height(measured, by_region, result.slice_indices),
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
     )
+
+
+def _weighs_low_density(card: ModelCard) -> bool:
+    return card.disease_map is not None and card.disease_map.low_weight != 0
+
+
+def _redrawn(result: ScanResult, low: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The disease map with the low density of another lung mask in place of that which it was drawn with.
+
+    The rest of its logit depends on the hidden states alone. Places whose low density stays are not touched.
+    """
+    assert result.disease is not None
+    before: NDArray[np.float32] = np.asarray(result.disease.values, np.float32)
+    known = result.model.disease_map
+    if low is None or result.low_density is None or known is None:
+        return before
+    more = low - np.asarray(result.low_density.values, np.float32)
+    changed = np.abs(more) > _SAME_SHARE
+    logits = logit(before[changed].astype(np.float64).clip(_LEAST, 1 - _LEAST)) + known.low_weight * more[changed]
+    after: NDArray[np.float32] = before.copy()
+    after[changed] = expit(logits)
+    return after
 
 
 def _moved(result: ScanResult, grid: Grid) -> ScanResult:
@@ -108,7 +142,9 @@ def _moved(result: ScanResult, grid: Grid) -> ScanResult:
         slice_positions_mm=fraction.grid.slice_positions_mm()[result.slice_indices],
         evidence=None if result.evidence is None else moved(result.evidence),
         activations={name: moved(overlay) for name, overlay in result.activations.items()},
+        class_activations={name: moved(overlay) for name, overlay in result.class_activations.items()},
         lung_mask=OverlayMap(result.lung_mask.values, grid),
         lung_fraction=fraction,
         disease=None if result.disease is None else moved(result.disease),
+        low_density=None if result.low_density is None else moved(result.low_density),
     )

@@ -157,6 +157,8 @@ class ScanResult:
             the sum of the probabilities that reach the model's floor; empty for a model without a disease map.
         evidence_share_percent: share of the evidence towards emphysema, by region as ``densitometry``, of that in both
             lungs; empty for a model without evidence by place.
+        low_density: share of the lung below -950 HU in each voxel of the network's grid, where the disease map weighs
+            it; None otherwise.
         lungs_from: whose lung mask it is.
         lobes_from: whose lobes; None where none were given.
         lung_mask: uint8 on the CT's canonical grid: 0 outside, 1 the patient's right lung, 2 the left.
@@ -197,6 +199,7 @@ class ScanResult:
     disease_extent_percent: dict[str, float] = field(default_factory=dict)
     run: RunManifest | None = None
     evidence_share_percent: dict[str, float] = field(default_factory=dict)
+    low_density: OverlayMap | None = None
     lungs_from: Origin = OWN
     lobes_from: Origin | None = None
     measurements: Measurements = field(default_factory=Measurements)

@@ -24,8 +24,8 @@ from ..lungs.masks import lung_regions
 from ..lungs.morphology import box
 from ..lungs.regions import NO_MASKS, Masks, RegionError
 from ..lungs.scope import Scope
-from ..models.diseasemap import low_share
 from ..models.likeness import unlike_training
+from ..models.lowdensity import low_share
 from ..models.modelcard import ModelCard
 from ..models.modelfile import Model
 from ..models.networks import ARCHITECTURES
@@ -125,6 +125,7 @@ def scan(
         disease=None if answered.disease is None else _overlay(answered.disease, grid),
         disease_extent_percent=by_region.disease_extent_percent,
         evidence_share_percent=by_region.evidence_share_percent,
+        low_density=None if low is None else _overlay(low, grid),
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
         measurements=by_height(measured, by_region, order),

@@ -158,6 +158,8 @@ def record_to_json(result: ScanResult) -> str:
     curves = curves_to_dict(result.measurements)
     if result.disease is not None:
         maps["disease"] = _map_to_dict(result.disease, "float16")
+    if result.low_density is not None:
+        maps["low_density"] = _map_to_dict(result.low_density, "float16")
     return json.dumps({**result_to_dict(result), "maps": maps, "curves": curves}, ensure_ascii=False, allow_nan=False)
 
 
@@ -227,6 +229,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         provenance=_provenance(values.get("input") or {}),
         class_activations={_named(name): _map_from_dict(raw) for name, raw in weighted.items()},
         disease=_map_from_dict(maps["disease"]) if "disease" in maps else None,
+        low_density=_map_from_dict(maps["low_density"]) if "low_density" in maps else None,
         disease_extent_percent={
             _named(name): _number(percent) for name, percent in values.get("disease_extent_percent", {}).items()
         },

@@ -110,37 +110,80 @@ class ChartNodes:
     series: dict[str, slicer.vtkMRMLPlotSeriesNode]
     charts: dict[Chart, slicer.vtkMRMLPlotChartNode]
 
+    def all(self) -> list[slicer.vtkMRMLNode]:
+        """Every node."""
+        return [self.chart_table, self.marker_table, *self.series.values(), *self.charts.values()]
 
-def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> ChartNodes:
-    """Tables, series and charts of a result; the marker is at the most influential slice.
 
-    Args:
-        scene: gets the new nodes.
-        result: what the charts show.
-        name: of the CT; tables and charts begin with it.
+@dataclass(frozen=True)
+class ChartContents:
+    """What the charts of a result draw.
+
+    Attributes:
+        rows: columns of the chart table by title, three rows for each slice in reading order.
+        marker_rows: columns of the marker table by title; the marker is at the most influential slice.
+        ranges: of the values of the charts that the result has, in the order of ``Chart``.
+        positions: range of the slices' positions, mm.
+        units: those whose activation is drawn.
+        lungs: those whose LAA%-950 is drawn by height.
     """
+
+    rows: dict[str, NDArray[np.float64]]
+    marker_rows: dict[str, NDArray[np.float64]]
+    ranges: dict[Chart, tuple[float, float]]
+    positions: tuple[float, float]
+    units: tuple[str, ...]
+    lungs: tuple[str, ...]
+
+    def series_names(self) -> set[str]:
+        """As in ``ChartNodes.series``."""
+        bars = {chart.value for chart in _BARS if chart in self.ranges}
+        running = {"probability", "operating_point"} if Chart.PROBABILITY in self.ranges else set()
+        lungs = {_LUNGS[side][0] for side in self.lungs}
+        return bars | running | lungs | set(self.units) | {f"marker_{chart.value}" for chart in self.ranges}
+
+
+def chart_contents(result: ScanResult) -> ChartContents:
+    """What the charts of a result draw."""
     laa = np.nan_to_num(result.laa_950_by_slice_percent)  # without lung: no bar
     activation, ranges = activation_by_slice(result), _ranges(result)
     by_lung = {_LUNGS[side][0]: laa for side, laa in result.measurements.laa_950_by_height_percent.items()}
     columns = {**tables.by_slice(result), SliceMeasure.LAA_950.title: laa}
     columns.pop(SliceMeasure.RUNNING_LOGIT.title, None)  # in the slice table only
-    rows = _rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation, **by_lung})
-    table = tables.add_table(scene, f"{name} chart", rows)
     marked = result.slice_positions_mm[result.telling_slices(1)[0]]
-    marker_table = tables.add_table(
-        scene,
-        f"{name} chart marker",
-        {POSITION: np.full(2, marked), **{chart.value: np.array(limits) for chart, limits in ranges.items()}},
+    return ChartContents(
+        rows=_rows_of_slices({POSITION: result.slice_positions_mm, **columns, **activation, **by_lung}),
+        marker_rows={
+            POSITION: np.full(2, marked),
+            **{chart.value: np.array(limits) for chart, limits in ranges.items()},
+        },
+        ranges={chart: ranges[chart] for chart in Chart if chart in ranges},
+        positions=_positions_range(result.slice_positions_mm),
+        units=tuple(activation),
+        lungs=tuple(side for side in _LUNGS if _LUNGS[side][0] in by_lung),
     )
+
+
+def add_charts(scene: slicer.vtkMRMLScene, contents: ChartContents, name: str) -> ChartNodes:
+    """Tables, series and charts of a result.
+
+    Args:
+        scene: gets the new nodes.
+        contents: what the charts draw.
+        name: of the CT; tables and charts begin with it.
+    """
+    ranges = contents.ranges
+    table = tables.add_table(scene, f"{name} chart", contents.rows)
+    marker_table = tables.add_table(scene, f"{name} chart marker", contents.marker_rows)
     bars = {
         chart.value: _add_line(scene, table, MEASURES[chart].title, _bar_name(chart), colour, BAR_WIDTH)
         for chart, colour in _BARS.items()
         if chart in ranges
     }
-    lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in activation}
-    if by_lung:
-        for title, colour, name_of_lung in _LUNGS.values():
-            lines[title] = _add_line(scene, table, title, name_of_lung, colour, width=2)
+    lines = {unit: _add_line(scene, table, unit, unit, UNITS[unit], width=2) for unit in contents.units}
+    for side in contents.lungs:
+        title, colour, name_of_lung = _LUNGS[side]
+        lines[title] = _add_line(scene, table, title, name_of_lung, colour, width=2)
     if Chart.PROBABILITY in ranges:
         running = _add_line(
             scene, table, SliceMeasure.RUNNING_PROBABILITY.title, _("Running probability"), BLUE, width=2
@@ -155,13 +198,49 @@ def add_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> Cha
         for chart in ranges
     }
     series = {**bars, **lines, **markers}
-    positions = _positions_range(result.slice_positions_mm)
     charts = {
-        chart: _add_chart(scene, chart, series_in(chart, series), name, ranges[chart], positions)
-        for chart in Chart
-        if chart in ranges
+        chart: _add_chart(scene, chart, series_in(chart, series), name, contents) for chart in Chart if chart in ranges
     }
     return ChartNodes(table, marker_table, series, charts)
+
+
+def can_draw(nodes: ChartNodes, contents: ChartContents) -> bool:
+    """Whether charts, made for another result, can draw this one when their tables are replaced."""
+    of_table = {nodes.chart_table.GetID(): contents.rows, nodes.marker_table.GetID(): contents.marker_rows}
+    columns_there = all(
+        series.GetXColumnName() in of_table.get(series.GetTableNodeID(), {}) for series in nodes.series.values()
+    )
+    same = set(nodes.charts) == set(contents.ranges) and set(nodes.series) == contents.series_names()
+    return same and columns_there and all(map(runs_upwards, nodes.charts.values()))
+
+
+def redraw(nodes: ChartNodes, contents: ChartContents, name: str) -> None:
+    """Let charts draw another result, without a node added or removed.
+
+    Args:
+        nodes: charts of which ``can_draw`` holds.
+        contents: of the other result.
+        name: of the CT.
+    """
+    for table, title, rows in (
+        (nodes.chart_table, f"{name} chart", contents.rows),
+        (nodes.marker_table, f"{name} chart marker", contents.marker_rows),
+    ):
+        table.SetName(title)
+        table.SetAndObserveTable(tables.vtk_table(rows))
+    for chart, node in nodes.charts.items():
+        _set_ranges(node, chart, name, contents)
+
+
+def _set_ranges(node: slicer.vtkMRMLPlotChartNode, chart: Chart, name: str, contents: ChartContents) -> None:
+    node.SetName(f"{name} {chart.value} by slice")
+    low, high = contents.ranges[chart]
+    legend = chart in (Chart.ACTIVATION, Chart.LAA_BY_LUNG)  # elsewhere the title says it all
+    node.XAxisRangeAutoOff()
+    node.SetXAxisRange(low, high + LEGEND_ROOM * (high - low) if legend else high)
+    node.YAxisRangeAutoOff()
+    node.SetYAxisRange(*contents.positions)
+    node.SetLegendVisibility(legend)
 
 
 def _ranges(result: ScanResult) -> dict[Chart, tuple[float, float]]:
@@ -312,11 +391,9 @@ def _add_chart(
     chart: Chart,
     series: Sequence[slicer.vtkMRMLPlotSeriesNode],
     name: str,
-    values: tuple[float, float],
-    positions: tuple[float, float],
+    contents: ChartContents,
 ) -> slicer.vtkMRMLPlotChartNode:
     node = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-    node.SetName(f"{name} {chart.value} by slice")
     for one in series:
         node.AddAndObservePlotSeriesNodeID(one.GetID())
     node.SetTitle(_title(chart))
@@ -327,11 +404,5 @@ def _add_chart(
     node.SetAxisTitleFontSize(12)
     node.SetAxisLabelFontSize(11)
     node.SetLegendFontSize(11)
-    low, high = values
-    legend = chart in (Chart.ACTIVATION, Chart.LAA_BY_LUNG)  # elsewhere the title says it all
-    node.XAxisRangeAutoOff()
-    node.SetXAxisRange(low, high + LEGEND_ROOM * (high - low) if legend else high)
-    node.YAxisRangeAutoOff()
-    node.SetYAxisRange(*positions)
-    node.SetLegendVisibility(legend)
+    _set_ranges(node, chart, name, contents)
     return node

@@ -1,7 +1,6 @@
 """Charts of lung density that are not by slice: histogram, LAA%-950 by region, sizes of clusters.
 
-Slicer's plots have logarithmic axes only for data above zero, and no way to draw a line at a value but a series of two
-points, so each threshold has a row of its own in the table.
+Slicer's plots draw a line at a value only as a series, so each threshold has a column of its own in the table.
 """
 
 from __future__ import annotations
@@ -18,19 +17,20 @@ from ..lungs.densitometry import HISTOGRAM_HU
 from ..lungs.measures import LAA_950
 from ..scan.result import ScanResult
 from . import tables
-from .charts import BLUE, GREEN, GREY, ORANGE, Chart
+from .charts import BLUE, GREY, LEAST_LAA_PERCENT, ORANGE, Chart
 
 SIDES = {"right": BLUE, "left": ORANGE}
 THRESHOLDS_HU = (-950, -910, -856)
 BIN_HU = 4
+BAR_WIDTH = 9.0  # pixels
 SHOWN_HU = (-1024, -500)
-HISTOGRAM, CLUSTERS = "histogram", "clusters"
-DENSITY, SIZE = "Density (HU)", "Size X (mm\N{SUPERSCRIPT TWO})"
+HISTOGRAM, REGIONS, CLUSTERS = "histogram", "regions", "clusters"
+DENSITY, SIZE = "Density (HU)", "Size X (log10 of mm\N{SUPERSCRIPT TWO})"
 
 
 NOT_BY_SLICE = {
     Chart.HISTOGRAM: ("histogram_", "threshold_"),
-    Chart.REGIONS: ("regions",),
+    Chart.REGIONS: ("regions_",),
     Chart.CLUSTERS: ("clusters_",),
 }
 """The charts that are drawn here, and what the names of their series begin with."""
@@ -51,21 +51,18 @@ class DensityNodes:
     charts: dict[Chart, slicer.vtkMRMLPlotChartNode]
 
 
-def add_density_charts(
-    scene: slicer.vtkMRMLScene, result: ScanResult, densitometry_table: slicer.vtkMRMLTableNode, name: str
-) -> DensityNodes:
+def add_density_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> DensityNodes:
     """Tables, series and charts of what was measured.
 
     Args:
         scene: to put them into.
         result: the answer.
-        densitometry_table: of this result, as from ``tables.add_densitometry_table``.
         name: of the CT; tables and charts begin with it.
     """
     nodes = DensityNodes({}, {}, {})
     if result.measurements.histograms:
         _add_histogram(scene, result, name, nodes)
-        _add_regions(scene, densitometry_table, name, nodes)
+        _add_regions(scene, result, name, nodes)
     if any(found.count for found in result.measurements.clusters.values()):
         _add_clusters(scene, result, name, nodes)
     return nodes
@@ -101,28 +98,36 @@ def _add_histogram(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, no
     nodes.charts[Chart.HISTOGRAM] = chart
 
 
-def _add_regions(scene: slicer.vtkMRMLScene, table: slicer.vtkMRMLTableNode, name: str, nodes: DensityNodes) -> None:
-    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    series.SetName(LAA_950.title)
-    series.SetAndObserveTableNodeID(table.GetID())
-    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
-    series.SetLabelColumnName("Region")
-    series.SetYColumnName(f"{LAA_950.title} ({LAA_950.unit})")
-    series.SetColor(*GREEN)
-    nodes.series["regions"] = series
-    chart = _chart(scene, [series], f"{name} LAA%-950 by region", "", _("LAA%-950 (%)"))
-    chart.SetLegendVisibility(False)
+def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
+    """Bars from top to bottom, as thick lines: Slicer's own bars have numbers instead of names below them."""
+    regions = {k: region for k, region in result.densitometry.items() if np.isfinite(region.laa_950_percent)}
+    columns = {"ends": np.array([0.0, 1.0])}
+    for place, (region, figures) in enumerate(regions.items()):
+        columns[region] = np.array([0.0, figures.laa_950_percent])
+        columns[f"{region} place"] = np.full(2, -float(place))
+    table = tables.add_table(scene, f"{name} LAA%-950 by region", columns)
+    nodes.tables[REGIONS] = table
+    shown = []
+    for region, figures in regions.items():
+        label = f"{region.replace('_', ' ').capitalize()}: {LAA_950.text(figures)} %"
+        colour = SIDES.get(region.split("_")[0], GREY)
+        nodes.series[f"regions_{region}"] = _line(scene, table, (region, f"{region} place"), label, colour, BAR_WIDTH)
+        shown.append(nodes.series[f"regions_{region}"])
+    chart = _chart(scene, shown, f"{name} LAA%-950 by region", _("LAA%-950 (%)"), "")
+    most = max((figures.laa_950_percent for figures in regions.values()), default=0.0)
+    _fix(chart, (0.0, 3 * max(LEAST_LAA_PERCENT, most)), (0.5 - max(len(regions), 1), 0.5))
     nodes.charts[Chart.REGIONS] = chart
 
 
 def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
+    """Logarithms on plain axes: the labels of Slicer's logarithmic ones run into one another in a small plot."""
     found = {side: result.measurements.clusters[side] for side in SIDES if side in result.measurements.clusters}
     rows = max(len(one.areas_mm2) for one in found.values())
     columns: dict[str, NDArray[np.float64]] = {}
     for side, one in found.items():
         for title, values in ((f"{side} {SIZE}", one.areas_mm2), (side, one.at_least)):
             columns[title] = np.full(rows, np.nan)
-            columns[title][: len(values)] = values
+            columns[title][: len(values)] = np.log10(values)
     table = tables.add_table(scene, f"{name} cluster sizes", columns)
     nodes.tables[CLUSTERS] = table
     shown = []
@@ -135,10 +140,8 @@ def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nod
             series.SetMarkerSize(4)
             nodes.series[f"clusters_{side}"] = series
             shown.append(series)
-    chart = _chart(scene, shown, f"{name} cluster sizes", SIZE, _("Areas below -950 HU of at least X"))
-    chart.SetXAxisLogScale(True)
-    chart.SetYAxisLogScale(True)
-    nodes.charts[Chart.CLUSTERS] = chart
+    y_title = _("Areas below -950 HU of at least X (log10)")
+    nodes.charts[Chart.CLUSTERS] = _chart(scene, shown, f"{name} cluster sizes", SIZE, y_title)
 
 
 def _side(side: str) -> str:

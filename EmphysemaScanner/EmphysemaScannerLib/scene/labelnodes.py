@@ -23,7 +23,7 @@ _MOST_NAMED_VALUES = 256  # of a label map that the window lists
 
 
 def segments_of(node: slicer.vtkMRMLDisplayableNode) -> tuple[Segment, ...]:
-    """The segments of a segmentation, counted from 1, or the values of a label map, named as far as known."""
+    """The segments of a segmentation, counted from 1, or the values of a label map; with names, where known."""
     if node.IsA("vtkMRMLSegmentationNode"):
         segmentation = node.GetSegmentation()
         found = []

@@ -69,11 +69,12 @@ def hide_outline(nodes: ResultNodes) -> None:
 
 
 def _finer(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[NDArray[np.float32], Grid]:
-    """An overlay's values, interpolated between its pixels, and where they lie in the world."""
+    """An overlay's values, between its pixels as it is drawn filled, and where they lie in the world."""
     from scipy import ndimage
 
     values = slicer.util.arrayFromVolume(volume)
     grid = grid_of(ijk_to_world_ras(volume), values.shape, volume.GetName())
     slices, rows, columns = values.shape
-    finer = ndimage.zoom(values, (1, FINER, FINER), order=1, mode="nearest", grid_mode=True)
+    order = 1 if volume.GetDisplayNode().GetInterpolate() else 0
+    finer = ndimage.zoom(values, (1, FINER, FINER), order=order, mode="nearest", grid_mode=True)
     return finer, grid.resized((slices, FINER * rows, FINER * columns))

@@ -13,7 +13,7 @@ from ..ct.grid import Grid, area_average
 from ..i18n import tr as _
 from ..models.modelcard import ModelCard
 from ..scan.result import OverlayMap, ScanResult, SliceEvidence
-from .colours import ENTRIES, ColourMap, add_colours, colours_of, set_colours
+from .colours import COLOURS_ATTRIBUTE, ENTRIES, ColourMap, add_colours, colours_of, set_colours
 from .volumes import add_volume
 
 # The views interpolate between voxels, so an overlay fades out over one voxel beyond the lungs. The network's slices
@@ -49,8 +49,8 @@ class Overlay(Enum):
     CLASS_DESC1 = "class_desc1"
     CLASS_ASC2 = "class_asc2"
     CLASS_DESC2 = "class_desc2"
-    EVIDENCE = "evidence"
-    TERMS = "terms"
+    EVIDENCE = "evidence_slices"
+    TERMS = "evidence"  # of every model, in scenes of earlier versions
     ASC1 = "asc1"
     DESC1 = "desc1"
     ASC2 = "asc2"
@@ -262,19 +262,41 @@ def display_frame(raw: OverlayMap, grid: Grid, lungs: NDArray[np.bool_], scale: 
 
 
 def add_overlay(
-    scene: slicer.vtkMRMLScene, overlay: Overlay, shown: DisplayMap, name: str, ct: slicer.vtkMRMLScalarVolumeNode
+    scene: slicer.vtkMRMLScene,
+    overlay: Overlay,
+    shown: DisplayMap,
+    name: str,
+    ct: slicer.vtkMRMLScalarVolumeNode,
+    colours: slicer.vtkMRMLColorTableNode | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The volume node of an overlay with its colours and legend, in the CT's coordinate system."""
+    """The volume node of an overlay with its colours and legend, in the CT's coordinate system.
+
+    Args:
+        scene: gets the new nodes.
+        overlay: which map it is.
+        shown: its values and colour range.
+        name: of the volume.
+        ct: what it is laid over.
+        colours: the table of an overlay that this one replaces, left as it is until ``style`` is called.
+    """
     node = add_volume(scene, shown.values, shown.grid.ijk_to_ras(), name, beside=ct)
     node.SetAttribute(FLOOR_ATTRIBUTE, f"{shown.floor:g}")
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(shown.low, shown.high)
     display.SetInterpolate(overlay is not Overlay.EVIDENCE)  # a slice's sum is that of the whole slice
-    display.SetAndObserveColorNodeID(add_colours(scene, f"{name} colours").GetID())
-    style(node, overlay)
+    display.SetAndObserveColorNodeID((colours or add_colours(scene, f"{name} colours")).GetID())
+    if colours is None:
+        style(node, overlay)
     _add_legend(scene, node, overlay, shown)
     return node
+
+
+def own_colours(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLColorTableNode | None:
+    """The colour table that was made for an overlay, unless its user has chosen another."""
+    display = node.GetDisplayNode()
+    colours = None if display is None else display.GetColorNode()
+    return None if colours is None or colours.GetAttribute(COLOURS_ATTRIBUTE) is None else colours
 
 
 def style(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,21 @@ from ..lungs.regions import MaskKind, RegionError
 from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
-from .charts import Chart, add_charts, series_in
+from .charts import Chart, ChartContents, ChartNodes, add_charts, can_draw, chart_contents, redraw, series_in
 from .densitycharts import NOT_BY_SLICE, add_density_charts, in_chart
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
-from .overlays import DisplayMap, Overlay, add_overlay, display_frame, display_grid, display_lungs, display_map, maps_of
+from .overlays import (
+    DisplayMap,
+    Overlay,
+    add_overlay,
+    display_frame,
+    display_grid,
+    display_lungs,
+    display_map,
+    maps_of,
+    own_colours,
+    style,
+)
 from .segmentations import add_lungs, checksum, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
@@ -81,7 +92,7 @@ class ResultNodes:
 
 _SINGLE_PARTS = ("lungs", "slice_table", "densitometry_table", "chart_table", "marker_table")
 _PARTS_BEFORE_THEY_WERE_LISTED = (
-    OVERLAY + Overlay.EVIDENCE.value,
+    OVERLAY + Overlay.TERMS.value,
     *(CHART + chart.value for chart in (Chart.EVIDENCE, Chart.PROBABILITY, Chart.LAA, Chart.ACTIVATION)),
 )
 
@@ -101,17 +112,59 @@ def show_result(
     """
     earlier = _records_of(volume_node)
     edited = next((found for record in earlier if (found := _edited_mask(record, volume_node)) is not None), None)
-    reused = edited if result.lungs_from.kind is MaskKind.EDITED else None
+    mask = edited if result.lungs_from.kind is MaskKind.EDITED else None
+    reused = _reusable(result, volume_node)
     with all_or_nothing(scene):
-        nodes = _build(result, volume_node, scene, reused)
+        nodes = _build(result, volume_node, scene, mask, reused)
+    # What was reused changes only now, when nothing can go wrong any more.
+    if reused.charts is not None:
+        redraw(reused.charts, reused.contents, volume_node.GetName())
+        put_into(scene, folder_of(nodes.record), reused.charts.all())
+    for overlay in reused.colours.keys() & nodes.overlays.keys():
+        style(nodes.overlays[overlay], overlay)
     for record in earlier:
-        _hand_over_views(scene, parts_of(record), nodes.parts())
-        if edited is not None and parts_of(record).get("lungs") is edited:
+        before = parts_of(record)
+        _hand_over_views(scene, before, nodes.parts())
+        for overlay in reused.colours:
+            if node := before.get(OVERLAY + overlay.value):
+                node.GetDisplayNode().SetAndObserveColorNodeID("")  # or its colours would leave with it
+        if edited is not None and before.get("lungs") is edited:
             record.RemoveNodeReferenceIDs(f"{PART_ROLE}lungs")
-        _remove_record(record)
-    if edited is not None and edited is not reused:
+        _remove_record(record, kept=nodes)
+    if edited is not None and edited is not mask:
         edited.SetName(f"{edited.GetName()} (edited)")
     return nodes
+
+
+@dataclass(frozen=True)
+class _Reused:
+    """What a result takes over from an earlier one of the same CT.
+
+    Slicer remembers every node that was ever in a scene for each of its choosers, and a picture of every colour table:
+    a day of scans that add new ones takes hundreds of MiB.
+
+    Attributes:
+        contents: what the charts are to draw.
+        charts: those of the earlier result, if they can.
+        colours: its overlays' own colour tables.
+    """
+
+    contents: ChartContents
+    charts: ChartNodes | None
+    colours: Mapping[Overlay, slicer.vtkMRMLColorTableNode]
+
+
+def _reusable(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> _Reused:
+    contents, before = chart_contents(result), find_result(ct)
+    if before is None:
+        return _Reused(contents, None, {})
+    by_slice = {chart: node for chart, node in before.charts.items() if chart not in NOT_BY_SLICE}
+    series = {name: node for name, node in before.series.items() if name in contents.series_names()}
+    charts = ChartNodes(before.chart_table, before.marker_table, series, by_slice)
+    own = {overlay: own_colours(node) for overlay, node in before.overlays.items()}
+    wanted = maps_of(result)
+    colours = {overlay: table for overlay, table in own.items() if table is not None and overlay in wanted}
+    return _Reused(contents, charts if can_draw(charts, contents) else None, colours)
 
 
 def mask_is_edited(nodes: ResultNodes) -> bool:
@@ -230,11 +283,14 @@ def remove_result(nodes: ResultNodes) -> None:
     _remove_record(nodes.record)
 
 
-def _remove_record(record: slicer.vtkMRMLTextNode) -> None:
+def _remove_record(record: slicer.vtkMRMLTextNode, kept: ResultNodes | None = None) -> None:
+    """Take the result of a record out of the scene, but for nodes that belong to another result now."""
     scene = record.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     folder = folder_of(record)
-    remove_nodes(scene, [*parts_of(record).values(), record])
+    in_use = () if kept is None else {node.GetID() for node in kept.parts().values()}
+    leaving = [node for node in parts_of(record).values() if node.GetID() not in in_use]
+    remove_nodes(scene, [*leaving, record])
     # What the user put into the folder keeps it.
     if hierarchy.HasItemAttribute(folder, FOLDER_ATTRIBUTE) and hierarchy.GetNumberOfItemChildren(folder) == 0:
         remove_folder(scene, hierarchy, folder)
@@ -264,6 +320,7 @@ def _build(
     ct: slicer.vtkMRMLScalarVolumeNode,
     scene: slicer.vtkMRMLScene,
     mask: slicer.vtkMRMLSegmentationNode | None,
+    reused: _Reused,
 ) -> ResultNodes:
     grid, lungs = display_grid(result), display_lungs(result)
     shown: dict[Overlay, DisplayMap] = {}
@@ -275,19 +332,20 @@ def _build(
             shown[overlay] = display_map(overlay, raw, grid, lungs, scale)
 
     name = ct.GetName()
-    charts = add_charts(scene, result, name)
-    densitometry_table = tables.add_densitometry_table(scene, result, f"{name} densitometry")
-    density = add_density_charts(scene, result, densitometry_table, name)
+    charts = reused.charts or add_charts(scene, reused.contents, name)
+    density = add_density_charts(scene, result, name)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
         overlays={
-            overlay: add_overlay(scene, overlay, display, f"{name} {overlay.node_name}", ct)
+            overlay: add_overlay(
+                scene, overlay, display, f"{name} {overlay.node_name}", ct, reused.colours.get(overlay)
+            )
             for overlay, display in shown.items()
         },
         lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
         slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
-        densitometry_table=densitometry_table,
+        densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
         chart_table=charts.chart_table,
         marker_table=charts.marker_table,
         charts={**charts.charts, **density.charts},
@@ -301,7 +359,9 @@ def _build(
     nodes.record.SetAttribute(MASK_ATTRIBUTE, checksum(labels))
     for part, node in nodes.parts().items():
         nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
-    _put_in_folder(scene, nodes, f"{name} emphysema scan")
+    taken_over = {node.GetID() for node in reused.charts.all()} if reused.charts else set()
+    new = [node for node in nodes.parts().values() if node.GetID() not in taken_over]
+    _put_in_folder(scene, ct, [nodes.record, *new], f"{name} emphysema scan")
     return nodes
 
 
@@ -357,14 +417,16 @@ def _from_record(record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeN
     )
 
 
-def _put_in_folder(scene: slicer.vtkMRMLScene, nodes: ResultNodes, name: str) -> None:
+def _put_in_folder(
+    scene: slicer.vtkMRMLScene, ct: slicer.vtkMRMLScalarVolumeNode, nodes: Sequence[slicer.vtkMRMLNode], name: str
+) -> None:
     """Into a folder beside the CT: in the same study, where there is one."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    ct_item = hierarchy.GetItemByDataNode(nodes.ct)
+    ct_item = hierarchy.GetItemByDataNode(ct)
     parent = hierarchy.GetItemParent(ct_item) if ct_item else hierarchy.GetSceneItemID()
     folder = hierarchy.CreateFolderItem(parent, name)
     hierarchy.SetItemAttribute(folder, FOLDER_ATTRIBUTE, "1")
-    put_into(scene, folder, [nodes.record, *nodes.parts().values()])
+    put_into(scene, folder, nodes)
 
 
 def _hand_over_views(

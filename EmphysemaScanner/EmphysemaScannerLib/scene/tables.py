@@ -45,6 +45,10 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
     columns: dict[str, NDArray[np.generic] | Sequence[str]] = {"Region": list(regions)}
     for measure in LUNG_MEASURES:
         columns[f"{measure.title} ({measure.unit})"] = np.array([measure.of(region) for region in regions.values()])
+    shares = {"Extent (%)": result.disease_extent_percent, "Evidence (%)": result.evidence_share_percent}
+    for title, percent in shares.items():
+        if percent:
+            columns[title] = np.array([percent.get(region, np.nan) for region in regions])
     return add_table(scene, name, columns)
 
 
@@ -60,6 +64,14 @@ def add_table(
     """
     node = scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
+    node.SetAndObserveTable(vtk_table(columns))
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    return node
+
+
+def vtk_table(columns: Mapping[str, NDArray[np.generic] | Sequence[str]]) -> vtk.vtkTable:
+    """Columns by their titles."""
     table = vtk.vtkTable()
     for title, values in columns.items():
         if isinstance(values, np.ndarray):
@@ -70,7 +82,4 @@ def add_table(
                 column.InsertNextValue(text)
         column.SetName(title)
         table.AddColumn(column)
-    node.SetAndObserveTable(table)
-    node.SetUseColumnTitleAsColumnHeader(True)
-    node.SetLocked(True)
-    return node
+    return table

@@ -12,7 +12,7 @@ from ..cohort.manifest import CohortRow
 from ..ct.grid import Grid, canonical, canonical_view
 from ..ct.reading import read_ct
 from ..lungs.lungs import segment_lungs
-from ..models.diseasemap import low_share
+from ..models.lowdensity import low_share
 from ..models.modelfile import Model
 from ..models.preprocessing import Labels, View
 

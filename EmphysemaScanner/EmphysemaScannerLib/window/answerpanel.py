@@ -74,11 +74,10 @@ class AnswerPanel:
     def _show_measurements(self, all_of_them: bool) -> None:
         if self.result is not None:
             self._all_measurements = all_of_them
-            text = panel.densitometry(self.result)
-            if further := panel.all_measurements(self.result):
-                link = _("Hide all measurements") if all_of_them else _("All measurements")
-                text = f'{text}<br><a href="#">{link}</a>{f"<br>{further}" if all_of_them else ""}'
-            self._ui.densitometryLabel.text = text
+            further = panel.all_measurements(self.result)
+            link = _("Fewer measurements") if all_of_them else _("All measurements")
+            text = panel.densitometry(self.result, link if further else "")
+            self._ui.densitometryLabel.text = f"{text}<br>{further}" if all_of_them else text
 
     def _on_warnings(self, _link: str = "") -> None:
         self._show_warnings(not self._all_warnings)

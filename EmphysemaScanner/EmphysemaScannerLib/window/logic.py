@@ -80,9 +80,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         from . import longwork
         from .masknodes import NO_NODES
 
-        result = longwork.scan(
-            volumeNode, self._model(modelPath), device, precision, progress, measure, masks or NO_NODES
-        )
+        chosen = masks or NO_NODES
+        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress, measure, chosen)
         self._scanned[volumeNode.GetID()] = result
         return result
 

@@ -65,8 +65,8 @@ class MaskPanel:
     def look_for_edits(self, result: ResultNodes | None) -> None:
         """Tell the user if the lung mask is another than that which was measured in."""
         if result is not None and mask_is_edited(result):
-            sentence = _("The lung mask was edited: press Measure again to renew all figures.")
-            styles.say(self._ui.masksStatusLabel, sentence, styles.WARNING)
+            sentence = _("The lung mask was edited: press Measure again (Lung mask and lobes) to renew all figures.")
+            styles.say(self._ui.statusLabel, sentence, styles.WARNING)  # where it is seen without scrolling
             self._ui.masksCollapsibleButton.collapsed = False
 
     @contextmanager

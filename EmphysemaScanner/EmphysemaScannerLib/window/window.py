@@ -238,6 +238,7 @@ class Window(VTKObservationMixin):
         volume, model, nodes = self._parameters.inputVolume, self._parameters.modelPath, self.nodes
         masks = self.masks.nodes(self._parameters)
         said: list[str] = []
+        styles.say(self.ui.statusLabel, "")
 
         def measure(progress: Progress) -> ScanResult:
             with self.masks.asking(masks):

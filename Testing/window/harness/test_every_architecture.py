@@ -27,6 +27,7 @@ CHARTS = {
     "cnn3d": ["laa"],
     "laa950_logistic": ["laa"],
 }
+NOT_BY_SLICE = ["laa_by_lung", "histogram", "regions"]  # measured in every CT
 COLUMNS = {
     "mil_mean": ["S (mm)", "Slice probability", "LAA%-950 (%)"],
     "mil_attention": ["S (mm)", "Attention weight", "Slice probability", "LAA%-950 (%)"],
@@ -77,7 +78,7 @@ def test_a_model_of_any_kind_answers_and_every_choice_that_is_offered_shows(
     assert titles == COLUMNS[name]
     chart, overlay = window.module("scene.charts").Chart, window.module("scene.overlays").Overlay
     charts, overlays = list(chart), list(overlay)
-    assert [charts[k].value for k in offered(ui.chartComboBox)] == CHARTS[name]
+    assert [charts[k].value for k in offered(ui.chartComboBox)] == [*CHARTS[name], *NOT_BY_SLICE]
     nodes = window.panel.logic.find(ct)
     scene = slicer.mrmlScene
     assert parameters.chart in nodes.charts
@@ -93,7 +94,7 @@ def test_a_model_of_any_kind_answers_and_every_choice_that_is_offered_shows(
         assert not ui.attributeButton.enabled
         assert "nothing to attribute" in ui.attributeButton.toolTip
         return
-    assert [overlays[k].value for k in offered(ui.overlayComboBox)] == ["terms", "gradient"]
+    assert [overlays[k].value for k in offered(ui.overlayComboBox)] == ["evidence", "gradient"]
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert red.GetForegroundVolumeID() == nodes.overlays[overlay.TERMS].GetID()
     ui.overlayComboBox.currentIndex = overlays.index(overlay.GRADIENT)

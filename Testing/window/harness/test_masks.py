@@ -71,12 +71,13 @@ def test_an_edited_mask_is_said_when_the_module_is_entered_and_is_not_saved_unme
     nodes.lungs.GetSegmentation().RemoveSegment(nodes.lungs.GetSegmentation().GetNthSegmentID(0))
     window.panel.window.enter()
     settle()
-    assert "The lung mask was edited: press Measure again" in window.ui.masksStatusLabel.text
+    assert "The lung mask was edited: press Measure again" in window.ui.statusLabel.text
     window.ui.saveFolderPathLineEdit.currentPath = str(tmp_path)
     window.press("saveButton")
     assert "measure again, then save" in window.ui.saveStatusLabel.text
     window.press("remeasureButton")
     assert "edited" in window.ui.masksStatusLabel.text
+    assert window.ui.statusLabel.text == ""
     assert window.panel.logic.result(ct).densitometry["right"].volume_l == 0
     assert window.panel.window.nodes.lungs is nodes.lungs
 

@@ -214,7 +214,7 @@ def test_the_right_plot_is_the_chosen_one(scanned: Driver) -> None:
         scanned.ui.chartComboBox.currentIndex = index
         settle()
         seen.add(slicer.app.layoutManager().plotWidget(1).mrmlPlotViewNode().GetPlotChartNodeID())
-    assert len(seen) == 4  # those that this model's result has
+    assert len(seen) == 7  # those that this model's result has
 
 
 def test_playing_reads_the_scan_and_stops_where_it_began(scanned: Driver) -> None:
@@ -341,11 +341,13 @@ def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
     cpu = [window.ui.deviceComboBox.itemText(i) for i in range(window.ui.deviceComboBox.count)].index("CPU")
     window.ui.deviceComboBox.currentIndex = cpu
     window.ui.precisionComboBox.currentIndex = 1
+    window.ui.measureComboBox.currentIndex = 1
     window.ui.modelFolderPathLineEdit.currentPath = str(tmp_path)
     window.panel.onReload()
     settle()
     assert window.ui.deviceComboBox.currentIndex == cpu
     assert window.ui.precisionComboBox.currentIndex == 1
+    assert window.ui.measureComboBox.currentIndex == 1
     assert window.ui.modelFolderPathLineEdit.currentPath == str(tmp_path)
 
 
@@ -353,11 +355,12 @@ def test_settings_outlive_the_window(window: Driver, tmp_path: Path) -> None:
     "value", ["", "\0", "x" * 5000, "../..", "/dev/null", ["a", "b"], -3, True, "<b>", "\N{GRINNING FACE}"]
 )
 def test_settings_that_were_damaged_read_as_the_defaults(window: Driver, value: object) -> None:
-    for key in ("Device", "Precision", "ModelFolder"):
+    for key in ("Device", "Precision", "Measure", "ModelFolder"):
         slicer.app.settings().setValue(f"EmphysemaScanner/{key}", value)
     window.panel.onReload()
     settle()
-    assert (window.ui.deviceComboBox.currentIndex, window.ui.precisionComboBox.currentIndex) == (0, 0)
+    combos = (window.ui.deviceComboBox, window.ui.precisionComboBox, window.ui.measureComboBox)
+    assert [combo.currentIndex for combo in combos] == [0, 0, 0]
     window.add_ct()
     window.scan()
     assert window.shown("answerFrame")
