@@ -97,7 +97,7 @@ def render_pictures(nodes: ResultNodes, out_dir: Path) -> tuple[Path, ...]:
                 positions = places[orientation][: AXIAL_PICTURES if overlay is first else 1]
                 for number, position in enumerate(positions, start=1):
                     centre[through] = position
-                    caption = f"{node.GetName()}   {plane} {_place(through, position)}   research use only"
+                    caption = f"Research use only   {node.GetName()}   {plane} {_place(through, position)}"
                     layers = Layers(nodes.ct, node, OPACITY, caption)
                     pixels = view.render(layers, orientation, centre, tuple(field_of_view))
                     suffix = f"_{number}" if len(positions) > 1 else ""
