@@ -41,7 +41,7 @@ def peer_scan(image: sitk.Image, network: nn.Module, preprocessing: Preprocessin
     seconds["densitometry"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    small = sitk.GetArrayViewFromImage(resampled(image, preprocessing))
+    small = sitk.GetArrayFromImage(resampled(image, preprocessing))  # a view would outlive its image
     x = torch.from_numpy(preprocessing.normalise(small))[None, :, None]
     seconds["resampling"] = time.perf_counter() - start
 
