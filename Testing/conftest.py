@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.ct.grid import Grid, area_average, canonical
 from EmphysemaScannerLib.lungs.coverage import Coverage
-from EmphysemaScannerLib.lungs.densitometry import measure_regions
+from EmphysemaScannerLib.lungs.densitometry import measure_lungs
 from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.modelcard import Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
@@ -148,7 +148,7 @@ def make_result(tiny_chest: sitk.Image, card: ModelCard) -> Callable[..., ScanRe
         },
         lung_mask=OverlayMap(labels, ct_grid),
         lung_fraction=OverlayMap(area_average(labels > 0, (35, 128, 128)), grid),
-        densitometry=measure_regions(hu, labels, SPACING_MM),
+        densitometry=measure_lungs(hu, labels, SPACING_MM).regions,
         laa_950_by_slice_percent=laa,
         coverage=Coverage(0.0, 0.0),
         warnings=(),

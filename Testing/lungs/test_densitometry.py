@@ -19,7 +19,6 @@ from EmphysemaScannerLib.lungs.densitometry import (
     measure,
     measure_lungs,
     measure_named,
-    measure_regions,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,28 +234,28 @@ def test_an_empty_region_has_no_volume_and_no_density() -> None:
 def test_a_patient_with_one_lung_has_an_empty_other_one() -> None:
     labels = np.zeros((6, 4, 4), np.uint8)
     labels[:, :, :2] = 1
-    found = measure_regions(np.full(labels.shape, -850, np.int16), labels, (1.0, 1.0, 1.0))
+    found = measure_lungs(np.full(labels.shape, -850, np.int16), labels, (1.0, 1.0, 1.0)).regions
     assert found["left"].volume_l == 0
     assert found["right"] == found["whole"]
 
 
 def test_a_mask_without_lung_gives_empty_regions() -> None:
     shape = (3, 4, 4)
-    found = measure_regions(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), (1.0, 1.0, 1.0))
+    found = measure_lungs(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), (1.0, 1.0, 1.0)).regions
     assert {d.volume_l for d in found.values()} == {0.0}
 
 
 def test_thirds_have_equal_volume_and_are_counted_from_the_base() -> None:
     labels = np.ones((9, 4, 4), np.uint8)
     hu = np.repeat(np.array([-700, -800, -900], np.int16), 3)[:, None, None] * np.ones((1, 4, 4), np.int16)
-    found = measure_regions(hu, labels, (2.0, 1.0, 1.0))
+    found = measure_lungs(hu, labels, (2.0, 1.0, 1.0)).regions
     assert [found[name].mean_hu for name in ("lower", "middle", "upper")] == [-700, -800, -900]
     assert {found[name].volume_l for name in ("lower", "middle", "upper")} == {3 * 16 * 2 / 1e6}
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
-        measure_regions(np.zeros((2, 2, 2)), np.zeros((2, 2, 3), np.uint8), (1.0, 1.0, 1.0))
+        measure_lungs(np.zeros((2, 2, 2)), np.zeros((2, 2, 3), np.uint8), (1.0, 1.0, 1.0))
 
 
 def plainly(hu: np.ndarray) -> tuple[float, ...]:

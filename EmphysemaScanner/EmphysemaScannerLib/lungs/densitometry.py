@@ -170,13 +170,6 @@ def measure(hu_in_mask: NDArray[np.generic], voxel_volume_mm3: float) -> Densito
     return _figures_of([np.ravel(hu_in_mask)], voxel_volume_mm3)[0]
 
 
-def measure_regions(
-    hu: NDArray[np.generic], labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
-) -> dict[str, Densitometry]:
-    """The regions of ``measure_lungs``, which has the same arguments."""
-    return measure_lungs(hu, labels, spacing_mm).regions
-
-
 def measure_lungs(
     hu: NDArray[np.generic], labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
 ) -> LungDensities:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -41,6 +42,11 @@ class LungRegions:
     lungs_from: Origin = OWN
     lobes_from: Origin | None = None
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def box(self) -> tuple[slice, ...]:
+        """The box of the CT outside of which there is no lung."""
+        return box(self.lungs)
 
 
 def lung_regions(image: sitk.Image, masks: Masks) -> LungRegions:

@@ -206,6 +206,11 @@ class ModelCard:
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"the temperature must be positive, not {self.temperature}")
 
+    @property
+    def weighs_low_density(self) -> bool:
+        """Whether there is a disease map that reads the share of lung below -950 HU."""
+        return self.disease_map is not None and self.disease_map.low_weight != 0
+
     def to_dict(self) -> dict[str, Any]:
         """The card as plain JSON values; field of view, disease map and class weights only where it has them."""
         values = dataclasses.asdict(self)

@@ -18,7 +18,6 @@ from ..lungs.further import measure_further
 from ..lungs.imagewarnings import NoiseWarning, image_warnings
 from ..lungs.masks import LungRegions
 from ..lungs.measurements import Measurements
-from ..lungs.morphology import box
 from ..lungs.regions import LOBES
 from ..lungs.scope import Scope
 from ..models.modelcard import ModelCard
@@ -37,6 +36,7 @@ class Measured:
         densitometry: by region: "whole", "right", "left", "upper", "middle", "lower", and the lobes, where they are
             known, by their names in ``regions.Region``.
         warnings: of the CT and of the mask, gravest first.
+        noisy: whether a warning names noise or a sharp kernel.
         further: what is measured beside densitometry.
     """
 
@@ -45,6 +45,7 @@ class Measured:
     lungs: LungDensities
     densitometry: dict[str, Densitometry]
     warnings: tuple[str, ...]
+    noisy: bool
     further: Measurements
 
 
@@ -66,7 +67,7 @@ def measured_in(
     """
     hu, grid = canonical_view(image)
     labels = regions.lungs
-    columns = (slice(None), *box(labels)[1:])  # of voxels, with lung in them
+    columns = (slice(None), *regions.box[1:])  # of voxels, with lung in them
     lungs = measure_lungs(hu[columns], labels[columns], grid.spacing_mm)
     densitometry, lobes = dict(lungs.regions), None
     if regions.lobes is not None:
@@ -77,7 +78,7 @@ def measured_in(
     further = measure_further(
         hu[columns], labels[columns], grid.spacing_mm, lungs, scope, sharp=noisy, lobes=lobes, progress=progress
     )
-    return Measured(regions, lung_coverage(labels, grid), lungs, densitometry, warnings, further)
+    return Measured(regions, lung_coverage(labels, grid), lungs, densitometry, warnings, noisy, further)
 
 
 def _lobes_there(lobes: NDArray[np.uint8]) -> dict[int, str]:

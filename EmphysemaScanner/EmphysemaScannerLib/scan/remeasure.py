@@ -12,15 +12,12 @@ from scipy.special import expit, logit
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
 from ..ct.grid import Grid, canonical_view
-from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
-from ..lungs.morphology import box
 from ..lungs.regions import Masks
 from ..lungs.scope import Scope
 from ..models.field import Field
 from ..models.likeness import unlike_training
 from ..models.lowdensity import low_share
-from ..models.modelcard import ModelCard
 from .call import contradiction
 from .device import Device, ran_on_cpu
 from .measuring import by_height, measured_in, regional_figures
@@ -40,7 +37,7 @@ def depends_on_the_mask(result: ScanResult) -> bool:
     if result.evidence is None or result.model.preprocessing.field is Field.LUNGS:
         return True
     # Records of earlier versions lack the low density that the disease map was drawn with.
-    return result.low_density is None and _weighs_low_density(result.model)
+    return result.low_density is None and result.model.weighs_low_density
 
 
 def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress: Progress = silent) -> ScanResult:
@@ -75,14 +72,13 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
     card, preprocessing = result.model, result.model.preprocessing
     view = preprocessing.view(grid, regions.lungs)
     assert result.evidence is not None
-    lung = view.share(regions.lungs, within=box(regions.lungs))
-    low = low_share(hu, regions.lungs, view, lung, box(regions.lungs)) if result.low_density is not None else None
+    lung = view.share(regions.lungs, within=regions.box)
+    low = low_share(hu, regions.lungs, view, lung, regions.box) if result.low_density is not None else None
     disease = None if result.disease is None else _redrawn(result, low)
     by_region = regional_figures(measured, view, lung, np.asarray(result.evidence.values, np.float32), disease, card)
     warnings = (*measured.warnings, *unlike_training(preprocessing.average(hu, view), card.training_range))
-    noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
     opposed = contradiction(
-        result.probability, card.operating_point.probability, measured.densitometry.get("whole"), noisy
+        result.probability, card.operating_point.probability, measured.densitometry.get("whole"), measured.noisy
     )
     of_the_scan = {ran_on_cpu(device.value) for device in Device}
     kept = tuple(warning for warning in result.warnings if warning in of_the_scan)
@@ -102,10 +98,6 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
     )
-
-
-def _weighs_low_density(card: ModelCard) -> bool:
-    return card.disease_map is not None and card.disease_map.low_weight != 0
 
 
 def _redrawn(result: ScanResult, low: NDArray[np.float32] | None) -> NDArray[np.float32]:

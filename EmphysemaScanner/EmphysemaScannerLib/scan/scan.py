@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,9 +19,7 @@ from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.densitometry import Densitometry
-from ..lungs.imagewarnings import NoiseWarning
 from ..lungs.masks import lung_regions
-from ..lungs.morphology import box
 from ..lungs.regions import NO_MASKS, Masks, RegionError
 from ..lungs.scope import Scope
 from ..models.likeness import unlike_training
@@ -33,7 +31,7 @@ from ..models.preprocessing import Needs, View
 from .answers import Answer, Reading, answer
 from .call import contradiction
 from .manifest import run_manifest
-from .measuring import by_height, measured_in, regional_figures
+from .measuring import Measured, by_height, measured_in, regional_figures
 from .result import OverlayMap, ScanResult
 
 
@@ -86,13 +84,12 @@ def scan(
     progress(0.5, "Averaging onto the network's grid")
     with _timed(timings, "resampling"):
         view = card.preprocessing.view(ct_grid, labels)
-        lung = view.share(labels, within=box(labels))
+        lung = view.share(labels, within=regions.box)
         x, unlike = _network_input(card, hu, view, densitometry)
         warnings += unlike
 
     with _timed(timings, "low_density"):
-        weighed = card.disease_map is not None and card.disease_map.low_weight != 0
-        low = low_share(hu, labels, view, lung, box(labels)) if weighed else None
+        low = low_share(hu, labels, view, lung, regions.box) if card.weighs_low_density else None
     with _timed(timings, "network"):
         answered = _ask(model, x, low, dtype, progress)
     with _timed(timings, "regions"):
@@ -117,7 +114,7 @@ def scan(
         densitometry=densitometry,
         laa_950_by_slice_percent=by_region.laa_950_percent[order],
         coverage=measured.coverage,
-        warnings=(*_contradictions(card, probability, densitometry, warnings), *warnings),
+        warnings=(*_contradictions(card, probability, measured), *warnings),
         model=card,
         timings_s=timings,
         source=shown(source),
@@ -171,14 +168,12 @@ def _ask(
     return answered
 
 
-def _contradictions(
-    card: ModelCard, probability: float, regions: Mapping[str, Densitometry], warnings: Sequence[str]
-) -> tuple[str, ...]:
+def _contradictions(card: ModelCard, probability: float, measured: Measured) -> tuple[str, ...]:
     """Warnings where densitometry, if the model did not read it, says the opposite of the model."""
     if ARCHITECTURES[card.architecture].needs is not Needs.VOLUME:
         return ()
-    noisy = any(isinstance(warning, NoiseWarning) for warning in warnings)
-    return contradiction(probability, card.operating_point.probability, regions.get("whole"), noisy)
+    whole = measured.densitometry.get("whole")
+    return contradiction(probability, card.operating_point.probability, whole, measured.noisy)
 
 
 def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
