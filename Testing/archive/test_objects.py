@@ -6,6 +6,7 @@ import dataclasses
 import io
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -247,6 +248,8 @@ def test_the_same_result_gives_the_same_files_and_another_answer_other_objects(
         uids[name] = pydicom.dcmread(tmp_path / name / "segmentation.dcm", stop_before_pixels=True)
     assert len({found.SOPInstanceUID for found in uids.values()}) == len(uids)
     assert uids["answer"].SeriesInstanceUID == uids[""].SeriesInstanceUID != uids["model"].SeriesInstanceUID
+    named = uuid.UUID(int=int(uids[""].SOPInstanceUID.removeprefix("2.25.")))
+    assert (named.version, named.variant) == (5, uuid.RFC_4122)
 
 
 def test_a_folder_to_which_the_objects_came_back_holds_the_same_ct(folder: Path, ct: CT, tmp_path: Path) -> None:
