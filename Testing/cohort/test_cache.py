@@ -18,12 +18,13 @@ from EmphysemaScannerLib.cohort.manifest import CohortRow
 from EmphysemaScannerLib.ct.grid import canonical
 from EmphysemaScannerLib.ct.reading import read_ct
 from EmphysemaScannerLib.lungs.densitometry import measure
+from EmphysemaScannerLib.lungs.labelfiles import NO_FILES, MaskFiles
 from EmphysemaScannerLib.lungs.lungs import segment_lungs
 from EmphysemaScannerLib.models.preprocessing import Field, Preprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from phantom import phantom_image
+from phantom import phantom, phantom_image
 
 SMALL = Preprocessing(shape=(9, 16, 16))
 
@@ -91,6 +92,59 @@ def test_the_lungs_box_is_an_entry_of_its_own_that_knows_where_it_lies(ct: Path,
     for _ in range(2):  # made, and read again
         np.testing.assert_allclose(cache.grid(ct, lungs).ijk_to_ras(), view.grid.ijk_to_ras())
     assert np.array_equal(cache.grid_hu(ct, SMALL), whole)
+
+
+def test_the_manifests_lung_mask_counts_where_the_lungs_are_read_and_another_makes_another_entry(
+    ct: Path, cache: VolumeCache, tmp_path: Path
+) -> None:
+    image, (_, labels) = read_ct(ct).image, phantom()
+    right, both = tmp_path / "right.nrrd", tmp_path / "both.nii.gz"
+    for path, values in ((right, labels == 1), (both, labels)):
+        mask = sitk.GetImageFromArray(values.astype(np.uint8))
+        mask.CopyInformation(image)
+        sitk.WriteImage(mask, str(path))
+    rows = [
+        CohortRow(ct, 1, "p", masks=masks)
+        for masks in (NO_FILES, MaskFiles(both), MaskFiles(right, lung_labels="1=right_lung"))
+    ]
+    field = dataclasses.replace(SMALL, field=Field.LUNGS, outside_hu=0.0)
+    inputs = [cache.network_input(row, "mil_max", field) for row in rows]
+    expected = np.rint(field.read(image, np.where(labels == 1, labels, 0))[0])
+    assert np.array_equal(cache.grid_hu(ct, field, rows[2].masks), expected)
+    assert not torch.equal(inputs[1], inputs[2])
+    assert len(entries(cache)) == 3
+    assert cache.grid(ct, field, rows[2].masks).ijk_to_ras()[0, 0] != cache.grid(ct, field).ijk_to_ras()[0, 0]
+    found = cache.densities(rows[2])
+    inside = measure(sitk.GetArrayFromImage(canonical(image))[labels == 1], float(np.prod(image.GetSpacing())))
+    assert found == (inside.laa_950_percent, inside.perc15_hu)
+    before = len(entries(cache))
+    assert torch.equal(cache.network_input(rows[2], "mil_max", SMALL), cache.network_input(rows[0], "mil_max", SMALL))
+    assert len(entries(cache)) == before + 1  # the whole CT is the same whatever its lungs are
+
+
+def test_lobes_beside_a_lung_mask_change_no_entry_and_alone_they_are_the_lungs(
+    ct: Path, cache: VolumeCache, tmp_path: Path
+) -> None:
+    image, (_, labels) = read_ct(ct).image, phantom()
+    mask = sitk.GetImageFromArray(labels)
+    mask.CopyInformation(image)
+    lungs, lobes = tmp_path / "lungs.nrrd", tmp_path / "lobes.nrrd"
+    sitk.WriteImage(mask, str(lungs))
+    sitk.WriteImage(mask, str(lobes))
+    names = "1=right_upper_lobe,2=left_upper_lobe"
+    field = dataclasses.replace(SMALL, field=Field.LUNGS)
+    alone = cache.grid_hu(ct, field, MaskFiles(lobes=lobes, lobe_labels=names))
+    assert np.array_equal(cache.grid_hu(ct, field, MaskFiles(lungs)), alone)
+    before = len(entries(cache))
+    cache.grid_hu(ct, field, MaskFiles(lungs, tmp_path / "not there.nrrd"))
+    assert len(entries(cache)) == before
+
+
+def test_a_volume_whose_label_file_is_unusable_is_named(ct: Path, cache: VolumeCache, tmp_path: Path) -> None:
+    (tmp_path / "m.nrrd").write_bytes(b"no image")
+    row = CohortRow(ct, 1, "p", masks=MaskFiles(tmp_path / "m.nrrd"))
+    assert "m.nrrd" in cache.problem(row, "perc15_logistic", SMALL)
+    assert not cache.problem(row, "mil_max", SMALL)  # which reads the whole CT
 
 
 def test_a_changed_file_is_read_again(ct: Path, cache: VolumeCache) -> None:

@@ -15,6 +15,7 @@ from EmphysemaScannerLib.cohort.manifest import (
     suspected_patients,
     write_manifest,
 )
+from EmphysemaScannerLib.lungs.labelfiles import NO_FILES, MaskFiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +74,8 @@ def test_names_of_patients_that_spreadsheets_make_equal_are_suspected(first: str
         ("volume,label,patient\na,1,p\n./b/../a,1,p\n", r"line 3: the volume 'a' is listed already \(.*line 2"),
         ("volume,label,patient,split\na,1,p,validation\n", "train, tune or test"),
         ("volume,label,patient,split\na,1,p,train\nb,1,p,test\n", "line 3: patient 'p'"),
+        ("volume,label,patient,lung_labels\na,1,p,1=lungs\n", "line 2: The labels '1=lungs' belong to no file"),
+        ("volume,label,patient,lungs,lung_labels\na,1,p,m.nrrd,1=liver\n", "line 2: .*'1=liver'"),
         ("volume,label,patient,split\na,1,p,train\nb,1,p,\n", "line 3: patient 'p'"),
         (
             "volume,label,patient,split\na,1,00123,train\nb,1,123,test\n",
@@ -92,8 +95,9 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
 
 def test_volumes_that_are_not_there_are_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    rows = read_manifest(write(tmp_path, "volume,label,patient,lesions\na,1,p,\nb,1,q,\n.,0,r,c\n"))
-    with pytest.raises(ManifestError, match=r"^2 of.*line 3: '.*b'; manifest.csv, line 4: '.*c'"):
+    text = "volume,label,patient,lesions,lobes\na,1,p,,\nb,1,q,,\n.,0,r,c,d.nrrd\n"
+    rows = read_manifest(write(tmp_path, text))
+    with pytest.raises(ManifestError, match=r"^3 of.*line 3: '.*b'; manifest.csv, line 4: '.*c'; .*line 4: '.*d.nrrd'"):
         check_volumes(rows)
     check_volumes(rows[:1])
 
@@ -115,6 +119,13 @@ name = st.from_regex(r"[a-zé][a-z0-9 ,;\"']{0,5}[a-z]", fullmatch=True)
             study=text,
             series=text,
             kernel=text,
+            masks=st.builds(
+                MaskFiles,
+                lungs=name.map(lambda n: Path("/data") / n),
+                lobes=st.none() | name.map(lambda n: Path("/masks") / n),
+                lung_labels=st.sampled_from(["", "7=right_lung,8=left_lung"]),
+            )
+            | st.just(NO_FILES),
         ),
         min_size=1,
         unique_by=lambda row: row.volume,

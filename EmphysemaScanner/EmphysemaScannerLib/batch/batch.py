@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from ..base.rowfile import one_line
 from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
 from ..lungs.labelfiles import NO_FILES, MaskFiles
-from ..lungs.regions import Masks, RegionError, parse_labels
+from ..lungs.regions import Masks, RegionError
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
@@ -123,20 +124,17 @@ def find_masks(path: Path) -> dict[Path, MaskFiles]:
 
 
 def _mask_files(folder: Path, row: ListRow) -> MaskFiles:
-    paths: list[Path | None] = []
-    for name in ("lungs", "lobes"):
-        value = row.values.get(name)
-        paths.append(_plain(folder / value) if value else None)
-        if value and not (folder / value).is_file():
-            raise BatchError(f"{row.where}: there is no label file '{value}'; correct the column {name}.")
-    labels = [row.values.get(name, "") for name in ("lung_labels", "lobe_labels")]
     try:
-        files = MaskFiles(paths[0], paths[1], labels[0], labels[1])
-        for text in labels:
-            parse_labels(text)
+        files = MaskFiles.of_columns(folder, row.values)
     except RegionError as error:
         raise BatchError(f"{row.where}: {error}") from error
-    return files
+    lungs, lobes = (None if path is None else _plain(path) for path in (files.lungs, files.lobes))
+    for path, column in ((lungs, "lungs"), (lobes, "lobes")):
+        if path is not None and not path.is_file():
+            raise BatchError(
+                f"{row.where}: there is no label file '{row.values[column]}'; correct the column {column}."
+            )
+    return dataclasses.replace(files, lungs=lungs, lobes=lobes)
 
 
 def _search(top: Path) -> list[Path]:

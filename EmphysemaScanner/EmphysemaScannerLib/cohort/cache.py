@@ -31,9 +31,10 @@ from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical
 from ..ct.reading import IMAGE_SUFFIXES, read_ct
 from ..lungs.densitometry import measure
-from ..lungs.lungs import segment_lungs
+from ..lungs.labelfiles import NO_FILES, MaskFiles
+from ..lungs.masks import lungs_in
 from ..models.networks import known_architecture
-from ..models.preprocessing import Field, Needs, Preprocessing
+from ..models.preprocessing import Field, Needs, Preprocessing, View
 from .manifest import CohortRow, ManifestError
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
@@ -70,40 +71,48 @@ class VolumeCache:
         self.folder = default_folder() if folder is None else Path(folder)
         self._contents: dict[str, str] = {}
 
-    def grid_hu(self, volume: Path, preprocessing: Preprocessing) -> NDArray[np.int16]:
+    def grid_hu(self, volume: Path, preprocessing: Preprocessing, masks: MaskFiles = NO_FILES) -> NDArray[np.int16]:
         """A CT averaged onto the network's grid, (slices, rows, columns) in whole HU, inferior to superior.
+
+        Args:
+            volume: the CT.
+            preprocessing: which grid, and what of the CT lies on it.
+            masks: its label files, which are used where the field is that of the lungs.
 
         Raises:
             EmphysemaScannerError: (a kind of) it cannot be read.
         """
 
         def average() -> NDArray[np.int16]:
-            averaged = np.rint(preprocessing.read(_checked(volume, preprocessing))[0])
+            averaged = np.rint(_read(volume, preprocessing, masks)[0])
             if not np.isfinite(averaged).all():
                 raise UnreadableInputError(f"'{volume}' has voxels that are not numbers; export it again.")
             return averaged.clip(-(2**15), 2**15 - 1).astype(np.int16)
 
-        return _unpacked(self._kept(volume, _name(preprocessing), lambda: _packed(average())))
+        name = self._name(preprocessing, masks)
+        return _unpacked(self._kept(volume, name, lambda: _packed(average())))
 
-    def grid(self, volume: Path, preprocessing: Preprocessing) -> Grid:
-        """Where ``grid_hu`` lies in the patient.
+    def grid(self, volume: Path, preprocessing: Preprocessing, masks: MaskFiles = NO_FILES) -> Grid:
+        """Where ``grid_hu`` of the same arguments lies in the patient.
 
         Raises:
             EmphysemaScannerError: (a kind of) it cannot be read.
         """
 
         def found() -> NDArray[np.float64]:
-            grid = preprocessing.read(_checked(volume, preprocessing))[1].grid
+            grid = _read(volume, preprocessing, masks)[1].grid
             return np.array([grid.spacing_mm, grid.origin_lps, *grid.direction_lps])
 
-        spacing, origin, *direction = self._kept(volume, f"{_name(preprocessing)} grid", found).tolist()
+        name = f"{self._name(preprocessing, masks)} grid"
+        spacing, origin, *direction = self._kept(volume, name, found).tolist()
         return Grid(preprocessing.shape, tuple(spacing), tuple(origin), tuple(map(tuple, direction)))
 
     def densities(self, row: CohortRow) -> tuple[float, float]:
         """LAA%-950 in % and Perc15 in HU of the whole lungs.
 
         They are the manifest's own (``laa_950_percent``, ``perc15_hu``) where it has both, as simulated cohorts do,
-        whose volumes are coarser than the CTs that they were measured on. Otherwise they are measured.
+        whose volumes are coarser than the CTs that they were measured on. Otherwise they are measured, in the lung
+        mask that the manifest names or else in the lungs that are found.
 
         Raises:
             EmphysemaScannerError: (a kind of) the CT cannot be read or has no lungs, or the manifest's are no numbers.
@@ -123,10 +132,10 @@ class VolumeCache:
             image = canonical(read_ct(row.volume).image)
             check_image(image)
             hu = sitk.GetArrayViewFromImage(image)
-            found = measure(hu[segment_lungs(image) > 0], float(np.prod(image.GetSpacing())))
+            found = measure(hu[lungs_in(image, row.masks.for_lungs.read()) > 0], float(np.prod(image.GetSpacing())))
             return np.array([found.laa_950_percent, found.perc15_hu])
 
-        laa, perc15 = self._kept(row.volume, "densities", measured)
+        laa, perc15 = self._kept(row.volume, f"densities{self._of_masks(row.masks)}", measured)
         return float(laa), float(perc15)
 
     def network_input(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> Tensor:
@@ -143,7 +152,7 @@ class VolumeCache:
         """
         if known_architecture(architecture).needs is Needs.DENSITOMETRY:
             return torch.tensor(self.densities(row), dtype=torch.float32)
-        hu = self.grid_hu(row.volume, preprocessing).astype(np.float32)
+        hu = self.grid_hu(row.volume, preprocessing, row.masks).astype(np.float32)
         return torch.from_numpy(preprocessing.normalise(hu))[:, None]
 
     def problem(self, row: CohortRow, architecture: str, preprocessing: Preprocessing) -> str:
@@ -184,6 +193,23 @@ class VolumeCache:
 
     def _is_ours(self) -> bool:
         return (self.folder / _MARK).is_file()
+
+    def _name(self, preprocessing: Preprocessing, masks: MaskFiles) -> str:
+        """What a volume's entry is called; the window is not part of it, for entries are in HU."""
+        whole = f"{preprocessing.shape} {preprocessing.padding_hu}"
+        if preprocessing.field is Field.WHOLE:
+            return whole
+        lungs = f"{preprocessing.field.value} {preprocessing.margin_mm} {preprocessing.outside_hu}"
+        return f"{whole} {lungs}{self._of_masks(masks)}"
+
+    def _of_masks(self, masks: MaskFiles) -> str:
+        """The end of an entry's name that tells lung masks apart; "" where the lungs are found."""
+        if not masks:
+            return ""
+        chosen = masks.for_lungs
+        path, labels = chosen.lungs or chosen.lobes, chosen.lung_labels or chosen.lobe_labels
+        assert path is not None
+        return f" lungs of {self._content(path)} {labels}"
 
     def _kept(self, volume: Path, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The entry of that name of a volume, made now if it isn't there or is damaged."""
@@ -240,20 +266,13 @@ class VolumeCache:
                 write_whole(path, data)
 
 
-def _name(preprocessing: Preprocessing) -> str:
-    """What a volume's entry is called; the window is not part of it, for entries are in HU."""
-    whole = f"{preprocessing.shape} {preprocessing.padding_hu}"
-    if preprocessing.field is Field.WHOLE:
-        return whole
-    return f"{whole} {preprocessing.field.value} {preprocessing.margin_mm} {preprocessing.outside_hu}"
-
-
-def _checked(volume: Path, preprocessing: Preprocessing) -> sitk.Image:
-    """A CT; lungs are only looked for in what can be one."""
+def _read(volume: Path, preprocessing: Preprocessing, masks: MaskFiles) -> tuple[NDArray[np.float32], View]:
+    """A CT as ``Preprocessing.read`` gives it; lungs are only looked for in what can be a CT."""
     image = read_ct(volume).image
-    if preprocessing.field is Field.LUNGS:
-        check_image(image)
-    return image
+    if preprocessing.field is Field.WHOLE:
+        return preprocessing.read(image)
+    check_image(image)
+    return preprocessing.read(image, lungs_in(image, masks.for_lungs.read()))
 
 
 def _is_detached(path: Path) -> bool:

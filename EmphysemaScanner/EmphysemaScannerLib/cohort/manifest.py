@@ -13,10 +13,14 @@ from pathlib import Path
 from ..base.errors import EmphysemaScannerError
 from ..base.lists import ListRow, read_list
 from ..base.wholefile import write_whole
+from ..lungs.labelfiles import MASK_COLUMNS, NO_FILES, MaskFiles
+from ..lungs.regions import RegionError
 
 SPLITS = ("train", "tune", "test")
 REQUIRED = ("volume", "label", "patient")
 OPTIONAL = ("split", "study", "series", "kernel", "lesions")
+_KNOWN = (*REQUIRED, *OPTIONAL, *MASK_COLUMNS)
+_PATHS = {"volume", "lesions", "lungs", "lobes"}
 _NAMED_AT_MOST = 3
 _CORRECT_NAMES = "write one patient in one way, and several so that they differ in more than zeros, capitals or blanks"
 
@@ -40,6 +44,7 @@ class CohortRow:
         series: in DICOM the SeriesInstanceUID.
         kernel: reconstruction kernel, as the scanner's maker names it.
         where: manifest and line, for messages.
+        masks: label files of its lungs and lobes; where there are none, the lungs are found in it.
     """
 
     volume: Path
@@ -52,6 +57,7 @@ class CohortRow:
     series: str = ""
     kernel: str = ""
     where: str = field(default="", compare=False)
+    masks: MaskFiles = NO_FILES
 
 
 def read_manifest(path: Path) -> tuple[CohortRow, ...]:
@@ -74,13 +80,16 @@ def read_manifest(path: Path) -> tuple[CohortRow, ...]:
 
 
 def check_volumes(rows: Iterable[CohortRow]) -> None:
-    """Refuse rows whose volume or lesion map is not there.
+    """Refuse rows whose volume, lesion map or label files are not there.
 
     Raises:
         ManifestError: names the first few by manifest and line, and says how many there are.
     """
     missing = [
-        f"{row.where}: '{path}'" for row in rows for path in (row.volume, row.lesions) if path and not path.exists()
+        f"{row.where}: '{path}'"
+        for row in rows
+        for path in (row.volume, row.lesions, row.masks.lungs, row.masks.lobes)
+        if path and not path.exists()
     ]
     if missing:
         more = f" and {len(missing) - _NAMED_AT_MOST} more" if len(missing) > _NAMED_AT_MOST else ""
@@ -97,20 +106,22 @@ def write_manifest(path: Path, rows: Sequence[CohortRow]) -> None:
     """
     path = Path(path).absolute()
     named = [name for name in OPTIONAL if any(getattr(row, name) for row in rows)]
+    of_masks = [name for name in MASK_COLUMNS if any(getattr(row.masks, name) for row in rows)]
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*REQUIRED, *named, *extra], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [*REQUIRED, *named, *of_masks, *extra], restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
         values: dict[str, object] = {name: getattr(row, name) for name in (*REQUIRED, *named)}
-        for name in {"volume", "lesions"} & values.keys():
-            values[name] = _written(path.parent, getattr(row, name))
+        values |= {name: getattr(row.masks, name) for name in of_masks}
+        for name in _PATHS & values.keys():
+            values[name] = _written(path.parent, values[name])
         writer.writerow({**row.extra, **values})
     write_whole(path, text.getvalue().encode())
 
 
-def _written(folder: Path, path: Path | None) -> str:
-    if path is None:
+def _written(folder: Path, path: object) -> str:
+    if not isinstance(path, Path):
         return ""
     try:
         return path.relative_to(folder).as_posix()
@@ -125,17 +136,22 @@ def _row(path: Path, row: ListRow) -> CohortRow:
     if values.get("split") and values["split"] not in SPLITS:
         raise ManifestError(f"{where}: the split must be train, tune or test, not '{values['split']}'.")
     lesions = values.get("lesions")
+    try:
+        masks = MaskFiles.of_columns(path.parent, values)
+    except RegionError as error:
+        raise ManifestError(f"{where}: {error}") from error
     return CohortRow(
         volume=path.parent / values["volume"],
         label=int(values["label"]),
         patient=values["patient"],
         split=values.get("split", ""),
         lesions=path.parent / lesions if lesions else None,
-        extra={name: value for name, value in values.items() if name not in (*REQUIRED, *OPTIONAL)},
+        extra={name: value for name, value in values.items() if name not in _KNOWN},
         study=values.get("study", ""),
         series=values.get("series", ""),
         kernel=values.get("kernel", ""),
         where=where,
+        masks=masks,
     )
 
 

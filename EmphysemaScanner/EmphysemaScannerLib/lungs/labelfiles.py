@@ -22,6 +22,8 @@ from ..ct.imagefiles import IMAGE_SUFFIXES, read_image
 from .recognition import WANTED_LOBES, WANTED_LUNGS, recognise
 from .regions import NO_MASKS, LabelMap, MaskKind, Masks, RegionError, Segment, parse_labels, values_in
 
+MASK_COLUMNS = ("lungs", "lobes", "lung_labels", "lobe_labels")
+"""Of lists and manifests: two files, and which of their labels is what."""
 _MOST_LABELS, _LARGEST_LABEL = 2000, 2**16 - 1
 _HEADER_BYTES = 1 << 20
 _CARET_LABEL = re.compile(r'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?\s*</Label>', re.DOTALL)
@@ -49,6 +51,30 @@ class MaskFiles:
 
     def __bool__(self) -> bool:
         return self.lungs is not None or self.lobes is not None
+
+    @classmethod
+    def of_columns(cls, folder: Path, values: Mapping[str, str]) -> MaskFiles:
+        """Those that a row of a list names in the columns ``lungs``, ``lobes``, ``lung_labels`` and ``lobe_labels``.
+
+        Args:
+            folder: that relative paths count from.
+            values: by column; each may be missing or "".
+
+        Raises:
+            RegionError: labels belong to no file or cannot be read.
+        """
+        lungs, lobes = (folder / name if (name := values.get(column)) else None for column in MASK_COLUMNS[:2])
+        labels = [values.get(column, "") for column in MASK_COLUMNS[2:]]
+        for text in labels:
+            parse_labels(text)
+        return cls(lungs, lobes, labels[0], labels[1])
+
+    @property
+    def for_lungs(self) -> MaskFiles:
+        """What of them decides where the lungs are: the lung mask, or lobes without one."""
+        if self.lungs is not None:
+            return MaskFiles(lungs=self.lungs, lung_labels=self.lung_labels)
+        return self
 
     def read(self) -> Masks:
         """The regions in the files.

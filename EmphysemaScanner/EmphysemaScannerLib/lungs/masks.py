@@ -15,7 +15,7 @@ from ..ct.grid import Grid, canonical_view
 from . import LEFT, RIGHT
 from .coarse import Labels
 from .fieldofview import field_of_view
-from .lungs import Lungs, find_lungs
+from .lungs import Lungs, find_lungs, segment_lungs
 from .maskwarnings import mask_warnings
 from .morphology import box
 from .regions import BOTH, LOBES, OWN, GivenRegions, MaskKind, Masks, Origin, RegionError
@@ -92,6 +92,12 @@ def lung_regions(image: sitk.Image, masks: Masks) -> LungRegions:
     doubts += [] if lobes_from is None else _lobe_doubts(lungs, lobes, masks.lobes, lobes_from)
     warnings = (*doubts, *mask_warnings(image, measured))
     return LungRegions(lungs, None if lobes_from is None else lobes, origin, lobes_from, warnings)
+
+
+def lungs_in(image: sitk.Image, masks: Masks) -> Labels:
+    """As ``lung_regions(image, masks).lungs``, without the time that its warnings take where no mask was given."""
+    given = masks.lungs or masks.lobes
+    return segment_lungs(image) if given is None else lung_regions(image, masks).lungs
 
 
 def _on_ct(given: GivenRegions, grid: Grid, found: Lungs | None) -> tuple[Labels, Labels]:

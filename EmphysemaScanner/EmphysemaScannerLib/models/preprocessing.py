@@ -131,15 +131,18 @@ class Preprocessing:
         clipped: NDArray[np.float32] = np.clip(scaled, 0, 1).astype(np.float32)
         return clipped
 
-    def read(self, image: sitk.Image) -> tuple[NDArray[np.float32], View]:
+    def read(self, image: sitk.Image, labels: Labels | None = None) -> tuple[NDArray[np.float32], View]:
         """A CT in HU of any orientation averaged onto the network's grid, still in HU, and which part of it that is.
+
+        Args:
+            image: the CT.
+            labels: its lungs on its canonical voxels; found where the field is that of the lungs, if None.
 
         Raises:
             LungsNotFoundError: the field is that of the lungs, and there are none.
         """
         array, ct = canonical_view(image)
-        labels = None
-        if self.field is Field.LUNGS:
+        if self.field is Field.LUNGS and labels is None:
             from ..lungs.lungs import segment_lungs
 
             labels = segment_lungs(image)

@@ -127,7 +127,7 @@ class AidedVolumes(Volumes):
 
     def read_files(self, row: CohortRow) -> tuple[HU, Shares | None]:
         """Where parts of the lungs are shown, on a grid of finer slices."""
-        return self.cache.grid_hu(row.volume, self.stored), self._lesions(row)
+        return self.cache.grid_hu(row.volume, self.stored, row.masks), self._lesions(row)
 
     def _lesions(self, row: CohortRow) -> Shares | None:
         if not self.plan.lesion_weight:
@@ -135,7 +135,7 @@ class AidedVolumes(Volumes):
         if row.lesions is None:
             return np.zeros(self.stored.shape, np.uint8)
         if self.stored.field is Field.LUNGS or self.stored is not self.preprocessing:
-            grid = self.cache.grid(row.volume, self.stored)
+            grid = self.cache.grid(row.volume, self.stored, row.masks)
             return np.rint(lesions_on(row.lesions, grid)).astype(np.uint8)
         lesions: Shares = sitk.GetArrayFromImage(sitk.ReadImage(str(row.lesions)))
         if lesions.shape != self.preprocessing.shape or lesions.dtype != np.uint8:

@@ -44,7 +44,7 @@ def range_of(
     found = []
     for row in chosen:
         before_each()
-        found.append(measures(cache.grid_hu(row.volume, preprocessing)))
+        found.append(measures(cache.grid_hu(row.volume, preprocessing, row.masks)))
     return training_range(found)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..cohort.manifest import CohortRow
 from ..ct.grid import Grid, canonical, canonical_view
 from ..ct.reading import read_ct
-from ..lungs.lungs import segment_lungs
+from ..lungs.masks import lungs_in
 from ..models.lowdensity import low_share
 from ..models.modelfile import Model
 from ..models.preprocessing import Labels, View
@@ -62,7 +62,7 @@ def read_chest(model: Model, row: CohortRow) -> Chest:
     preprocessing = model.card.preprocessing
     image = canonical(read_ct(row.volume).image)
     hu, ct = canonical_view(image)
-    labels = segment_lungs(image)
+    labels = lungs_in(image, row.masks.for_lungs.read())
     view = preprocessing.view(ct, labels)
     x = torch.from_numpy(preprocessing.normalise(preprocessing.average(hu, view)))[None, :, None]
     x = x.to(next(model.network.parameters()).device)

@@ -63,7 +63,7 @@ class Volumes(Dataset[Item]):
 
     def read_files(self, row: CohortRow) -> tuple[HU, Shares | None]:
         """As ``read``, from the files of a row."""
-        return self.cache.grid_hu(row.volume, self.preprocessing), None
+        return self.cache.grid_hu(row.volume, self.preprocessing, row.masks), None
 
     def __len__(self) -> int:
         return len(self.rows)

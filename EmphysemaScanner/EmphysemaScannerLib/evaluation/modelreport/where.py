@@ -75,7 +75,7 @@ def where(
         progress(number / cases, row.volume.name)
         rng = np.random.default_rng([seed, number])
         image = canonical(read_ct(row.volume).image)
-        result = scan(image, model)
+        result = scan(image, model, masks=row.masks.read())
         lung = result.lung_fraction.values >= LUNG_SHARE
         lesions = _lesions(row, result.lung_fraction.grid)
         averaged = _averaged(result, image, model)
@@ -95,7 +95,9 @@ def where(
     coloured: dict[str, list[float]] = {}
     for number, row in enumerate(healthy):
         progress((len(rows) + number) / cases, row.volume.name)
-        for name, percent in _coloured(scan(canonical(read_ct(row.volume).image), model)).items():
+        for name, percent in _coloured(
+            scan(canonical(read_ct(row.volume).image), model, masks=row.masks.read())
+        ).items():
             coloured.setdefault(name, []).append(percent)
     return _section(model, measured, coloured, table, rows)
 
