@@ -115,6 +115,13 @@ def test_nothing_is_attributed_to_voxels_without_lung(model: Model, right: Attri
     assert not right.values.values[outside].any()
 
 
+def test_a_given_lung_mask_counts_in_place_of_the_lungs_that_are_found(model: Model, right: Attribution) -> None:
+    image, labels = chest_with_lesion(-1)[0], phantom()[1]
+    left = attribute(image, model, labels=np.where(labels == 2, labels, 0), steps=1)
+    assert not left.values.values[area_average(labels == 2, SHAPE) == 0].any()
+    assert right.values.values[area_average(labels == 1, SHAPE) == 1].any()  # where the found lungs have the lesion
+
+
 @pytest.mark.parametrize("architecture", ["mil_mean", "cnn3d"])
 def test_the_other_architectures_are_attributed_too(architecture: str) -> None:
     image, model = chest_with_lesion(1)[0], model_of(architecture)

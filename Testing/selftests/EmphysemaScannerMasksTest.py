@@ -8,6 +8,7 @@ import numpy as np
 import selftestdata
 import slicer
 import vtk.util.numpy_support
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError
 from EmphysemaScannerLib.lungs.regions import LOBES, MaskKind, Recognition, Region, UnknownLabelsError
 from EmphysemaScannerLib.scene.result import mask_is_edited
 from EmphysemaScannerLib.scene.segmentations import add_outlines
@@ -93,6 +94,8 @@ class EmphysemaScannerMasksTest(unittest.TestCase):
         values[: values.size // 2] = 0
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, mask, segment)
         self.assertTrue(mask_is_edited(nodes))
+        with self.assertRaisesRegex(EmphysemaScannerError, "measure again first"):
+            self.logic.attribute(self.volumeNode, selftestdata.modelPath())
         again = self.logic.remeasure(self.volumeNode)
         self.assertEqual(again.lungs_from.kind, MaskKind.EDITED)
         self.assertLess(again.densitometry["right"].volume_l, result.densitometry["right"].volume_l)

@@ -20,6 +20,7 @@ from ..base.errors import MissingPackageError, ModelFileError
 from ..base.progress import Progress, silent
 from ..ct.checks import check_image
 from ..ct.grid import canonical_view
+from ..lungs.coarse import Labels
 from ..lungs.lungs import segment_lungs
 from ..models.conv_lstm import ConvLSTMNetwork
 from ..models.modelfile import Model
@@ -47,13 +48,22 @@ class Attribution:
     gap: float
 
 
-def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, steps: int = STEPS) -> Attribution:
+def attribute(
+    image: sitk.Image,
+    model: Model,
+    *,
+    labels: Labels | None = None,
+    progress: Progress = silent,
+    steps: int = STEPS,
+) -> Attribution:
     """Ask which voxels of a chest CT moved a model's answer.
 
     Args:
         image: a CT in HU, any orientation, as for ``scan.scan``.
         model: as ``modelfile.load`` gives it, of any architecture that reads volumes; it runs where its
             weights are.
+        labels: the lung mask that the CT was scanned with, on its canonical voxels (``ScanResult.lung_mask``); the
+            lungs are found if None.
         progress: told of each stage and step; whatever it raises ends the attribution.
         steps: how many passes, forward and back, the integral is calculated with.
 
@@ -77,7 +87,7 @@ def attribute(image: sitk.Image, model: Model, *, progress: Progress = silent, s
     check_image(image)
     hu, ct_grid = canonical_view(image)
     progress(0.02, "Finding the lungs")
-    labels = segment_lungs(image)
+    labels = segment_lungs(image) if labels is None else labels
     progress(0.15, "Averaging onto the network's grid")
     preprocessing = model.card.preprocessing
     view = preprocessing.view(ct_grid, labels)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..base.progress import Progress
     from ..ct.reading import CT
+    from ..lungs.coarse import Labels
     from ..models.modelfile import Model
     from .attribution import Attribution
     from .result import ScanResult
@@ -142,7 +143,9 @@ def ran_on_cpu(device_type: str) -> str:
     return _("The {device} device had too little memory; the network ran on the CPU.").format(device=device_type)
 
 
-def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress: Progress) -> Attribution:
+def attribute_on(
+    device: torch.device, image: sitk.Image, model: Model, progress: Progress, labels: Labels | None = None
+) -> Attribution:
     """``scan.attribution.attribute`` on a device; where its memory is too small, on the CPU.
 
     Args:
@@ -150,6 +153,7 @@ def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress
         image: a CT in HU, any orientation.
         model: the model; it is moved to the device.
         progress: as for ``attribute``.
+        labels: as for ``attribute``.
     """
     import torch
 
@@ -157,7 +161,7 @@ def attribute_on(device: torch.device, image: sitk.Image, model: Model, progress
 
     try:
         model.network.to(device)
-        return attribute(image, model, progress=progress)
+        return attribute(image, model, labels=labels, progress=progress)
     except torch.OutOfMemoryError:
         model.network.to("cpu")
-    return attribute(image, model, progress=progress)
+    return attribute(image, model, labels=labels, progress=progress)

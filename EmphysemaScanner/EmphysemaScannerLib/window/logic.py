@@ -190,6 +190,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
     ) -> Attribution:
         """Which voxels moved a scanned CT's answer (integrated gradients), as one more overlay of its result.
 
+        The lungs are those of the result, whoever made the mask.
+
         Args:
             volumeNode: a CT that was scanned and shown.
             modelPath: as for ``scan``; the model must be the one that answered.

@@ -84,6 +84,9 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
         raise EmphysemaScannerError(_("Scan this CT first."))
     if read_card(path) != result_of(nodes).model:
         raise EmphysemaScannerError(_("This CT was scanned with another model; choose that one, or scan again."))
+    if mask_is_edited(nodes):
+        raise EmphysemaScannerError(_("The lung mask was edited after the CT was measured; measure again first."))
+    labels = mask_of(nodes)
     ensure(Need.ATTRIBUTION)
 
     def work(report: Report) -> Attribution:
@@ -91,7 +94,8 @@ def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, 
         from ..scan import device as devices
 
         report(0.0, _("Loading the model"))
-        return devices.attribute_on(devices.choose(device), straighten().image, modelfile.load(path), report)
+        chosen, image = devices.choose(device), straighten().image
+        return devices.attribute_on(chosen, image, modelfile.load(path), report, labels)
 
     attributed = wait_for(work, progress, volume_node)
     nodes = find_result(volume_node)

@@ -108,7 +108,8 @@ def _overlays(result: ScanResult, image: sitk.Image, model: Model) -> dict[str, 
     known |= {f"class-weighted activation {name}": of for name, of in result.class_activations.items()}
     known |= {"evidence": result.evidence}
     maps = {name: enlarged(overlay.values, shape) for name, overlay in known.items() if overlay is not None}
-    maps["gradient attribution"] = attribute(image, model).values.values.astype(float)
+    labels = np.asarray(result.lung_mask.values, np.uint8)
+    maps["gradient attribution"] = attribute(image, model, labels=labels).values.values.astype(float)
     for name, of in result.activations.items():
         maps[f"activation {name}"] = enlarged(of.values, shape)
     return maps
