@@ -24,7 +24,6 @@ from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import read_manifest, write_manifest
 from EmphysemaScannerLib.cohort.nlst import Wanted, nlst_cohort
 from EmphysemaScannerLib.evaluation import predict
-from EmphysemaScannerLib.evaluation.predict import PredictionsError, Shard
 from EmphysemaScannerLib.jobs.process import BackgroundProcess
 from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.modelcard import ModelCard
@@ -327,18 +326,6 @@ def test_what_once_ended_in_an_error_of_python_is_refused_or_passed_over(
     name: str, data: bytes, tmp_path: Path
 ) -> None:
     parse(name, data, tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "1", "1/", "0/1", "2/1", "-1/2", "1/0", "²/3", "1/2/3", "9" * 5000 + "/1"])
-def test_a_part_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(PredictionsError):
-        Shard.parse(text)
-
-
-@pytest.mark.parametrize("rank", ["", "x", "-1", "9" * 5000])
-def test_an_environment_that_numbers_processes_strangely_is_refused(rank: str) -> None:
-    with pytest.raises(PredictionsError):
-        Shard.of_environment({"RANK": rank, "WORLD_SIZE": "2"})
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut", "flipped", "evil"])

@@ -26,7 +26,7 @@ from EmphysemaScannerLib.batch.source import Source
 from EmphysemaScannerLib.commands.batch import batch
 from EmphysemaScannerLib.scan.device import Device, Precision
 
-Started = AbstractContextManager[Engine]
+Started = AbstractContextManager[Engine[Source, BatchRow]]
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None,
@@ -58,7 +58,7 @@ def test_whatever_ends_every_ct_has_one_row_and_only_the_one_to_blame_is_refused
     assert sorted(Path(row.source).stem for row in rows) == sorted(names)
     bad = [row for row in rows if row.status == REFUSED]
     assert [Path(row.source).stem for row in bad] == ["deadly"]
-    assert bad[0].problem.startswith("2 processes ended while they scanned it")
+    assert bad[0].problem.startswith("3 processes ended while they scanned it")
 
 
 class Counted:
@@ -112,7 +112,7 @@ class Deadly(Counted):
 def test_a_ct_that_ends_its_workers_is_refused_under_its_own_name_and_tried_again_only_when_wanted(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("EmphysemaScannerLib.batch.batch.process_pool", lambda *_: nullcontext(Deadly(2)))
+    monkeypatch.setattr("EmphysemaScannerLib.batch.cluster.process_pool", lambda *_: nullcontext(Deadly(2)))
     ct, out, rows = tmp_path / "a.nrrd", tmp_path / "out.csv", list[BatchRow]()
     ct.touch()
     assert run_batch([ct], out, model_path, processes=2, on_row=rows.append).refused == 1

@@ -1,9 +1,11 @@
-"""Predicting a cohort: row by row, in parts, stopped and continued, merged, and read again by ``compare``."""
+"""Predicting a cohort: row by row, by several processes, stopped and continued, and read again by ``compare``."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,18 @@ import SimpleITK as sitk
 import torch
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError, UnreadableInputError
 from EmphysemaScannerLib.base.lock import lock_beside
+from EmphysemaScannerLib.batch.engine import ThisProcess
 from EmphysemaScannerLib.cohort.manifest import CohortRow, read_manifest
 from EmphysemaScannerLib.commands import cli
 from EmphysemaScannerLib.evaluation.compare import compare
 from EmphysemaScannerLib.evaluation.evaluation import Inference, predict_all
 from EmphysemaScannerLib.evaluation.predict import (
     COLUMNS,
+    Answers,
+    Asking,
+    Part,
     PredictionsError,
-    Shard,
     fingerprint,
-    merge,
     predict_cohort,
     read_predictions,
 )
@@ -29,8 +33,6 @@ from EmphysemaScannerLib.models import modelfile, networks
 from EmphysemaScannerLib.models.modelcard import ARCHITECTURE_TITLES, Metric, ModelCard, OperatingPoint
 from EmphysemaScannerLib.models.preprocessing import Needs, Preprocessing
 from EmphysemaScannerLib.scan.device import Device
-from hypothesis import given
-from hypothesis import strategies as st
 from otherrun import holding
 
 GRID = Preprocessing(shape=(16, 16, 16))
@@ -123,37 +125,6 @@ def test_batches_change_no_answer(models: list[Path], manifest: Path, tmp_path: 
     for a, b in zip(one, four, strict=True):
         assert (a["volume"], a["model"]) == (b["volume"], b["model"])
         assert float(a["logit"]) == pytest.approx(float(b["logit"]), rel=1e-4, abs=1e-5)
-
-
-def test_shards_merge_to_what_one_process_writes(models: list[Path], manifest: Path, tmp_path: Path) -> None:
-    whole = tmp_path / "whole.csv"
-    predicted(models[:2], manifest, whole)
-    out = tmp_path / "parts.csv"
-    for number in (3, 1, 2):
-        predict_cohort(models[:2], manifest, out, shard=Shard(number, 3), inference=on_cpu())
-        assert not out.exists()
-    assert merge(manifest, out) == 2 * COUNT
-    assert out.read_text() == whole.read_text()
-
-
-@given(st.integers(1, 12), st.integers(0, 40))
-def test_shards_share_a_cohort_without_gap_or_overlap(count: int, rows: int) -> None:
-    parts = [Shard(k, count).of(list(range(rows))) for k in range(1, count + 1)]
-    assert sorted(row for part in parts for row in part) == list(range(rows))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize(
-    ("environment", "shard"),
-    [
-        ({}, Shard()),
-        ({"RANK": "2", "WORLD_SIZE": "8", "LOCAL_RANK": "0"}, Shard(3, 8)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, Shard(1, 4)),
-        ({"RANK": "5", "WORLD_SIZE": "6", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, Shard(6, 6)),
-    ],
-)
-def test_the_part_is_the_rank_that_torchrun_or_srun_gave_the_process(environment: dict[str, str], shard: Shard) -> None:
-    assert Shard.of_environment(environment) == shard
 
 
 def test_stopped_work_goes_on_without_asking_for_a_volume_twice(
@@ -256,62 +227,70 @@ def test_predictions_that_do_not_fit_are_one_sentence(
         compare(chosen, manifest, predictions=out)
 
 
-@pytest.mark.parametrize(
-    ("files", "says"),
-    [
-        ([], "there are no shards"),
-        ([(1, 2)], "Shard 2 of 2 of 'out.csv' is missing"),
-        ([(1, 2), (2, 2), (1, 3)], "shards of 2 and of 3"),
-    ],
-)
-def test_shards_that_do_not_make_a_whole_are_one_sentence(
-    manifest: Path, tmp_path: Path, files: list[tuple[int, int]], says: str
+def test_several_processes_write_the_rows_of_one(
+    models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out.csv"
-    for shard in files:
-        Shard(*shard).path(out).write_text(",".join(COLUMNS) + "\n")
-    with pytest.raises(EmphysemaScannerError, match=says):
-        merge(manifest, out)
-    assert not out.exists()
+    """With real files, through a cache that the processes share; ``Testing/batch/test_kills.py`` kills some."""
+    monkeypatch.setenv("EMPHYSEMA_SCANNER_CACHE", str(tmp_path / "cache"))
+    manifest, out, at_once = written_volumes(tmp_path, 5), tmp_path / "many.csv", Inference(batch_size=2)
+    (tmp_path / "3.nrrd").write_text("no CT")
+    predict_cohort(models[:2], manifest, tmp_path / "one.csv", inference=at_once)
+    summary = predict_cohort(models[:2], manifest, out, inference=at_once, processes=2)
+    assert (summary.volumes, summary.kept, summary.refused) == (5, 0, 1)
+    assert sorted(out.read_text().splitlines()) == sorted((tmp_path / "one.csv").read_text().splitlines())
 
 
-def test_a_shard_that_was_stopped_is_not_merged(models: list[Path], manifest: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    for number in (1, 2):
-        predict_cohort(models[:1], manifest, out, shard=Shard(number, 2), inference=on_cpu())
-    second = Shard(2, 2).path(out)
-    second.write_text("".join(second.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(EmphysemaScannerError, match=r"lack 1 of 11 volumes, such as 'volumes/9.nrrd'"):
-        merge(manifest, out)
+def test_of_volumes_that_went_together_only_the_one_that_ends_its_process_is_refused(
+    models: list[Path], manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly(ThisProcess[Part, Answers]):
+        def submit(self, task: Part) -> Future[Answers]:
+            if not any(row.volume.name == "6.nrrd" for row in task):
+                return super().submit(task)
+            future: Future[Answers] = Future()
+            future.set_exception(RuntimeError("the worker ended"))
+            return future
+
+        def losses(self, error: BaseException) -> int:
+            return 1
+
+    monkeypatch.setattr("EmphysemaScannerLib.evaluation.predict.engine", lambda work, *_: nullcontext(Deadly(work)))
+    found = predicted(models[:1], manifest, tmp_path / "out.csv", batch_size=4)
+    assert sorted(row["volume"] for row in found) == sorted(f"volumes/{k}.nrrd" for k in range(COUNT))
+    assert [row["volume"] for row in found if row["status"] == "refused"] == ["volumes/6.nrrd"]
 
 
-@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", ""])
-def test_a_part_that_does_not_exist_is_one_sentence(text: str) -> None:
-    with pytest.raises(EmphysemaScannerError, match="1/4, 2/4, 3/4, 4/4"):
-        Shard.parse(text)
+def test_a_worker_with_another_model_is_refused(models: list[Path], manifest: Path) -> None:
+    mark = fingerprint(modelfile.load(models[1]))
+    with pytest.raises(PredictionsError, match="another model for a worker"):
+        Asking((models[0],), (mark,), on_cpu())(read_manifest(manifest)[:1])
+    with pytest.raises(PredictionsError, match=r"started by EmphysemaScanner 0\.0, and a worker has"):
+        Asking((models[1],), (mark,), on_cpu(), version="0.0")(read_manifest(manifest)[:1])
 
 
-def test_the_command_shares_merges_and_says_what_came_out(
+def written_volumes(folder: Path, count: int) -> Path:
+    rng = np.random.default_rng(0)
+    lines = ["volume,label,patient"]
+    for k in range(count):
+        image = sitk.GetImageFromArray(rng.normal(-800, 60, (8, 32, 32)).astype(np.int16))
+        sitk.WriteImage(image, str(folder / f"{k}.nrrd"))
+        lines.append(f"{k}.nrrd,{k % 2},{k}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder / "manifest.csv"
+
+
+def test_the_command_says_what_came_out(
     models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With real files, through the cache."""
     monkeypatch.setenv("EMPHYSEMA_SCANNER_CACHE", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    lines = ["volume,label,patient"]
-    for k in range(3):
-        image = sitk.GetImageFromArray(rng.normal(-800, 60, (8, 32, 32)).astype(np.int16))
-        sitk.WriteImage(image, str(tmp_path / f"{k}.nrrd"))
-        lines.append(f"{k}.nrrd,{k % 2},{k}")
-    manifest, out = tmp_path / "manifest.csv", tmp_path / "out.csv"
-    manifest.write_text("\n".join(lines))
+    manifest, out = written_volumes(tmp_path, 3), tmp_path / "out.csv"
     same = ["predict", str(models[0]), str(manifest), "--out", str(out)]
-    for options in (["--shard", "1/2"], ["--shard", "2/2"], ["--merge"]):
+    for said in (f"3 volumes predicted, 0 refused: '{out}'.", "3 volumes predicted, 3 of them in an earlier run"):
         with pytest.raises(SystemExit) as ended:
-            cli.main([*same, *options])
+            cli.main(same)
         assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert "Shard 1 of 2: 2 volumes predicted, 0 refused" in said
-    assert "3 rows" in said
+        assert said in capsys.readouterr().out
     assert [row["volume"] for row in cells(out)] == ["0.nrrd", "1.nrrd", "2.nrrd"]
     with pytest.raises(SystemExit) as ended:
         cli.main([*same, "--split", "test"])

@@ -23,8 +23,8 @@ from ..lungs.regions import Masks, RegionError
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
-from .cluster import cluster as on_cluster
-from .engine import Engine, process_pool, rows_of
+from .cluster import engine
+from .engine import Engine, rows_of
 from .inputstate import visible_files
 from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
 from .scanning import Scanning, read
@@ -233,8 +233,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
             here = Scanner(model, checksum, choose(device), precision, objects)
             coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
-            shared = process_pool(scanning, processes) if not cluster else on_cluster(scanning, cluster, processes)
-            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), shared, progress)
+            elsewhere = engine(scanning, processes, cluster)
+            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), elsewhere, progress)
         added = []
         with contextlib.closing(coming):
             for row in coming:
@@ -299,7 +299,7 @@ def _rows_elsewhere(
     before: int,
     count: int,
     asked: tuple[Model, str],
-    starting: AbstractContextManager[Engine],
+    starting: AbstractContextManager[Engine[Source, BatchRow]],
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs as the workers of an engine finish them."""
@@ -320,5 +320,5 @@ def _rows_elsewhere(
     if not sources:
         return
     progress(before / count, _("Starting the processes"))
-    with starting as engine:
-        yield from rows_of(sources, engine, refused, still_wanted)
+    with starting as started:
+        yield from rows_of(sources, started, refused, still_wanted)

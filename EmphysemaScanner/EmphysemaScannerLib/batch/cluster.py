@@ -6,16 +6,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from ..base.errors import MissingPackageError, reason
 from ..base.parallel import threads
 from ..i18n import tr as _
-from .engine import Engine, Scan, environment
-from .row import BatchError, BatchRow
-from .source import Source
+from .engine import Answer, Engine, Task, ThisProcess, Work, environment, process_pool
+from .row import BatchError
 
 if TYPE_CHECKING:
     from distributed import Client, SpecCluster
@@ -30,19 +29,19 @@ _OF_A_SCHEDULER_OF_OURS = {
 }
 
 
-class DaskEngine:
-    """The workers of a Dask scheduler, each of whose threads scans a CT at a time.
+class DaskEngine(Generic[Task, Answer]):
+    """The workers of a Dask scheduler, each of whose threads does a task at a time.
 
     Args:
         client: of the scheduler.
-        scan: what a worker does.
+        work: what a worker does.
         replace: called now and then; replaces workers that are gone.
     """
 
     shares_losses = False
 
-    def __init__(self, client: Client, scan: Scan, replace: Callable[[], None]) -> None:
-        self._client, self._scan, self._replace = client, scan, replace
+    def __init__(self, client: Client, work: Work[Task, Answer], replace: Callable[[], None]) -> None:
+        self._client, self._work, self._replace = client, work, replace
         self._executor = client.get_executor(pure=False)
         self._replaced_at = time.monotonic()
 
@@ -56,13 +55,13 @@ class DaskEngine:
         except (OSError, RuntimeError, CancelledError) as error:
             raise _scheduler_lost() from error
 
-    def submit(self, source: Source) -> Future[BatchRow]:
-        """Have a CT scanned by the worker that has least to do."""
-        future: Future[BatchRow] = self._executor.submit(self._scan, source)
+    def submit(self, task: Task) -> Future[Answer]:
+        """Have a task done by the worker that has least to do."""
+        future: Future[Answer] = self._executor.submit(self._work, task)
         return future
 
     def losses(self, error: BaseException) -> int:
-        """How many workers the scheduler lost before it gave the CT up.
+        """How many workers the scheduler lost before it gave the task up.
 
         Raises:
             BatchError: the scheduler ended, or its workers cannot run this code.
@@ -88,12 +87,25 @@ def _scheduler_lost() -> BatchError:
     return BatchError(_("The cluster's scheduler ended; run the same command again, which resumes after the last row."))
 
 
+def engine(work: Work[Task, Answer], processes: int, where: str) -> AbstractContextManager[Engine[Task, Answer]]:
+    """What does the work while the block runs: this process, several of this machine, or a cluster.
+
+    Args:
+        work: what is done to each task.
+        processes: how many do it at a time.
+        where: "" for this machine; otherwise as for ``cluster``.
+    """
+    if where:
+        return cluster(work, where, processes)
+    return nullcontext(ThisProcess(work)) if processes == 1 else process_pool(work, processes)
+
+
 @contextmanager
-def cluster(scan: Scan, where: str, workers: int) -> Iterator[Engine]:
+def cluster(work: Work[Task, Answer], where: str, workers: int) -> Iterator[Engine[Task, Answer]]:
     """Workers of a cluster while the block runs.
 
     Args:
-        scan: what each does; it is sent to them, so that EmphysemaScanner must be installed there.
+        work: what each does; it is sent to them, so that EmphysemaScanner must be installed there.
         where: "local" for processes of this machine; "slurm" for jobs as dask-jobqueue's configuration describes them;
             or the address of a scheduler that runs, such as tcp://host:8786.
         workers: how many processes are started here or, at most, by SLURM.
@@ -127,9 +139,9 @@ def cluster(scan: Scan, where: str, workers: int) -> Iterator[Engine]:
         except (OSError, ValueError) as error:
             sentence = _("No Dask scheduler answers at '{where}' ({why}); check the address and that it runs.")
             raise BatchError(sentence.format(where=where, why=reason(error))) from error
-        engine = DaskEngine(client, scan, replace)
-        stack.callback(engine.close)
-        yield engine
+        started = DaskEngine(client, work, replace)
+        stack.callback(started.close)
+        yield started
 
 
 def _started(where: str, workers: int) -> SpecCluster:

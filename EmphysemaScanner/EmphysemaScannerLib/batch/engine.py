@@ -1,4 +1,4 @@
-"""The CTs of a batch shared out to several processes, of which any may end at any moment: one row a CT all the same."""
+"""Work on CTs shared out to several processes, of which any may end at any moment: one answer a CT all the same."""
 
 from __future__ import annotations
 
@@ -6,102 +6,130 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from ..base.parallel import threads
 from ..i18n import tr as _
-from .row import BatchError, BatchRow
-from .source import Source
+from .row import BatchError
 
-Scan = Callable[[Source], BatchRow]
+Task = TypeVar("Task")  # a CT, or a few of them
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Answer = TypeVar("Answer")
+Work = Callable[[Task], Answer]
 
-MOST_LOSSES = 2  # of worker processes by one CT
+MOST_LOSSES = 3  # of worker processes by one task
 _ASK_EVERY_S = 0.3
 
 
-class Engine(Protocol):
+class Engine(Protocol[Task_contra, Answer]):
     """Worker processes, here or on other machines."""
 
-    shares_losses: bool  # when one worker ends, so does the work of all, and nothing tells which CT ended it
+    shares_losses: bool  # when one worker ends, so does the work of all, and nothing tells which task ended it
 
     def slots(self) -> int:
-        """How many CTs can be scanned at this moment."""
+        """How many tasks can be done at this moment."""
 
-    def submit(self, source: Source) -> Future[BatchRow]:
-        """Have a CT scanned."""
+    def submit(self, task: Task_contra) -> Future[Answer]:
+        """Have a task done."""
 
     def losses(self, error: BaseException) -> int:
-        """How many workers ended while they scanned a CT whose future raised this error; 0 if it means another."""
+        """How many workers ended while they did a task whose future raised this error; 0 if it means another."""
 
 
 def rows_of(
-    sources: Iterable[Source],
-    engine: Engine,
-    refused: Callable[[Source, str], BatchRow],
+    tasks: Iterable[Task],
+    engine: Engine[Task, Answer],
+    refused: Callable[[Task, str], Answer],
     still_wanted: Callable[[int, int], None],
-) -> Generator[BatchRow, None, None]:
-    """One row of each CT, as they are finished; not more of them wait in the engine than it can scan.
+    apart: Callable[[Task], Sequence[Task]] = lambda task: (task,),
+) -> Generator[Answer, None, None]:
+    """One answer to each task, as they are finished; not more of them wait in the engine than it can do.
 
-    A CT whose worker ended is scanned again before the others, by itself where the engine cannot tell which CT ended
+    A task whose worker ended is done again before the others, by itself where the engine cannot tell which task ended
     the worker; one that has lost ``MOST_LOSSES`` workers is refused.
 
     Args:
-        sources: the CTs.
-        engine: where they are scanned.
-        refused: makes the row of a CT that was refused, from the reason.
-        still_wanted: told a few times a second how many are done, and how many can be scanned at a time; what it raises
+        tasks: CTs, or parts of a cohort.
+        engine: where they are done.
+        refused: makes the answer to a task that was refused, from the reason.
+        still_wanted: told a few times a second how many are done, and how many can be done at a time; what it raises
             ends the work.
+        apart: what a task becomes whose worker ended, so that only the CT to blame is refused in the end.
 
     Raises:
         BatchError: the engine is lost.
     """
-    waiting, running = deque(sources), dict[Future[BatchRow], Source]()
-    lost, done = Counter[Source](), 0
+    waiting = deque((0, task) for task in tasks)  # with the workers that it lost
+    running = dict[Future[Answer], tuple[int, Task]]()
+    done = 0
 
-    def may_start(source: Source) -> bool:
-        if engine.shares_losses and (lost[source] or any(lost[other] for other in running.values())):
+    def may_start(lost: int) -> bool:
+        if engine.shares_losses and (lost or any(other for other, _ in running.values())):
             return not running
         return len(running) < engine.slots()
 
     while waiting or running:
-        while waiting and may_start(waiting[0]):
-            source = waiting.popleft()
-            running[engine.submit(source)] = source
+        while waiting and may_start(waiting[0][0]):
+            lost, task = waiting.popleft()
+            running[engine.submit(task)] = lost, task
         still_wanted(done, engine.slots())
         if not running:  # no worker yet, or none any more
             time.sleep(_ASK_EVERY_S)
         for future in wait(running, _ASK_EVERY_S, FIRST_COMPLETED).done:
-            source = running.pop(future)
+            lost, task = running.pop(future)
             try:
-                row = future.result()
+                answer = future.result()
             except (Exception, CancelledError) as error:
                 losses = engine.losses(error)
                 if not losses:
                     raise
-                lost[source] += losses
-                if lost[source] < MOST_LOSSES:
-                    waiting.appendleft(source)
+                lost += losses
+                if lost < MOST_LOSSES:
+                    waiting.extendleft((lost, part) for part in reversed(apart(task)))
                     continue
                 said = _(
                     "{count} processes ended while they scanned it, perhaps for want of memory; scan it by itself."
                 )
-                row = refused(source, said.format(count=lost[source]))
+                answer = refused(task, said.format(count=lost))
             done += 1
-            yield row
+            yield answer
 
 
-class ProcessPool:
+class ThisProcess(Generic[Task, Answer]):
+    """No other process: a task is done when it is submitted."""
+
+    shares_losses = False
+
+    def __init__(self, work: Work[Task, Answer]) -> None:
+        self._work = work
+
+    def slots(self) -> int:
+        """One at a time."""
+        return 1
+
+    def submit(self, task: Task) -> Future[Answer]:
+        """Do it; what the work raises ends all of it."""
+        future: Future[Answer] = Future()
+        future.set_result(self._work(task))
+        return future
+
+    def losses(self, error: BaseException) -> int:
+        """None."""
+        return 0
+
+
+class ProcessPool(Generic[Task, Answer]):
     """Worker processes on this machine, which share the cores."""
 
     shares_losses = True
 
-    def __init__(self, scan: Scan, processes: int) -> None:
-        self._scan, self._processes = scan, processes
+    def __init__(self, work: Work[Task, Answer], processes: int) -> None:
+        self._work, self._processes = work, processes
         self._pool = self._started()
 
     def _started(self) -> ProcessPoolExecutor:
@@ -114,33 +142,33 @@ class ProcessPool:
         """As many as there are processes, since those that end are replaced."""
         return self._processes
 
-    def submit(self, source: Source) -> Future[BatchRow]:
-        """Have a CT scanned, by new processes if one of the old ones ended."""
+    def submit(self, task: Task) -> Future[Answer]:
+        """Have a task done, by new processes if one of the old ones ended."""
         try:
-            return self._pool.submit(self._scan, source)
+            return self._pool.submit(self._work, task)
         except BrokenProcessPool:
             self.close()
             self._pool = self._started()
-            return self._pool.submit(self._scan, source)
+            return self._pool.submit(self._work, task)
 
     def losses(self, error: BaseException) -> int:
         """1 if a process ended."""
         return int(isinstance(error, BrokenProcessPool))
 
     def close(self) -> None:
-        """End the processes, each after the CT that it scans."""
+        """End the processes, each after the task that it does."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
-def process_pool(scan: Scan, processes: int) -> Iterator[Engine]:
-    """Processes that scan on this machine while the block runs.
+def process_pool(work: Work[Task, Answer], processes: int) -> Iterator[Engine[Task, Answer]]:
+    """Processes that work on this machine while the block runs.
 
     Raises:
         BatchError: they cannot be started.
     """
     try:
-        pool = ProcessPool(scan, processes)
+        pool = ProcessPool(work, processes)
     except (OSError, ValueError) as error:
         raise BatchError(_("{count} processes cannot be started; use fewer.").format(count=processes)) from error
     try:

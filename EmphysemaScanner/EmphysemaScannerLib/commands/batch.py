@@ -10,7 +10,7 @@ import typer
 from ..base.errors import shown
 from ..report import wording
 from ..scan.device import Device, Precision
-from .options import DeviceOption, DicomOutOption, ModelOption
+from .options import ClusterOption, DeviceOption, DicomOutOption, ModelOption, number_of
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
     processes: Annotated[
         int | None, typer.Option(min=1, help="How many CTs to scan at a time, if memory allows; 1 if not given.")
     ] = None,
-    cluster: Annotated[
-        str, typer.Option(help="local, slurm, or a Dask scheduler's address such as tcp://host:8786.")
-    ] = "",
+    cluster: ClusterOption = "",
     retry: Annotated[
         bool, typer.Option("--retry", help="Scan refused CTs again, also those whose files have not changed.")
     ] = False,
@@ -49,8 +47,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
     from ..batch.row import BatchError
     from ..models.modelfolder import default_model_path
 
-    if "://" in cluster and processes is not None:
-        raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
+    number = number_of(processes, cluster)
     if fetch and dicom_out:
         raise typer.BadParameter("DICOM objects are written from files that stay; copy the CTs first, without --fetch.")
     if dicom_out:
@@ -69,7 +66,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
             device,
             precision,
             masks=find_masks(path),
-            processes=processes or 1,
+            processes=number,
             cluster=cluster,
             at=at,
             retry=retry,

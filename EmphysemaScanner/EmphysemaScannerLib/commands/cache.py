@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..models.field import Field
-from .options import ManifestsArgument, MarginOption, OutsideOption, ShardOption
+from .options import (
+    ClusterOption,
+    ManifestsArgument,
+    MarginOption,
+    OutsideOption,
+    ProcessesOption,
+    number_of,
+)
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ..cohort.manifest import CohortRow
+    from ..models.preprocessing import Preprocessing
 
 app = typer.Typer(
     help="Volumes on the network's grid, kept so that each CT is read once; nothing in them names a patient or a path.",
@@ -36,7 +49,7 @@ def clear() -> None:
 
 
 @app.command()
-def fill(
+def fill(  # noqa: PLR0913  # one parameter per option
     manifests: ManifestsArgument,
     architecture: Annotated[str, typer.Option(help="Whose input; the same for all that read volumes.")] = "conv_lstm",
     image_size: Annotated[int, typer.Option(min=16, help="Rows and columns of the network's grid.")] = 128,
@@ -44,26 +57,56 @@ def fill(
     field: Annotated[Field, typer.Option(help="What of a CT is read: all of it, or the lungs' box.")] = Field.WHOLE,
     margin: MarginOption = 0.0,
     outside: OutsideOption = None,
-    shard: ShardOption = None,
+    processes: ProcessesOption = None,
+    cluster: ClusterOption = "",
 ) -> None:
     """Read all volumes of a cohort into the cache before a training, and say which cannot be read."""
     from ..base.errors import UnreadableInputError
-    from ..cohort.cache import VolumeCache
+    from ..batch.cluster import engine
+    from ..batch.engine import rows_of
     from ..cohort.manifest import read_manifest
-    from ..evaluation.predict import Shard
     from ..models.preprocessing import Preprocessing
 
-    part = Shard.parse(shard) if shard is not None else Shard.of_environment()
-    rows = part.of([row for manifest in manifests for row in read_manifest(manifest)])
-    shape, cache = (slices, image_size, image_size), VolumeCache()
-    grid = Preprocessing(shape=shape, field=field, margin_mm=margin, outside_hu=outside)
+    number = number_of(processes, cluster)
+    rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    shape = (slices, image_size, image_size)
+    filling = Filling(architecture, Preprocessing(shape=shape, field=field, margin_mm=margin, outside_hu=outside))
     problems = 0
-    for k, row in enumerate(rows, 1):
-        problem = cache.problem(row, architecture, grid)
-        problems += bool(problem)
-        if problem or k % 100 == 0 or k == len(rows):
-            print(f"{k} of {len(rows)}" + (f", {row.where}: {problem}" if problem else ""), flush=True)
+    with progress_bar() as bar, engine(filling, number, cluster) as started:
+
+        def still_wanted(done: int, at_a_time: int) -> None:
+            bar(done / len(rows), f"{done} of {len(rows)} volumes are done, {at_a_time} at a time")
+
+        for problem in rows_of(rows, started, _problem_of, still_wanted):
+            problems += bool(problem)
+            if problem:
+                print(problem, flush=True)
     if problems:
         raise UnreadableInputError(
             f"{problems} of {len(rows)} volumes cannot be read; mend them or take them out of the manifest."
         )
+    print(f"{len(rows)} volumes are in the cache.")
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Reads a volume into the cache, in whatever process; returns the manifest's line and why it cannot, or "".
+
+    Attributes:
+        architecture: whose input.
+        preprocessing: how a volume becomes it.
+    """
+
+    architecture: str
+    preprocessing: Preprocessing
+
+    def __call__(self, row: CohortRow) -> str:
+        """Read one."""
+        from ..cohort.cache import VolumeCache
+
+        problem = VolumeCache().problem(row, self.architecture, self.preprocessing)
+        return _problem_of(row, problem) if problem else ""
+
+
+def _problem_of(row: CohortRow, problem: str) -> str:
+    return f"{row.where}: {problem}"

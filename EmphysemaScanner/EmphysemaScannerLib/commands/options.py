@@ -36,9 +36,14 @@ PredictionsOption = Annotated[
 DeviceOption = Annotated[Device, typer.Option(help="Where the network runs.")]
 DevicesOption = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Volumes that go through a network at once.")]
-ShardOption = Annotated[
-    str | None,
-    typer.Option(help="Shard to process, such as 2/4; if not given, that of torchrun or srun."),
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="How many volumes to read at a time, if memory allows; 1 if not given.", show_default=False
+    ),
+]
+ClusterOption = Annotated[
+    str, typer.Option(help="local, slurm, or a Dask scheduler's address such as tcp://host:8786.")
 ]
 SexOption = Annotated[
     Sex | None, typer.Option(help="The patient's sex, for published figures of healthy people in the report.")
@@ -64,3 +69,14 @@ LungLabelsOption = Annotated[
 LobeLabelsOption = Annotated[
     str, typer.Option(help="What the labels of --lobes are, such as 1=right_upper_lobe,2=right_middle_lobe.")
 ]
+
+
+def number_of(processes: int | None, cluster: str) -> int:
+    """How many processes are started.
+
+    Raises:
+        typer.BadParameter: the cluster has its own.
+    """
+    if "://" in cluster and processes is not None:
+        raise typer.BadParameter("A scheduler has its own workers; leave out --processes.")
+    return processes or 1

@@ -1,31 +1,33 @@
-"""Models' answers on a whole cohort in one CSV, a row a volume and model; stopped or shared work goes on there."""
+"""Models' answers on a whole cohort in one CSV, a row a volume and model; stopped work goes on there."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from scipy.special import expit
 
-from ..base.errors import EmphysemaScannerError, reason
+from .. import __version__
+from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
-from ..base.rowfile import RowFile, line
-from ..base.wholefile import write_whole
+from ..base.rowfile import RowFile
+from ..batch.cluster import engine
+from ..batch.engine import Work, rows_of
 from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow, ManifestError, read_manifest
 from ..models import modelfile
 from ..models.modelfile import Model
+from ..scan.device import Device, take_own_gpu
 from .evaluation import DEFAULT_INFERENCE, Inference, InputSource, predict_logits, predictions_of, read_inputs
 from .statistics import Predictions
 
-Row = TypeVar("Row")
+Part = tuple[CohortRow, ...]  # volumes that go through the networks at once
 DONE, REFUSED = "done", "refused"
 COLUMNS = ("volume", "patient", "split", "label", "model", "name", "status", "logit", "probability", "problem")
 
@@ -35,47 +37,48 @@ class PredictionsError(EmphysemaScannerError):
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The part of a cohort that one of several processes does: every ``count``-th row from row ``number`` on.
+class Answers:
+    """What models answer on some volumes.
 
     Attributes:
-        number: from 1.
-        count: processes in all.
+        rows: the volumes.
+        logits: shape (volumes, models), NaN where a volume cannot be read.
+        problems: why it cannot, or "".
     """
 
-    number: int = 1
-    count: int = 1
+    rows: Part
+    logits: np.ndarray
+    problems: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count:
-            raise PredictionsError(f"There is no shard {self.number}/{self.count}; of four, give 1/4, 2/4, 3/4, 4/4.")
 
-    def of(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """The rows of this part."""
-        return rows[self.number - 1 :: self.count]
+@dataclass(frozen=True)
+class Asking:
+    """What a worker process needs to ask the models; called with volumes it gives their answers.
 
-    def path(self, out: Path) -> Path:
-        """The file of this part, beside the whole one."""
-        return out if self.count == 1 else out.with_name(f"{out.stem}.{self.number}-of-{self.count}{out.suffix}")
+    Attributes:
+        models: the model files.
+        marks: the fingerprints that they had where the work was started.
+        inference: how the models are asked.
+        version: of EmphysemaScanner where the work was started.
+    """
 
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """From "2/4"."""
-        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
-        if not found:
-            raise PredictionsError(f"'{reason(text)}' is not a shard; of four, give 1/4, 2/4, 3/4, 4/4.")
-        return cls(int(found[1]), int(found[2]))
+    models: tuple[Path, ...]
+    marks: tuple[str, ...]
+    inference: Inference
+    version: str = __version__
 
-    @classmethod
-    def of_environment(cls, environment: Mapping[str, str] = os.environ) -> Shard:
-        """That of this process under torchrun (RANK of WORLD_SIZE) or srun (SLURM_PROCID of SLURM_NTASKS); else all."""
-        for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-            if rank in environment and size in environment:
-                numbers = environment[rank], environment[size]
-                if not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
-                    raise PredictionsError(f"The environment variables {rank} and {size} must be whole numbers.")
-                return cls(int(numbers[0]) + 1, int(numbers[1]))
-        return cls()
+    def __call__(self, rows: Part) -> Answers:
+        """The answers on volumes that are read here.
+
+        Raises:
+            ModelFileError: a model cannot be read here.
+            DeviceError: there is no such device here.
+            PredictionsError: another model, or another version of EmphysemaScanner, is here than where the work was
+                started; or the volumes do not fit on the device.
+        """
+        device = self.inference.device
+        models = _loaded(self.models, self.marks, self.version, device, threading.get_ident())
+        return _asked(models, self.inference.cache or VolumeCache(), rows)
 
 
 @dataclass(frozen=True)
@@ -83,23 +86,20 @@ class PredictSummary:
     """What came out; ``str`` makes a sentence of it.
 
     Attributes:
-        volumes: in this shard.
+        volumes: that were wanted.
         kept: those that an earlier run had already done.
         refused: those that could not be read.
-        shard: which part of the cohort.
         path: the CSV.
     """
 
     volumes: int
     kept: int
     refused: int
-    shard: Shard
     path: Path
 
     def __str__(self) -> str:
-        part = f"Shard {self.shard.number} of {self.shard.count}: " if self.shard.count > 1 else ""
         kept = f", {self.kept} of them in an earlier run" if self.kept else ""
-        return f"{part}{self.volumes - self.refused} volumes predicted{kept}, {self.refused} refused: '{self.path}'."
+        return f"{self.volumes - self.refused} volumes predicted{kept}, {self.refused} refused: '{self.path}'."
 
 
 def predict_cohort(
@@ -107,9 +107,10 @@ def predict_cohort(
     manifest: Path,
     out: Path,
     split: str = "",
-    shard: Shard = Shard(),
     *,
     inference: Inference = DEFAULT_INFERENCE,
+    processes: int = 1,
+    cluster: str = "",
     progress: Progress = silent,
 ) -> PredictSummary:
     """Ask models about every volume of a cohort; what cannot be read gets a row that says why, and the work goes on.
@@ -117,13 +118,13 @@ def predict_cohort(
     Args:
         models: model files.
         manifest: the cohort.
-        out: the CSV; of a shard of several, ``shard.path(out)``. Volumes that are done there are not asked again, those
-            that were refused are.
+        out: the CSV. Volumes that are done there are not asked again, those that were refused are.
         split: "train", "tune", "test", or "" for all volumes.
-        shard: which part of the volumes.
         inference: how the models are asked.
-        progress: told the share done and the volume before each; what it raises ends the work, and at most a batch is
-            lost.
+        processes: how many ask at a time, each with the models in memory.
+        cluster: as for ``batch.batch.run_batch``.
+        progress: told the share done after each batch of volumes, and a few times a second while others work; what it
+            raises ends the work, and at most the batches that are being asked are lost.
 
     Raises:
         ManifestError: the cohort cannot be read, or has no volume in the split.
@@ -131,53 +132,85 @@ def predict_cohort(
         DeviceError: there is no such device here.
         PredictionsError: the CSV is something else, another run writes it, it cannot be written, or a batch does not
             fit on the device.
+        BatchError: the processes cannot be started, or the cluster is not there or is lost.
+        MissingPackageError: a cluster is asked for, and dask.distributed is not installed.
     """
-    rows = shard.of(cohort_rows(manifest, split))
-    loaded = [modelfile.load(path) for path in models]
-    inference.place(loaded)
-    source = inference.cache or VolumeCache()
-    marks = [fingerprint(model) for model in loaded]
-    out_file = _row_file(shard.path(Path(out).absolute()))
+    rows = cohort_rows(manifest, split)
+    paths = tuple(Path(path).absolute() for path in models)
+    loaded = [modelfile.load(path) for path in paths]
+    marks = tuple(map(fingerprint, loaded))
+    out_file = _row_file(Path(out).absolute())
     with out_file.growing() as table:
         done = {(row["volume"], row["model"]) for row in table.rows if row["status"] == DONE}
         remaining = [row for row in rows if any((_name(row, manifest), mark) not in done for mark in marks)]
-        kept, refused = len(rows) - len(remaining), 0
-        for start in range(0, len(remaining), inference.batch_size):
-            batch = remaining[start : start + inference.batch_size]
+        kept, size = len(rows) - len(remaining), inference.batch_size
+        parts = [tuple(remaining[k : k + size]) for k in range(0, len(remaining), size)]
+        problems: list[str] = []
 
-            def report(k: int, row: CohortRow, number: int = kept + start) -> None:
-                progress((number + k) / len(rows), f"{row.volume.name} ({number + k + 1} of {len(rows)})")
+        def still_wanted(_done: int, at_a_time: int) -> None:
+            there = kept + len(problems)
+            progress(there / len(rows), f"{there} of {len(rows)} volumes are done, {at_a_time * size} at a time")
 
-            logits, problems = _asked(loaded, batch, source, report)
-            lines = []
-            for row, of_row, problem in zip(batch, logits, problems, strict=True):
-                for model, mark, logit in zip(loaded, marks, of_row, strict=True):
-                    if (_name(row, manifest), mark) in done:
-                        continue
-                    about = (_name(row, manifest), row.patient, row.split, row.label, mark, model.card.name)
-                    result = (REFUSED if problem else DONE, float(logit), float(expit(logit)))
-                    lines.append((*about, *result, problem))
-            table.add(lines)
-            refused += sum(map(bool, problems))
-    return PredictSummary(len(rows), kept, refused, shard, out_file.path)
+        def refused(part: Part, problem: str) -> Answers:
+            return Answers(part, np.full((len(part), len(marks)), np.nan), (problem,) * len(part))
+
+        if not parts:
+            return PredictSummary(len(rows), kept, 0, out_file.path)
+        asking: Work[Part, Answers] = Asking(paths, marks, inference)
+        if processes == 1 and not cluster:
+            inference.place(loaded)
+            asking = partial(_asked, loaded, inference.cache or VolumeCache())
+        with engine(asking, processes, cluster) as started:
+            for answers in rows_of(parts, started, refused, still_wanted, _one_by_one):
+                lines = []
+                for row, logits, problem in zip(answers.rows, answers.logits, answers.problems, strict=True):
+                    name, status = _name(row, manifest), REFUSED if problem else DONE
+                    for model, mark, logit in zip(loaded, marks, logits, strict=True):
+                        about = (name, row.patient, row.split, row.label, mark, model.card.name, status)
+                        if (name, mark) not in done:
+                            lines.append((*about, float(logit), float(expit(logit)), problem))
+                table.add(lines)
+                problems += answers.problems
+    return PredictSummary(len(rows), kept, sum(map(bool, problems)), out_file.path)
 
 
-def _asked(
-    models: Sequence[Model], batch: Sequence[CohortRow], source: InputSource, report: Callable[[int, CohortRow], None]
-) -> tuple[np.ndarray, list[str]]:
-    """The models' logits (volumes, models) on a batch, NaN where a volume cannot be read, and why it cannot, or ""."""
-    inputs, problems = [], []
-    for k, row in enumerate(batch):
-        report(k, row)
-        try:
-            inputs.append(read_inputs(models, row, source))
-            problems.append("")
-        except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
-            # RuntimeError is ITK's: one file that it cannot handle must not end a night's work.
-            problems.append(str(error) or type(error).__name__)
-    logits = np.full((len(batch), len(models)), np.nan)
-    logits[[not problem for problem in problems]] = _answers(models, inputs).T
-    return logits, problems
+def _one_by_one(part: Part) -> list[Part]:
+    return [(row,) for row in part]
+
+
+@lru_cache(maxsize=8)
+def _loaded(paths: tuple[Path, ...], marks: tuple[str, ...], version: str, device: Device, _thread: int) -> list[Model]:
+    """The models of one thread, on their device."""
+    if version != __version__:
+        raise PredictionsError(
+            f"The work was started by EmphysemaScanner {version}, and a worker has {__version__}; install the same "
+            "version."
+        )
+    models = [modelfile.load(path) for path in paths]
+    for path, model, mark in zip(paths, models, marks, strict=True):
+        if fingerprint(model) != mark:
+            raise PredictionsError(
+                f"'{path}' is another model for a worker than where the work was started; give a path that all share."
+            )
+    take_own_gpu()
+    Inference(device).place(models)
+    return models
+
+
+def _asked(models: Sequence[Model], source: InputSource, rows: Part) -> Answers:
+    read = [_read(models, source, row) for row in rows]
+    logits = np.full((len(rows), len(models)), np.nan)
+    logits[[inputs is not None for inputs, _ in read]] = _answers(models, [x for x, _ in read if x is not None]).T
+    return Answers(rows, logits, tuple(problem for _, problem in read))
+
+
+def _read(models: Sequence[Model], source: InputSource, row: CohortRow) -> tuple[list[torch.Tensor] | None, str]:
+    """A volume as each of the models reads it, or why it cannot be read."""
+    try:
+        return read_inputs(models, row, source), ""
+    except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
+        # RuntimeError is ITK's: one file that it cannot handle must not end a night's work.
+        return None, str(error) or type(error).__name__
 
 
 def _answers(models: Sequence[Model], inputs: Sequence[Sequence[torch.Tensor]]) -> np.ndarray:
@@ -190,52 +223,6 @@ def _answers(models: Sequence[Model], inputs: Sequence[Sequence[torch.Tensor]]) 
             f"The device's memory is too small for {len(inputs)} volumes at once; take a smaller --batch-size, or "
             "--device cpu."
         ) from error
-
-
-def merge(manifest: Path, out: Path, split: str = "") -> int:
-    """Put the files of all shards together, in the manifest's order.
-
-    Args:
-        manifest: as it was given to ``predict_cohort``.
-        out: as it was given to ``predict_cohort``.
-        split: as it was given to ``predict_cohort``.
-
-    Returns:
-        The number of rows in ``out``, which is written whole or not at all.
-
-    Raises:
-        PredictionsError: a shard is missing or not finished, or another run writes ``out``.
-    """
-    out = Path(out).absolute()
-    found: dict[Shard, Path] = {}
-    for path in sorted(out.parent.glob(f"{out.stem}.*-of-*{out.suffix}")):
-        if match := re.fullmatch(r".*\.(\d+)-of-(\d+)", path.stem):
-            found[Shard(int(match[1]), int(match[2]))] = path
-    counts = {shard.count for shard in found}
-    if len(counts) != 1:
-        what = f"shards of {' and of '.join(map(str, sorted(counts)))}" if counts else "no shards"
-        raise PredictionsError(f"Beside '{out}' there are {what}; merging needs all shards of one number.")
-    count = counts.pop()
-    if missing := [str(k) for k in range(1, count + 1) if Shard(k, count) not in found]:
-        raise PredictionsError(f"Shard {', '.join(missing)} of {count} of '{out.name}' is missing; run predict for it.")
-    _row_file(out).rows()  # refuses to replace a stranger's file
-    answers: dict[str, dict[str, dict[str, str]]] = {}
-    for path in found.values():
-        for row in _row_file(path).rows():
-            answers.setdefault(row["volume"], {})[row["model"]] = row
-    names = [_name(row, manifest) for row in cohort_rows(manifest, split)]
-    models = dict.fromkeys(model for name in names for model in answers.get(name, ()))
-    unfinished = [name for name in names if set(answers.get(name, ())) != set(models)]
-    if unfinished:
-        raise PredictionsError(
-            f"The shards lack {len(unfinished)} of {len(names)} volumes, such as '{unfinished[0]}'; run the same "
-            "predict commands again, which go on where they stopped."
-        )
-    rows = [answers[name][model] for name in names for model in models]
-    text = "".join(map(line, (COLUMNS, *(list(row.values()) for row in rows))))
-    with _row_file(out).locked():
-        write_whole(out, text.encode(errors="surrogateescape"))
-    return len(rows)
 
 
 def read_predictions(
@@ -257,7 +244,7 @@ def read_predictions(
     """
     path = Path(path)
     if not path.is_file():
-        raise PredictionsError(f"There are no predictions at '{path}'; write them with predict, or merge its shards.")
+        raise PredictionsError(f"There are no predictions at '{path}'; write them with predict.")
     found = {(row["volume"], row["model"]): row for row in _row_file(path).rows()}
     answers = []
     for model in models:

@@ -15,7 +15,6 @@ from ..base.errors import ModelFileError, shown
 from ..cohort.cache import VolumeCache
 from ..cohort.manifest import CohortRow, check_patients, read_manifest, suspected_patients
 from ..evaluation.evaluation import predict_logits, predictions_of, read_inputs
-from ..evaluation.predict import Shard
 from ..evaluation.statistics import Floats, fit_temperature
 from ..models import modelfile
 from ..models.densitybaselines import DensityLogistic
@@ -109,7 +108,7 @@ def _fit(
     if not _reads_densitometry(untrained):
         outcome = train(untrained, rows, plan, out, hardware=hardware, cache=cache, watch=watch)
         return outcome if outcome.main else None
-    if Shard.of_environment().number > 1:
+    if not is_first_process():
         return None
     return fit_densities(untrained, rows, plan, out, cache, watch)
 
