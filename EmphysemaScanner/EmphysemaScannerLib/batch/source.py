@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..archive.fetching import fetch
+from ..archive.webaddress import WebAddress, is_web_address
 from ..base.errors import MissingPackageError, UnreadableInputError, reason
 from ..base.lists import SUFFIXES, read_list
 from ..i18n import tr as _
@@ -27,7 +29,8 @@ class Source:
 
     Attributes:
         path: its file or folder, absolute, which names it in the table.
-        address: where its files are if there is nothing at ``path``, as fsspec reads it; "" if nowhere else.
+        address: where its files are if there is nothing at ``path``, as fsspec reads it, or of a study or series in a
+            DICOM archive; "" if nowhere else.
         masks: its label files.
     """
 
@@ -72,6 +75,8 @@ def addresses(listed: Path) -> dict[str, str]:
 
 
 def _copied(address: str, folder: Path) -> Path:
+    if is_web_address(address):
+        return fetch(WebAddress.parse(address), folder).folder
     import fsspec
 
     options = {"anon": True} if address.startswith(_OPEN_TO_ALL) else {}

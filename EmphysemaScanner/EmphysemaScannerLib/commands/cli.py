@@ -32,6 +32,7 @@ from .predict import predict
 from .recalibrate import recalibrate
 from .reportmodel import report_model
 from .scan import scan
+from .send import send
 from .simulate import simulate
 from .train import train
 
@@ -45,7 +46,7 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for command in (
-    *(scan, batch, dictionary, models, card, demo),
+    *(scan, batch, send, dictionary, models, card, demo),
     *(simulate, train, disease_map, predict, evaluate, recalibrate, compare, report_model, benchmark),
 ):
     app.command()(command)
