@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..archive.fetching import fetch
-from ..archive.webaddress import WebAddress, is_web_address
 from ..base.errors import MissingPackageError, UnreadableInputError, reason
 from ..base.lists import SUFFIXES, read_list
 from ..i18n import tr as _
@@ -75,6 +73,9 @@ def addresses(listed: Path) -> dict[str, str]:
 
 
 def _copied(address: str, folder: Path) -> Path:
+    from ..archive.fetching import fetch
+    from ..archive.webaddress import WebAddress, is_web_address
+
     if is_web_address(address):
         return fetch(WebAddress.parse(address), folder).folder
     import fsspec
