@@ -22,6 +22,7 @@ ROOMS = (
     "scene",
     "report",
     "archive",
+    "followup",
     "batch",
     "evaluation",
     "training",

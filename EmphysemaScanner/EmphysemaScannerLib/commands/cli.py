@@ -26,13 +26,13 @@ from .demo import demo
 from .dictionary import dictionary
 from .diseasemap import disease_map
 from .evaluate import evaluate
+from .followup import followup
 from .models import models
 from .options import HELP_OPTIONS
 from .predict import predict
 from .recalibrate import recalibrate
 from .reportmodel import report_model
 from .scan import scan
-from .send import send
 from .simulate import simulate
 from .train import train
 
@@ -46,7 +46,7 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for command in (
-    *(scan, batch, send, dictionary, models, card, demo),
+    *(scan, followup, batch, dictionary, models, card, demo),
     *(simulate, train, disease_map, predict, evaluate, recalibrate, compare, report_model, benchmark),
 ):
     app.command()(command)

@@ -120,10 +120,10 @@ def _padding(hu: NDArray[np.generic]) -> list[str]:
     ]
 
 
-def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> list[str]:
+def noise_hu(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> float:
     """Noise from what a difference of Laplacians leaves inside the lung (Immerkaer 1996), robust against vessels.
 
-    It is measured in the lung because around the patient most scanners clip it.
+    It is measured in the lung because around the patient most scanners clip it; 0 without lung.
     """
     where = tuple(slice(used[0], used[-1] + 1) for used in (shadow.rows, shadow.columns))
 
@@ -137,7 +137,11 @@ def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -
 
     left = in_threads(residual_in_lung, shadow.slices[:: _sample(len(hu)).step].tolist())
     values = np.concatenate(left) if left else np.empty(0, np.float32)
-    noise = 1.4826 * float(np.median(np.abs(values))) if values.size else 0.0
+    return 1.4826 * float(np.median(np.abs(values))) if values.size else 0.0
+
+
+def _noise(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> list[str]:
+    noise = noise_hu(hu, labels, shadow)
     if noise <= _NOISE_HU:
         return []
     return [
@@ -172,8 +176,18 @@ def _grain(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow, g
     ]
 
 
-def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> list[str]:
-    """Density of heart and great vessels: between the lungs, in the middle third, before the spine."""
+def blood_hu(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> float:
+    """Median density of heart and great vessels, with contrast agent or without; NaN where none are seen."""
+    return _median_of_blood(_between_lungs(hu, labels, shadow))
+
+
+def _median_of_blood(tissue: Array) -> float:
+    soft = tissue[(tissue > 0) & (tissue < 600)]
+    return float(np.median(soft)) if soft.size else math.nan
+
+
+def _between_lungs(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> Array:
+    """What lies where heart and great vessels do: between the lungs, in the middle third, before the spine."""
     n, m = len(shadow.slices), len(shadow.rows)
     rows = shadow.rows[m // 4 : m * 11 // 20]
 
@@ -185,9 +199,12 @@ def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -
         return np.asarray(hu[k][rows][after_right & before_left & both])
 
     found = in_threads(between_lungs, shadow.slices[n // 3 : 2 * n // 3 : 2].tolist())
-    tissue = np.concatenate(found).astype(np.float32) if found else np.empty(0, np.float32)
-    soft = tissue[(tissue > 0) & (tissue < 600)]
-    if soft.size and (density := float(np.median(soft))) > _CONTRAST_HU:
+    return np.concatenate(found).astype(np.float32) if found else np.empty(0, np.float32)
+
+
+def _blood(hu: NDArray[np.generic], labels: NDArray[np.uint8], shadow: Shadow) -> list[str]:
+    tissue = _between_lungs(hu, labels, shadow)
+    if (density := _median_of_blood(tissue)) > _CONTRAST_HU:
         return [
             f"Heart and vessels measure {density:.0f} HU (above {_CONTRAST_HU:.0f}): contrast agent raises the density "
             "of the lungs and may hide disease."

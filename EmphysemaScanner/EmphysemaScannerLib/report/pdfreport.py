@@ -21,7 +21,7 @@ from matplotlib.ft2font import FT2Font
 from ..i18n import tr as _
 from .blocks import Contents, Drawing
 from .contents import Case, contents
-from .pictures import draw
+from .pictures import Drawn, draw
 
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")  # come with matplotlib: Latin, Greek, Cyrillic, Arabic and more
 _FAMILY = "DejaVu Sans"
@@ -37,24 +37,33 @@ def render_pdf(case: Case) -> bytes:
     Characters that DejaVu Sans lacks, such as Chinese ones, are shown in a font of the computer. Without one, boxes
     replace them and a sentence under the title names them.
     """
-    return _compiled(case, "pdf")[0]
+    return render_document(contents(case), draw(case))
 
 
 def render_pages(case: Case) -> list[bytes]:
     """The pages of the same document as PNG pictures, 150 pixels an inch."""
-    return _compiled(case, "png")
+    return render_pictures(contents(case), draw(case))
 
 
-def _compiled(case: Case, form: Literal["pdf", "png"]) -> list[bytes]:
+def render_document(report: Contents, drawn: Drawn) -> bytes:
+    """Contents of any kind as a PDF document."""
+    return _compiled(report, drawn, "pdf")[0]
+
+
+def render_pictures(report: Contents, drawn: Drawn) -> list[bytes]:
+    """The pages of the same document as PNG pictures, 150 pixels an inch."""
+    return _compiled(report, drawn, "png")
+
+
+def _compiled(report: Contents, drawn: Drawn, form: Literal["pdf", "png"]) -> list[bytes]:
     """The document, or each of its pages."""
-    report = contents(case)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name in _FONTS:  # alone: beside them lies a font of boxes for all characters, which would be taken for real
             shutil.copy(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, root)
         fonts = typst.Fonts(font_paths=[str(root)])
         files = {}
-        for drawing, (kind, content) in draw(case).items():
+        for drawing, (kind, content) in drawn.items():
             files[drawing] = f"{drawing.value}.{kind}"
             (root / files[drawing]).write_bytes(content)
         values = {**_values(report, files), "missing_glyphs": _missing_glyphs(report, fonts)}

@@ -14,20 +14,24 @@ from .contents import Case
 from .densitychart import density_chart
 from .montage import overlay_montage
 
+Drawn = dict[Drawing, tuple[str, bytes]]
+"""Drawings with the kind of file, "png" or "svg", and its contents."""
+
 
 @functools.lru_cache(maxsize=1)  # the page and the PDF of a case are written one after the other
-def draw(case: Case) -> dict[Drawing, tuple[str, bytes]]:
-    """Every drawing with the kind of file, "png" or "svg", and its contents; the same case gives the same bytes."""
+def draw(case: Case) -> Drawn:
+    """Every drawing; the same case gives the same bytes."""
     drawn = {
-        Drawing.MAP: ("png", _file(overlay_montage(case), "png")),
-        Drawing.CHART: ("svg", _file(slice_chart(case), "svg")),
+        Drawing.MAP: ("png", as_file(overlay_montage(case), "png")),
+        Drawing.CHART: ("svg", as_file(slice_chart(case), "svg")),
     }
     if case.result.measurements.histograms:
-        drawn[Drawing.DENSITY] = ("svg", _file(density_chart(case.result), "svg"))
+        drawn[Drawing.DENSITY] = ("svg", as_file(density_chart(case.result), "svg"))
     return drawn
 
 
-def _file(figure: Figure, kind: str) -> bytes:
+def as_file(figure: Figure, kind: str) -> bytes:
+    """A figure as the contents of a file, "png" or "svg"; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     with rc_context({"svg.hashsalt": "emphysema-scanner"}):

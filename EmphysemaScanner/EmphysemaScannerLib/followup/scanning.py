@@ -1,0 +1,88 @@
+"""CTs of a follow-up read from paths, checked before the long work, and scanned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..base.errors import shown
+from ..base.progress import Progress, silent
+from ..ct.reading import CT, read_ct
+from ..i18n import tr as _
+from ..report.contents import pseudonym
+from .technique import Technique, technique_of
+from .timepoint import TimePoint, check_dates, check_patients, parse_dates
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.modelfile import Model
+
+
+@dataclass(frozen=True, eq=False)
+class DatedCT:
+    """A CT that is to be scanned.
+
+    Attributes:
+        ct: the CT.
+        taken: its day.
+        technique: how it was acquired.
+        name: what it is called.
+    """
+
+    ct: CT
+    taken: date
+    technique: Technique
+    name: str
+
+
+def read_series(paths: Sequence[Path], dates: str, named: bool) -> list[DatedCT]:
+    """Read CTs and refuse those that make no follow-up, before anything is scanned.
+
+    Args:
+        paths: of the CTs, each as for ``read_ct``.
+        dates: as for ``parse_dates``; "" for those that DICOM states.
+        named: whether the CTs are called by their files' names, or by names made from their voxels.
+
+    Raises:
+        FollowUpError: there are too few CTs, they are of different patients, or a date is missing, wrong or double.
+    """
+    files = [shown(path.resolve().name) for path in paths]
+    given: Sequence[date | None] = parse_dates(dates, len(paths)) if dates else [None] * len(paths)
+    cts = [read_ct(path) for path in paths]
+    techniques = [technique_of(ct.volume) for ct in cts]
+    check_patients(files, techniques)
+    days = [day or technique.taken for day, technique in zip(given, techniques, strict=True)]
+    known = check_dates(files, days, _("give the dates of all CTs with --dates"))
+    names = files if named else [pseudonym(ct.image) for ct in cts]
+    return [DatedCT(*parts) for parts in zip(cts, known, techniques, names, strict=True)]
+
+
+def followed(
+    series: Sequence[DatedCT], model: Model, device: torch.device, progress: Progress = silent
+) -> list[TimePoint]:
+    """Scan each CT.
+
+    Args:
+        series: the CTs.
+        model: the model.
+        device: where the network runs.
+        progress: told the share done and the stage; whatever it raises ends the work.
+
+    Raises:
+        NotAChestCTError: (or one of its kinds) one of them cannot be scanned.
+    """
+    from ..scan.device import scan_on
+
+    points = []
+    for k, dated in enumerate(series):
+
+        def part(share: float, stage: str, start: int = k, day: date = dated.taken) -> None:
+            progress((start + share) / len(series), f"{day.isoformat()}: {stage}")
+
+        result = scan_on(device, dated.ct, model, part, dated.name)
+        points.append(TimePoint.of(dated.taken, dated.ct.image, result, dated.technique))
+    return points
