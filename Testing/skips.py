@@ -15,7 +15,8 @@ ALLOWED = re.compile(
     "no test data at|the shared test CTs are not here|the list of what Slicer offers is not here"  # beside the checkout
     "|pip install idc-index-data|the figures are of idc-index-data"  # 79 MB
     "|no font with Chinese characters"
-    r"|\(Debian package (orthanc|dicom3tools)\)"  # the first is a service, which setting up starts for nobody
+    # two services, which setting up starts for nobody, and a validator
+    r"|\(Debian package (orthanc|orthanc-dicomweb|dicom3tools)\)"
 )
 
 

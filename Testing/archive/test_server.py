@@ -1,4 +1,4 @@
-"""A DICOM archive takes every object and gives it back unchanged."""
+"""A DICOM archive takes every object and gives it back unchanged, by DIMSE and by DICOMweb."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import archivedct
 import pydicom
 import pytest
+import SimpleITK as sitk
+from EmphysemaScannerLib.archive.fetching import fetched
+from EmphysemaScannerLib.archive.sending import send
+from EmphysemaScannerLib.archive.webaddress import WebAddress
 from EmphysemaScannerLib.archive.writing import write_objects
 from EmphysemaScannerLib.scan.result import ScanResult
 from pynetdicom import AE
 
 PATIENCE_S = 60
 NAME = "ARCHIVE"
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "HttpPort": found.web,
         "RemoteAccessAllowed": False,
         "DicomAlwaysAllowStore": True,
-        "Plugins": [],
+        "Plugins": [str(DICOMWEB)] if DICOMWEB.exists() else [],
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
@@ -117,3 +123,32 @@ def test_a_server_takes_every_object_and_gives_it_back_unchanged(
         assert kept[sent.SOPInstanceUID] == sent, path.name
     assert len(json.loads(server.get("/studies"))) == 1
     assert len(json.loads(server.get("/series"))) == 7  # the CT, and six of ours
+
+
+def test_a_ct_comes_from_a_server_by_dicomweb_and_its_results_go_back(
+    server: Server, make_result: Callable[..., ScanResult], tmp_path: Path
+) -> None:
+    if not DICOMWEB.exists():
+        pytest.skip("Orthanc's DICOMweb is not installed (Debian package orthanc-dicomweb)")
+    study = "1.2.826.0.1.3680043.2.1143.77"
+    slices = archivedct.write_series(tmp_path / "ct", StudyInstanceUID=study)
+    assert store(server, slices) == [0] * len(slices)
+    archive = f"dicomweb://127.0.0.1:{server.web}/dicom-web"
+    with fetched(WebAddress.parse(f"{archive}/studies/{study}")) as copied:
+        ct = copied.read()
+        assert ct.volume
+        assert sitk.Hash(ct.image) == sitk.Hash(archivedct.read(tmp_path / "ct").image)
+        objects = write_objects(archivedct.result_on(ct, make_result()), ct.volume, tmp_path / "out")
+    for _ in range(2):
+        assert send(tmp_path / "out", WebAddress.parse(archive)).objects == len(objects)
+    (there,) = (one for one in _all(server, "studies") if one["MainDicomTags"]["StudyInstanceUID"] == study)
+    assert len(there["Series"]) == 7
+    kept = {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in _all(server, "instances")}
+    for path in objects:
+        sent = pydicom.dcmread(path)
+        (tmp_path / "back.dcm").write_bytes(server.get(f"/instances/{kept[sent.SOPInstanceUID]}/file"))
+        assert pydicom.dcmread(tmp_path / "back.dcm") == sent, path.name
+
+
+def _all(server: Server, level: str) -> list[dict[str, Any]]:
+    return list(json.loads(server.get(f"/{level}?expand")))

@@ -14,6 +14,7 @@ from EmphysemaScannerLib.commands import cli
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.scan.result import ScanResult
 from phantom import phantom_image
+from webarchive import web_archive
 
 FILES = {"segmentation.dcm", "measurements.dcm"}
 
@@ -78,3 +79,22 @@ def test_folders_that_do_not_go_together_are_refused(
 ) -> None:
     assert run("scan", series, *folders) == cli.FAILED
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_ct_of_an_archive_is_scanned_and_its_objects_are_sent_back(
+    series: Path, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with web_archive() as archive:
+        archive.add(series.iterdir())
+        study = f"{archive.address}/studies/{archivedct.STUDY['StudyInstanceUID']}"
+        back = ("--dicom-send", archive.address, "--model", model_path)
+        assert run("scan", study, *back) == 0
+        assert f"Sent 2 DICOM objects to 127.0.0.1:{archive.port}/web, which confirmed each" in capsys.readouterr().out
+        assert len(archive.files) == 37
+        assert run("scan", study, "--dicom-out", tmp_path / "objects", *back) == 0
+        assert run("send", tmp_path / "objects", archive.address) == 0
+        assert len(archive.files) == 37
+        archive.status["store"] = 403
+        capsys.readouterr()
+        assert run("scan", study, *back) == cli.FAILED
+        assert capsys.readouterr().err.startswith(f"The archive at 127.0.0.1:{archive.port}/web does not allow this")

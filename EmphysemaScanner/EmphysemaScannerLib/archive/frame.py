@@ -15,10 +15,10 @@ from pydicom.uid import UID
 from ..scan.manifest import RunManifest
 from ..scan.result import ScanResult
 from ..scan.serialise import result_to_dict
+from .kinds import MANUFACTURER, PRODUCT
 from .source import Source, latest
 from .uids import derived_uid
 
-MANUFACTURER, PRODUCT = "EmphysemaScanner contributors", "EmphysemaScanner"
 RESEARCH = "research use only"
 _OWN_NUMBERS = 9000  # of series, where the CT's own has none, or one too long to put digits behind
 _LARGEST_NUMBER = 2**31 // 100

@@ -1,10 +1,12 @@
-"""What can be written for an archive; needs none of the packages that write it."""
+"""What can be written for an archive, and who writes it; needs none of the packages that write it."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from ..i18n import tr as _
+
+MANUFACTURER, PRODUCT = "EmphysemaScanner contributors", "EmphysemaScanner"
 
 
 class ObjectKind(str, Enum):

@@ -14,7 +14,8 @@ from ..lungs.measures import TABLE_MEASURES, VOLUME
 from ..report import wording
 from ..scan.call import Call
 from . import codes as terms
-from .frame import MANUFACTURER, MEASUREMENTS, PRODUCT, Frame
+from .frame import MEASUREMENTS, Frame
+from .kinds import MANUFACTURER, PRODUCT
 from .segmentation import DISEASE_REGION, Region
 
 _CALLS = {Call.POSITIVE: terms.POSITIVE, Call.NEGATIVE: terms.NEGATIVE, Call.NONE: terms.UNDETERMINED}

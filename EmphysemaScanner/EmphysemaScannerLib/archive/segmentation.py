@@ -13,7 +13,8 @@ from pydicom.sr.coding import Code
 from ..lungs.regions import MaskKind
 from ..scan.result import ScanResult
 from . import codes as terms
-from .frame import MANUFACTURER, PRODUCT, SEGMENTATION, Frame
+from .frame import SEGMENTATION, Frame
+from .kinds import MANUFACTURER, PRODUCT
 from .placing import on_slices
 from .source import Source
 

@@ -112,7 +112,7 @@ def _objects(
     from .measurements import measurements
     from .segmentation import regions, segmentation
 
-    frame = Frame(source, without_names(result))
+    frame = Frame(source, _without_neighbours(without_names(result)))
     if kinds & {ObjectKind.SEGMENTATION, ObjectKind.MEASUREMENTS}:
         progress(0.1, ObjectKind.SEGMENTATION.label())
         found = regions(result, source)
@@ -133,6 +133,11 @@ def _objects(
         progress(0.8, ObjectKind.PAGES.label())
         for number, page in enumerate(pages(frame, case), start=1):
             yield f"report_page_{number}.dcm", page
+
+
+def _without_neighbours(result: ScanResult) -> ScanResult:
+    """The result without what lay beside the CT: that is in the study, and these objects will be a part of it."""
+    return dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, left_out=()))
 
 
 def _case(frame: Frame) -> Case:

@@ -27,7 +27,8 @@ class Source:
 
     Attributes:
         path: its file or folder, absolute, which names it in the table.
-        address: where its files are if there is nothing at ``path``, as fsspec reads it; "" if nowhere else.
+        address: where its files are if there is nothing at ``path``, as fsspec reads it, or of a study or series in a
+            DICOM archive; "" if nowhere else.
         masks: its label files.
     """
 
@@ -72,6 +73,11 @@ def addresses(listed: Path) -> dict[str, str]:
 
 
 def _copied(address: str, folder: Path) -> Path:
+    from ..archive.fetching import fetch
+    from ..archive.webaddress import WebAddress, is_web_address
+
+    if is_web_address(address):
+        return fetch(WebAddress.parse(address), folder).folder
     import fsspec
 
     options = {"anon": True} if address.startswith(_OPEN_TO_ALL) else {}

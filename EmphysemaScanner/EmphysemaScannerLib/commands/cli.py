@@ -33,6 +33,7 @@ from .predict import predict
 from .recalibrate import recalibrate
 from .reportmodel import report_model
 from .scan import scan
+from .send import send
 from .simulate import simulate
 from .train import train
 
@@ -46,7 +47,7 @@ app = typer.Typer(
     context_settings=HELP_OPTIONS,
 )
 for command in (
-    *(scan, followup, batch, dictionary, models, card, demo),
+    *(scan, followup, batch, send, dictionary, models, card, demo),
     *(simulate, train, disease_map, predict, evaluate, recalibrate, compare, report_model, benchmark),
 ):
     app.command()(command)

@@ -18,6 +18,10 @@ DicomOutOption = Annotated[
     Path | None,
     typer.Option(help="Folder for DICOM objects (SEG, SR, maps, PDF, pages) of the CT's study; needs highdicom."),
 ]
+DicomSendOption = Annotated[
+    str,
+    typer.Option(help="Archive that gets the DICOM objects: dicomwebs://HOST[:PORT]/PATH; needs dicomweb-client."),
+]
 PageOption = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its tables and its plots.")]
 ManifestArgument = Annotated[Path, typer.Argument(help="CSV: volume, label, patient, split.", show_default=False)]
 ManifestsArgument = Annotated[

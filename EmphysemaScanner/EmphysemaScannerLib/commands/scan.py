@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from ..base.errors import EmphysemaScannerError
+from ..base.errors import EmphysemaScannerError, shown
 from ..lungs.reference import Person
 from ..lungs.scope import Scope
 from ..scan.device import Device
@@ -16,6 +18,7 @@ from .options import (
     AgeOption,
     DeviceOption,
     DicomOutOption,
+    DicomSendOption,
     HeightOption,
     LobeLabelsOption,
     LobesOption,
@@ -28,13 +31,26 @@ from .options import (
 )
 from .progress import progress_bar, stage
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..archive.fetching import Fetched
+    from ..ct.reading import CT
+
 
 def scan(  # noqa: PLR0913  # one parameter per option
-    path: Annotated[Path, typer.Argument(help="A chest CT: NRRD, NIfTI, MHA, or a DICOM folder.", show_default=False)],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A chest CT: NRRD, NIfTI, MHA, a DICOM folder, or dicomwebs://HOST/PATH/studies/UID of an archive.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the results; new, empty, or written by us before.")
     ] = None,
     dicom_out: DicomOutOption = None,
+    dicom_send: DicomSendOption = "",
     model: ModelOption = None,
     device: DeviceOption = Device.AUTO,
     pictures: Annotated[
@@ -59,8 +75,11 @@ def scan(  # noqa: PLR0913  # one parameter per option
     """Scan one CT: write result.json, report.html, overlay maps, pictures and a Slicer scene, and DICOM objects."""
     import SimpleITK as sitk
 
+    from ..archive.fetching import check_unchanged
+    from ..archive.sending import send
+    from ..archive.webaddress import WebAddress
+    from ..archive.webclient import check_client
     from ..archive.writing import check_can_write, write_objects
-    from ..ct.reading import read_ct
     from ..lungs.labelfiles import MaskFiles
     from ..models.modelfile import load
     from ..models.modelfolder import default_model_path
@@ -71,33 +90,63 @@ def scan(  # noqa: PLR0913  # one parameter per option
     from .terminal import print_scan
 
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
-    _check_folders(out, dicom_out)
+    _check_folders(out, dicom_out, dicom_send)
+    archive = WebAddress.parse(dicom_send) if dicom_send else None
+    if archive:
+        check_client()
     for folder in filter(None, (out, dicom_out)):
         check_output_folder(folder)
     masks = MaskFiles(lungs, lobes, lung_labels, lobe_labels).read()
     loaded = load(model or default_model_path())
-    ct = read_ct(path, series)
-    volume = check_can_write(ct.volume) if dicom_out else None
-    source = path.resolve().name if named else pseudonym(ct.image)
-    chosen = choose(device)
-    with progress_bar() as progress:
-        result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
-    result = result if named else without_names(result)
-    skipped: tuple[str, ...] = ()
-    person = Person(sex, age, height, weight)
-    if out:
-        with whole_or_nothing(out) as folder, stage("Writing the results"):
-            skipped = write_case(Case(ct.image, result, person=person), folder, pictures)
-    if dicom_out and volume:
-        with stage("Writing the DICOM objects"):
-            write_objects(result, volume, dicom_out)
-    print_scan(Console(), result, out, skipped, dicom_out)
+    with ExitStack() as passing:
+        ct, copied = passing.enter_context(_read(path, series))
+        volume = check_can_write(ct.volume) if dicom_out or archive else None
+        source = Path(path).resolve().name if named else pseudonym(ct.image)
+        chosen = choose(device)
+        with progress_bar() as progress:
+            result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
+        result = result if named else without_names(result)
+        skipped: tuple[str, ...] = ()
+        person = Person(sex, age, height, weight)
+        if out:
+            with whole_or_nothing(out) as folder, stage("Writing the results"):
+                skipped = write_case(Case(ct.image, result, person=person), folder, pictures)
+        if volume:
+            objects = dicom_out or Path(passing.enter_context(TemporaryDirectory(prefix="emphysema-scanner-")))
+            with stage("Writing the DICOM objects"):
+                write_objects(result, volume, objects)
+        print_scan(Console(), result, out, skipped, dicom_out)
+        if archive:
+            if copied is not None:
+                check_unchanged(copied)
+            with progress_bar() as progress:
+                print(shown(str(send(objects, archive, progress))))
 
 
-def _check_folders(out: Path | None, dicom_out: Path | None) -> None:
+@contextmanager
+def _read(path: str, series: str) -> Iterator[tuple[CT, Fetched | None]]:
+    """The CT at a path or an archive's address, whose files stay while the block runs, and what was copied for it."""
+    from ..archive.fetching import fetched
+    from ..archive.webaddress import WebAddress, is_web_address
+    from ..ct.reading import read_ct
+
+    if not is_web_address(path):
+        yield read_ct(Path(path), series), None
+        return
+    address = WebAddress.parse(path)
+    with ExitStack() as passing:
+        with progress_bar() as progress:
+            copied = passing.enter_context(fetched(address, progress))
+        yield copied.read(series), copied
+
+
+def _check_folders(out: Path | None, dicom_out: Path | None, dicom_send: str) -> None:
     """Each kind of result has a folder of its own, as each replaces its earlier results whole."""
-    if out is None and dicom_out is None:
-        raise EmphysemaScannerError("Name a folder for the results with --out, or for DICOM objects with --dicom-out.")
+    if out is None and dicom_out is None and not dicom_send:
+        raise EmphysemaScannerError(
+            "Name a folder for the results with --out, or for DICOM objects with --dicom-out, or an archive with "
+            "--dicom-send."
+        )
     if out is None or dicom_out is None:
         return
     one, other = out.resolve(), dicom_out.resolve()

@@ -347,12 +347,17 @@ def _stored_pixels(header: pydicom.Dataset, file: BinaryIO) -> StoredPixels | No
     return StoredPixels(at + (12 if is_explicit else 8), layout[2], header.get("PixelRepresentation") == 1)
 
 
-def _series_header(header: pydicom.Dataset) -> SeriesHeader:
+def patient_of(header: pydicom.Dataset) -> Patient:
+    """Who a data set is of."""
     name = _text(header, "PatientName").partition("=")[0].replace("^", " ").casefold()
+    return Patient(_text(header, "PatientID"), " ".join(name.split()), _text(header, "PatientBirthDate"))
+
+
+def _series_header(header: pydicom.Dataset) -> SeriesHeader:
     return SeriesHeader(
         uid=_text(header, "SeriesInstanceUID"),
         study=_text(header, "StudyInstanceUID"),
-        patient=Patient(_text(header, "PatientID"), " ".join(name.split()), _text(header, "PatientBirthDate")),
+        patient=patient_of(header),
         number=_text(header, "SeriesNumber"),
         description=_text(header, "SeriesDescription"),
         modality=_text(header, "Modality") or "CT",
