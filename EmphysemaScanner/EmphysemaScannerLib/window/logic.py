@@ -56,9 +56,34 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         """The scene's parameter node in the type that names this module's parameters."""
         return EmphysemaScannerParameterNode(super().getParameterNode())  # type: ignore[call-arg] # by its decorator
 
+    def load(self, series: str) -> vtkMRMLScalarVolumeNode:
+        """A CT of Slicer's DICOM database as a volume node; loaded only if it is not in the scene already.
+
+        Args:
+            series: SeriesInstanceUID.
+        """
+        from . import dicomdatabase
+
+        return dicomdatabase.ct_of(series)
+
+    def addToDatabase(self, folder: Path | str) -> int:
+        """Copy the DICOM objects in a folder, as ``save`` writes them, into Slicer's DICOM database.
+
+        They join the CT's study there. Repeating it changes nothing.
+
+        Args:
+            folder: that was saved to.
+
+        Returns:
+            How many objects there are.
+        """
+        from . import dicomdatabase
+
+        return dicomdatabase.add(Path(folder))
+
     def scan(
         self,
-        volumeNode: vtkMRMLScalarVolumeNode,
+        volumeNode: vtkMRMLScalarVolumeNode | str,
         modelPath: Path | str | None = None,
         device: Device = Device.AUTO,
         precision: Precision = Precision.AUTO,
@@ -69,7 +94,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         """Ask a model about a chest CT; changes nothing in the scene.
 
         Args:
-            volumeNode: a CT in HU, in any orientation, under any transform.
+            volumeNode: a CT in HU, in any orientation, under any transform; or the SeriesInstanceUID of one in Slicer's
+                DICOM database, which is loaded first, as ``load`` does.
             modelPath: a model file; the bundled model if None.
             device: where the network runs.
             precision: with how many bits it calculates.
@@ -80,6 +106,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         from . import longwork
         from .masknodes import NO_NODES
 
+        if isinstance(volumeNode, str):
+            volumeNode = self.load(volumeNode)
         chosen = masks or NO_NODES
         result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress, measure, chosen)
         self._scanned[volumeNode.GetID()] = result

@@ -63,6 +63,11 @@ class SavePanel:
         return bool(self._ui.saveSceneCheckBox.checked)
 
     @property
+    def into_database(self) -> bool:
+        """Whether DICOM objects are to be added to Slicer's DICOM database."""
+        return bool(self.objects() and self._ui.saveToDatabaseCheckBox.checked)
+
+    @property
     def named(self) -> bool:
         """Whether reports are to name the CT."""
         return bool(self._ui.saveNameCheckBox.checked)

@@ -358,6 +358,8 @@ class Window(VTKObservationMixin):
             written: list[Path] = self.logic.save(
                 volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named, chosen.objects()
             )
+            if chosen.into_database:
+                self.logic.addToDatabase(folder)
             return written
 
         label = self.ui.saveStatusLabel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from html import unescape
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import slicer
 from dicomfiles import write_dicom
 from EmphysemaScannerLib.scene.straighten import image_from_volume_node
+from EmphysemaScannerLib.window.dicomdatabase import DatabaseError
 from window.harness.driver import Driver, settle
 from window.harness.pythonqt import plain
 
@@ -24,6 +27,14 @@ class Database:
 
     def fileForInstance(self, uid: str) -> str:
         return str(self.files.get(uid, ""))
+
+    def instancesForSeries(self, series: str) -> list[str]:
+        headers = {uid: pydicom.dcmread(file, stop_before_pixels=True) for uid, file in self.files.items()}
+        return [uid for uid, header in headers.items() if header.SeriesInstanceUID == series]
+
+    def insert(self, path: str, store: bool) -> None:
+        assert store  # a copy
+        self.files[str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)] = Path(path)
 
 
 def from_dicom(window: Driver, monkeypatch: pytest.MonkeyPatch, folder: Path, **attributes: object) -> Database:
@@ -133,6 +144,46 @@ def test_ticked_dicom_objects_are_saved_and_join_the_study(
     }
     assert referred <= database.files.keys()
     assert len(referred) > len(database.files) / 2
+    assert {file.SOPInstanceUID for file in found} <= database.files.keys()  # the study has them in the browser
+
+
+def test_dicom_objects_are_kept_out_of_the_database_where_that_is_not_ticked(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database = from_dicom(window, monkeypatch, tmp_path / "ct", FrameOfReferenceUID="1.2.3.4")
+    slices = len(database.files)
+    window.scan()
+    window.ui.saveToDatabaseCheckBox.checked = False
+    assert "Saved to" in save_objects(window, tmp_path / "out")
+    assert len(database.files) == slices
+
+
+def test_a_series_of_the_database_is_scanned_by_its_uid(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database = from_dicom(window, monkeypatch, tmp_path / "ct")
+    ct, logic = window.parameters.inputVolume, slicer.util.getModuleLogic("EmphysemaScanner")
+    series = str(pydicom.dcmread(next(iter(database.files.values()))).SeriesInstanceUID)
+    asked: list[list[str]] = []
+
+    def load(series: list[str]) -> list[str]:
+        asked.append(series)
+        return [ct.GetID()] if len(asked) == 1 else []
+
+    utils = types.SimpleNamespace(loadSeriesByUID=load)
+    monkeypatch.setitem(sys.modules, "DICOMLib", types.SimpleNamespace(DICOMUtils=utils))
+    result = logic.scan(series)  # it is in the scene
+    assert result.provenance.series.number == "2"
+    assert asked == []
+    ct.SetAttribute("DICOM.instanceUIDs", "")
+    assert logic.load(series) is ct
+    with pytest.raises(DatabaseError, match=f"loads 0 volumes from the series {series}"):
+        logic.load(series)
+    with pytest.raises(DatabaseError, match=r"holds no series 1\.2\.9"):
+        logic.scan("1.2.9")
+    monkeypatch.setattr(slicer, "dicomDatabase", None)
+    with pytest.raises(DatabaseError, match="is not open"):
+        logic.scan(series)
 
 
 def test_dicom_objects_of_a_ct_that_was_not_loaded_from_dicom_are_refused_in_a_sentence(
