@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from dicomfiles import write_dicom
 from EmphysemaScannerLib.ct.grid import Grid, canonical_view, voxels_sha256
 from EmphysemaScannerLib.ct.reading import CT, read_ct
+from EmphysemaScannerLib.lungs.regions import LOBES, MaskKind, Origin
 from EmphysemaScannerLib.models.modelcard import DiseaseMap
 from EmphysemaScannerLib.scan.manifest import run_manifest
 from EmphysemaScannerLib.scan.result import OverlayMap, ScanResult
@@ -86,6 +87,21 @@ def result_on(ct: CT, result: ScanResult) -> ScanResult:
         model=dataclasses.replace(result.model, disease_map=known),
         provenance=ct.provenance,
         run=run_manifest("ab" * 32, voxels_sha256(hu), "cpu", "float32"),
+    )
+
+
+def with_lobes(result: ScanResult) -> ScanResult:
+    """The result with lobes from a label file: thirds of the right lung's height, halves of the left one's."""
+    sides, lobes = result.lung_mask.values, np.zeros(result.lung_mask.values.shape, np.uint8)
+    for side, numbers in ((1, (3, 2, 1)), (2, (5, 4))):
+        slices = np.flatnonzero((sides == side).any(axis=(1, 2)))
+        for number, part in zip(numbers, np.array_split(slices, len(numbers)), strict=True):
+            lobes[part] = np.where(sides[part] == side, number, lobes[part])
+    return dataclasses.replace(
+        result,
+        lobe_mask=OverlayMap(lobes, result.lung_mask.grid),
+        lobes_from=Origin(MaskKind.FILE),
+        densitometry={**result.densitometry, **{lobe.value: result.densitometry["left"] for lobe in LOBES}},
     )
 
 

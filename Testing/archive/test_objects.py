@@ -21,9 +21,17 @@ from EmphysemaScannerLib.archive.writing import write_objects
 from EmphysemaScannerLib.ct.grid import area_average, canonical_view
 from EmphysemaScannerLib.ct.reading import CT
 from EmphysemaScannerLib.ct.series import Volume
-from EmphysemaScannerLib.lungs.measures import TABLE_MEASURES
-from EmphysemaScannerLib.lungs.regions import MaskKind, Origin, Recognition
+from EmphysemaScannerLib.lungs.measurements import Clusters, Distribution, Measurements
+from EmphysemaScannerLib.lungs.measures import (
+    CLUSTER_MEASURES,
+    DISTRIBUTION_MEASURES,
+    LUNG_MEASURES,
+    LungMeasure,
+    Measured,
+)
+from EmphysemaScannerLib.lungs.regions import LOBES, MaskKind, Origin, Recognition
 from EmphysemaScannerLib.report import wording
+from EmphysemaScannerLib.report.measured import region_name
 from EmphysemaScannerLib.scan.result import ScanResult
 from pydicom.dataset import Dataset
 
@@ -49,7 +57,15 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> CT:
 
 @pytest.fixture(scope="module")
 def result(ct: CT, make_result: MakeResult) -> ScanResult:
-    return archivedct.result_on(ct, make_result(warnings=(WARNING,)))
+    result = archivedct.result_on(ct, make_result(warnings=(WARNING,)))
+    region = result.densitometry["left"]
+    clusters = Clusters(1.7, 12, (3.5, 1.25), 2.5, 2, np.array([1.0]), np.array([12]))
+    further = Measurements(
+        parts={"core": region, "left_upper": region, "upper_half": region},
+        clusters={"whole": clusters, "left": clusters},
+        distribution=Distribution(1.1, 1.2, 0.75, 3, 120.0),
+    )
+    return dataclasses.replace(result, measurements=further)
 
 
 @pytest.fixture(scope="module")
@@ -146,17 +162,19 @@ def test_the_report_states_every_figure_with_its_unit_and_refers_to_slices_and_s
     assert any("ab" * 32 in item.TextValue for item in named(report, "Algorithm Parameters"))
 
     by_region = {named(g, "Tracking Identifier")[0].TextValue: g for g in named(report, "Measurement Group")}
-    for name, region in result.densitometry.items():
-        group = by_region[wording.REGION_NAMES[name]]
-        values = [
-            (float(i.MeasuredValueSequence[0].NumericValue), i.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0])
-            for i in items(group)
-            if i.ValueType == "NUM"
-        ]
-        measured = [(m.of(region), {"HU": "[hnsf'U]", "L": "l"}.get(m.unit, m.unit)) for m in TABLE_MEASURES]
-        assert [unit.CodeValue for _, unit in values] == [*(unit for _, unit in measured), "%"]
-        assert [value for value, _ in values] == pytest.approx([*(value for value, _ in measured), 4.25], rel=1e-6)
-        assert {unit.CodingSchemeDesignator for _, unit in values} == {"UCUM"}
+    further = result.measurements
+    for name, region in {**result.densitometry, **further.parts}.items():
+        wanted = _finite(region, LUNG_MEASURES)
+        wanted += _finite(further.clusters[name], CLUSTER_MEASURES) if name in further.clusters else []
+        wanted += _finite(further.distribution, DISTRIBUTION_MEASURES) if name == "whole" else []
+        wanted += [(4.25, "%")] if name in result.densitometry else []
+        values = _figures(by_region[region_name(name)])
+        assert [unit.CodeValue for _, _, unit in values] == [unit for _, unit in wanted]
+        assert [value for _, value, _ in values] == pytest.approx([value for value, _ in wanted], rel=1e-6)
+        assert {unit.CodingSchemeDesignator for _, _, unit in values} == {"UCUM"}
+        assert all(len(code.CodeValue) <= 16 and len(code.CodeMeaning) <= 64 for code, _, _ in values)
+    whole = [code.CodeMeaning for code, _, _ in _figures(by_region["Both lungs"])]
+    assert {"Cluster exponent D", "Core to rind", "15th percentile of density at a volume of 6 L"} <= set(whole)
 
     seg = pydicom.dcmread(folder / "segmentation.dcm", stop_before_pixels=True)
     referred = {
@@ -168,6 +186,56 @@ def test_the_report_states_every_figure_with_its_unit_and_refers_to_slices_and_s
     assert referred == {seg.SOPInstanceUID, *(s.instance for s in volume(ct).slices)}
     segment = named(by_region["Left lung"], "Referenced Segment")[0].ReferencedSOPSequence[0]
     assert (segment.ReferencedSOPInstanceUID, segment.ReferencedSegmentNumber) == (seg.SOPInstanceUID, 2)
+
+
+def _finite(region: Measured, measures: tuple[LungMeasure, ...]) -> list[tuple[float, str]]:
+    """The figures that there are, with their units in UCUM."""
+    units = {"HU": "[hnsf'U]", "L": "l", "mL": "ml", "g/L": "g/l", "": "1"}
+    return [(m.of(region), units.get(m.unit, m.unit)) for m in measures if np.isfinite(m.of(region))]
+
+
+def _figures(group: Dataset) -> list[tuple[Dataset, float, Dataset]]:
+    """Name, value and unit of each."""
+    return [
+        (i.ConceptNameCodeSequence[0], float(value.NumericValue), value.MeasurementUnitsCodeSequence[0])
+        for i in items(group)
+        if i.ValueType == "NUM"
+        for value in i.MeasuredValueSequence
+    ]
+
+
+def test_lobes_that_were_given_are_segments_and_their_figures_refer_to_them(
+    ct: CT, make_result: MakeResult, tmp_path: Path
+) -> None:
+    result = archivedct.with_lobes(archivedct.result_on(ct, make_result()))
+    write_objects(result, volume(ct), tmp_path, frozenset({ObjectKind.SEGMENTATION, ObjectKind.MEASUREMENTS}))
+    found = segments(tmp_path / "segmentation.dcm")
+    assert result.lobe_mask
+    labels = archivedct.mask_on(ct, result.lobe_mask.values, result.lobe_mask.grid)
+    for lobe in LOBES:
+        frames = found[wording.REGION_NAMES[lobe.value]]
+        assert sum(int(mask.sum()) for mask in frames.values()) > 100
+        for uid, mask in labels.items():
+            assert np.array_equal(frames.get(uid, np.zeros_like(mask)) > 0, mask == lobe.lobe), (lobe, uid)
+    seg = pydicom.dcmread(tmp_path / "segmentation.dcm", stop_before_pixels=True)
+    lobes = seg.SegmentSequence[2:7]
+    assert [item.SegmentedPropertyTypeCodeSequence[0].CodeValue for item in lobes] == [
+        *("45653009", "72481006", "90572001", "45653009", "90572001")  # of SNOMED CT: upper, middle, lower
+    ]
+    assert {item.SegmentAlgorithmType for item in lobes} == {"SEMIAUTOMATIC"}
+    assert {item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName for item in lobes} == {
+        "Lobes given by the user (file)"
+    }
+    report = hd.sr.srread(tmp_path / "measurements.dcm")
+    by_region = {named(g, "Tracking Identifier")[0].TextValue: g for g in named(report, "Measurement Group")}
+    for number, lobe in enumerate(LOBES, start=3):
+        group = by_region[wording.REGION_NAMES[lobe.value]]
+        (segment,) = named(group, "Referenced Segment")[0].ReferencedSOPSequence
+        assert segment.ReferencedSegmentNumber == number
+    without = archivedct.result_on(ct, make_result())
+    write_objects(without, volume(ct), tmp_path / "without", frozenset({ObjectKind.SEGMENTATION}))
+    other = pydicom.dcmread(tmp_path / "without/segmentation.dcm", stop_before_pixels=True)
+    assert other.SOPInstanceUID != seg.SOPInstanceUID
 
 
 @pytest.mark.parametrize("name", ["disease_map", "evidence"])
@@ -268,11 +336,13 @@ def test_only_what_was_chosen_is_written(ct: CT, result: ScanResult, tmp_path: P
     assert {path.name for path in tmp_path.glob("*.dcm")} == {"disease_map.dcm", "evidence.dcm"}
 
 
-def test_a_validator_of_the_standard_finds_no_error(folder: Path) -> None:
+def test_a_validator_of_the_standard_finds_no_error(folder: Path, ct: CT, result: ScanResult, tmp_path: Path) -> None:
     validator = shutil.which("dciodvfy")
     if validator is None:
         pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
-    for path in sorted(folder.glob("*.dcm")):
+    kinds = frozenset({ObjectKind.SEGMENTATION, ObjectKind.MEASUREMENTS})
+    lobes = write_objects(archivedct.with_lobes(result), volume(ct), tmp_path, kinds)
+    for path in (*sorted(folder.glob("*.dcm")), *lobes):
         said = subprocess.run([validator, str(path)], capture_output=True, text=True, check=False)
         errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
         assert not errors, path.name

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import io
 import json
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from EmphysemaScannerLib.base.errors import EmphysemaScannerError
+from EmphysemaScannerLib.base.errors import EmphysemaScannerError, RecordError
 from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.ct.provenance import UNKNOWN
 from EmphysemaScannerLib.lungs.densitometry import measure
@@ -165,6 +167,24 @@ def test_a_record_brings_masks_and_shares_back(by_lobes: ScanResult, own: ScanRe
         assert (again.lungs_from, again.lobes_from) == (result.lungs_from, result.lobes_from)
         assert again.evidence_share_percent == pytest.approx(result.evidence_share_percent)
         assert again.densitometry == result.densitometry
+
+
+def test_lobes_come_back_voxel_for_voxel_and_others_than_the_cts_are_refused(
+    by_lobes: ScanResult, own: ScanResult
+) -> None:
+    assert own.lobe_mask is None
+    record = record_to_json(by_lobes)
+    back = result_from_json(record, by_lobes.lung_mask)
+    for result in (by_lobes, back):
+        assert result.lobe_mask
+        assert np.array_equal(result.lobe_mask.values, lobes())
+        assert result.lobe_mask.grid == by_lobes.lung_mask.grid
+    values = json.loads(record)
+    too_few, unknown = lobes()[1:], np.full_like(lobes(), 6)
+    for labels in (too_few, unknown):
+        values["maps"]["lobes"] = base64.b64encode(zlib.compress(labels.tobytes())).decode()
+        with pytest.raises(RecordError):
+            result_from_json(json.dumps(values), by_lobes.lung_mask)
 
 
 def test_measuring_again_gives_what_a_scan_with_the_mask_gives(

@@ -76,7 +76,7 @@ class Frame:
         """Of all that a result states and shows, so that another answer never gets the same SOPInstanceUID."""
         values = {key: value for key, value in result_to_dict(self.result).items() if key not in _NOT_OF_THE_ANSWER}
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-        maps = (self.result.lung_mask, self.result.disease, self.result.evidence)
+        maps = (self.result.lung_mask, self.result.disease, self.result.evidence, self.result.lobe_mask)
         for one in maps:
             digest.update(b"" if one is None else np.ascontiguousarray(one.values).tobytes())
         return digest.hexdigest()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import highdicom as hd
 from highdicom import sr
 from pydicom.sr.coding import Code
 
-from ..lungs.measures import TABLE_MEASURES, VOLUME
+from ..lungs.measures import CLUSTER_MEASURES, DISTRIBUTION_MEASURES, LUNG_MEASURES, VOLUME, LungMeasure, Measured
 from ..report import wording
+from ..report.measured import region_name
 from ..scan.call import Call
 from . import codes as terms
 from .frame import MEASUREMENTS, Frame
@@ -118,11 +119,11 @@ def _regions(frame: Frame, found: tuple[Region, ...], segments: hd.seg.Segmentat
     """A group for each region that was measured, and one for the region that the disease map marks."""
     numbers = {region.name: number for number, region in enumerate(found, start=1)}
     result = frame.result
-    for name in result.densitometry:
+    for name in (*result.densitometry, *result.measurements.parts):
         figures = list(_figures(frame, name))
         if not figures:
             continue
-        title = wording.REGION_NAMES.get(name, name.replace("_", " "))
+        title = region_name(name)
         tracking = sr.TrackingIdentifier(frame.uid("region", name), title)
         sites = [_site(name)] if name in terms.PLACES else [_site("whole")]
         if name in numbers:
@@ -152,14 +153,23 @@ def _regions(frame: Frame, found: tuple[Region, ...], segments: hd.seg.Segmentat
 
 def _figures(frame: Frame, name: str) -> Iterator[sr.Measurement]:
     """The measures of a region; none for what there was nothing to measure of."""
-    region = frame.result.densitometry[name]
-    for measure in TABLE_MEASURES:
-        quantity, value = terms.QUANTITIES[measure], measure.of(region)
-        if math.isfinite(value):
-            yield sr.Measurement(quantity.name, value, quantity.unit, derivation=quantity.derivation)
+    result, further = frame.result, frame.result.measurements
+    region = result.densitometry.get(name) or further.parts[name]
+    yield from _coded(region, LUNG_MEASURES)
+    if name in further.clusters:
+        yield from _coded(further.clusters[name], CLUSTER_MEASURES)
+    if name == "whole":
+        yield from _coded(further.distribution, DISTRIBUTION_MEASURES)
     extent = frame.result.disease_extent_percent.get(name, math.nan)
     if math.isfinite(extent):
         yield sr.Measurement(terms.EXTENT, extent, terms.PERCENT)
+
+
+def _coded(region: Measured, measures: Iterable[LungMeasure]) -> Iterator[sr.Measurement]:
+    for measure in measures:
+        quantity, value = terms.QUANTITIES[measure], measure.of(region)
+        if math.isfinite(value):
+            yield sr.Measurement(quantity.name, value, quantity.unit, derivation=quantity.derivation)
 
 
 def _litres(frame: Frame, region: Region) -> float:

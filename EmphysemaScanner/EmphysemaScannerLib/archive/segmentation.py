@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from ..lungs.regions import MaskKind
+from ..lungs.regions import LOBES, MaskKind, Origin
+from ..report import wording
 from ..scan.result import ScanResult
 from . import codes as terms
 from .frame import SEGMENTATION, Frame
@@ -21,6 +22,7 @@ from .source import Source
 DISEASE_REGION = "disease"
 _AUTOMATIC = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
 _SEMIAUTOMATIC = hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC
+_LOBE_COLOURS = ((172, 138, 115), (190, 160, 100), (140, 120, 90), (202, 164, 140), (120, 100, 140))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +43,18 @@ class Region:
 
 
 def regions(result: ScanResult, source: Source) -> tuple[Region, ...]:
-    """The regions that hold any voxel: right lung, left lung, and the lung's voxels that the disease map marks."""
+    """The regions that hold any voxel: right and left lung, lobes, and the lung's voxels that the disease map marks."""
     labels = np.asarray(on_slices(result.lung_mask.values, result.lung_mask.grid, source.volume), np.uint8)
     found = [
         Region("right", "Right lung", labels == 1, (140, 204, 242)),
         Region("left", "Left lung", labels == 2, (242, 204, 140)),
     ]
+    if result.lobe_mask is not None:
+        lobes = on_slices(result.lobe_mask.values, result.lobe_mask.grid, source.volume)
+        found += [
+            Region(lobe.value, wording.REGION_NAMES[lobe.value], lobes == lobe.lobe, colour)
+            for lobe, colour in zip(LOBES, _LOBE_COLOURS, strict=True)
+        ]
     known, drawn = result.disease, result.model.disease_map
     if known is not None and drawn is not None:
         marked = on_slices(known.values >= drawn.floor, known.grid, source.volume)
@@ -79,13 +87,15 @@ def segmentation(frame: Frame, found: tuple[Region, ...]) -> hd.seg.Segmentation
 def _description(frame: Frame, number: int, region: Region) -> hd.seg.SegmentDescription:
     is_disease = region.name == DISEASE_REGION
     place = None if is_disease else terms.PLACES[region.name]
+    is_lobe = region.name in [lobe.value for lobe in LOBES]
+    maker = _maker(frame, frame.result.lobes_from if is_lobe else None, "Lobes" if is_lobe else "Lung mask")
     made = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=region.label,
         segmented_property_category=terms.ALTERED_STRUCTURE if is_disease else terms.ANATOMICAL_STRUCTURE,
         segmented_property_type=terms.EMPHYSEMA if place is None else place.location,
-        algorithm_type=_AUTOMATIC if is_disease else _maker(frame)[0],
-        algorithm_identification=_disease_map(frame) if is_disease else _maker(frame)[1],
+        algorithm_type=_AUTOMATIC if is_disease else maker[0],
+        algorithm_identification=_disease_map(frame) if is_disease else maker[1],
         tracking_uid=frame.uid("region", region.name),
         tracking_id=region.label,
         anatomic_regions=[terms.LUNG] if is_disease else None,
@@ -100,12 +110,14 @@ def _coded(code: Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept.from_code(code)
 
 
-def _maker(frame: Frame) -> tuple[hd.seg.SegmentAlgorithmTypeValues, hd.AlgorithmIdentificationSequence]:
-    """How the lung mask was made; of one that a user gave, no more is known than that."""
-    kind, version = frame.result.lungs_from.kind, frame.run.software
+def _maker(
+    frame: Frame, origin: Origin | None, what: str
+) -> tuple[hd.seg.SegmentAlgorithmTypeValues, hd.AlgorithmIdentificationSequence]:
+    """How a mask was made, the lung mask where no other's origin is given; of a user's, no more is known than that."""
+    kind, version = (origin or frame.result.lungs_from).kind, frame.run.software
     if kind not in (MaskKind.OWN, MaskKind.EDITED):
         return _SEMIAUTOMATIC, hd.AlgorithmIdentificationSequence(
-            f"Lung mask given by the user ({kind.value})", codes.DCM.ManualProcessing, "not known"
+            f"{what} given by the user ({kind.value})", codes.DCM.ManualProcessing, "not known"
         )
     return _AUTOMATIC if kind is MaskKind.OWN else _SEMIAUTOMATIC, hd.AlgorithmIdentificationSequence(
         f"{PRODUCT} lung mask", codes.DCM.MorphologicalOperations, version, MANUFACTURER

@@ -93,8 +93,8 @@ def density_blocks(result: ScanResult, person: Person) -> tuple[Block, ...]:
 def too_small(result: ScanResult) -> list[str]:
     """A sentence for the regions that are empty or too small for percentiles."""
     regions = {**result.densitometry, **result.measurements.parts}
-    empty = [_name(name) for name, region in regions.items() if region.voxels == 0]
-    small = [_name(name) for name, region in regions.items() if 0 < region.voxels < LEAST_VOXELS]
+    empty = [region_name(name) for name, region in regions.items() if region.voxels == 0]
+    small = [region_name(name) for name, region in regions.items() if 0 < region.voxels < LEAST_VOXELS]
     sentences = []
     if empty:
         sentences.append(_("No lung in: {regions}.").format(regions=", ".join(empty)))
@@ -160,14 +160,14 @@ def _by_region(title: str, regions: Mapping[str, Measured], measures: Sequence[L
     return Table(
         titles=(title, *(measure.title for measure in measures)),
         units=("", *(measure.unit for measure in measures)),
-        rows=tuple((_name(name), *(m.text(region) for m in measures)) for name, region in regions.items()),
+        rows=tuple((region_name(name), *(m.text(region) for m in measures)) for name, region in regions.items()),
         whole=list(regions).index("whole") if "whole" in regions else None,
     )
 
 
 def _by_measure(title: str, regions: Mapping[str, Measured], measures: Sequence[LungMeasure]) -> Table:
     return Table(
-        titles=(title, *map(_name, regions)),
+        titles=(title, *map(region_name, regions)),
         units=("",) * (len(regions) + 1),
         rows=tuple(
             (f"{m.title} ({m.unit})" if m.unit else m.title, *(m.text(region) for region in regions.values()))
@@ -177,5 +177,6 @@ def _by_measure(title: str, regions: Mapping[str, Measured], measures: Sequence[
     )
 
 
-def _name(region: str) -> str:
+def region_name(region: str) -> str:
+    """The name of a region, or of a part of the lungs, for readers."""
     return wording.REGION_NAMES.get(region) or PART_NAMES.get(region, region)

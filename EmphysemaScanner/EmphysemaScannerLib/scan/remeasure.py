@@ -97,6 +97,7 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         measurements=by_height(measured, by_region, result.slice_indices),
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
+        lobe_mask=None if regions.lobes is None else OverlayMap(regions.lobes, result.lung_mask.grid),
     )
 
 
@@ -136,6 +137,7 @@ def _moved(result: ScanResult, grid: Grid) -> ScanResult:
         activations={name: moved(overlay) for name, overlay in result.activations.items()},
         class_activations={name: moved(overlay) for name, overlay in result.class_activations.items()},
         lung_mask=OverlayMap(result.lung_mask.values, grid),
+        lobe_mask=None if result.lobe_mask is None else OverlayMap(result.lobe_mask.values, grid),
         lung_fraction=fraction,
         disease=None if result.disease is None else moved(result.disease),
         low_density=None if result.low_density is None else moved(result.low_density),

@@ -174,6 +174,8 @@ class ScanResult:
         provenance: the series that was read and what was left out.
         run: what the result came from; None in a record of an earlier version.
         measurements: what was measured beside ``densitometry``.
+        lobe_mask: uint8 on the grid of ``lung_mask``: 0, or the place of the lobe in ``regions.LOBES`` from 1; None
+            without lobes.
     """
 
     probability: float
@@ -203,6 +205,7 @@ class ScanResult:
     lungs_from: Origin = OWN
     lobes_from: Origin | None = None
     measurements: Measurements = field(default_factory=Measurements)
+    lobe_mask: OverlayMap | None = None
 
     @property
     def by_slice(self) -> SliceFigures:

@@ -125,6 +125,7 @@ def scan(
         low_density=None if low is None else _overlay(low, grid),
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
+        lobe_mask=None if regions.lobes is None else OverlayMap(regions.lobes, ct_grid),
         measurements=by_height(measured, by_region, order),
         run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
     )

@@ -20,7 +20,7 @@ from ..ct.grid import Grid, area_average
 from ..ct.provenance import LeftOut, Provenance, Series
 from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
-from ..lungs.regions import OWN, MaskKind, Origin, Recognition
+from ..lungs.regions import LOBES, OWN, MaskKind, Origin, Recognition
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
 from .manifest import RunManifest
@@ -143,10 +143,10 @@ def record_to_json(result: ScanResult) -> str:
 
     A map is {"dtype", "grid", "encoding", "data"}: its values in C order, little-endian, the bytes of equal
     significance together (all first bytes, then all second ones), zlib, base64. The evidence is exact (float32), for it
-    sums to the logit; activations are float16, which is exact to 0.05 %. The lung mask is not in it. "grid" is that of
-    the network's input, "ct_grid" that of the canonical CT.
+    sums to the logit; activations are float16, which is exact to 0.05 %. The lung mask is not in it; the lobes are, as
+    "lobes", zlib and base64 of their labels. "grid" is that of the network's input, "ct_grid" that of the canonical CT.
     """
-    maps = {
+    maps: dict[str, Any] = {
         "grid": dataclasses.asdict(result.lung_fraction.grid),
         "ct_grid": dataclasses.asdict(result.lung_mask.grid),
         "evidence": None if result.evidence is None else _map_to_dict(result.evidence, "float32"),
@@ -160,6 +160,9 @@ def record_to_json(result: ScanResult) -> str:
         maps["disease"] = _map_to_dict(result.disease, "float16")
     if result.low_density is not None:
         maps["low_density"] = _map_to_dict(result.low_density, "float16")
+    if result.lobe_mask is not None:
+        labels = np.ascontiguousarray(result.lobe_mask.values, np.uint8)
+        maps["lobes"] = base64.b64encode(zlib.compress(labels.tobytes())).decode("ascii")
     return json.dumps({**result_to_dict(result), "maps": maps, "curves": curves}, ensure_ascii=False, allow_nan=False)
 
 
@@ -240,6 +243,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         lungs_from=_origin(values.get("masks", {}).get("lungs")) or OWN,
         lobes_from=_origin(values.get("masks", {}).get("lobes")),
         measurements=measurements_from_dict(values.get("measurements", {}), values.get("curves", {}), slices),
+        lobe_mask=_lobes_from_text(maps["lobes"], ct) if "lobes" in maps else None,
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
@@ -336,6 +340,15 @@ def _map_from_dict(raw: dict[str, Any]) -> OverlayMap:
         raise ValueError("a map has not as many values as its grid has voxels")
     values = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, size).T.copy().view(dtype)
     return OverlayMap(values.reshape(grid.shape).astype(np.float32), grid)
+
+
+def _lobes_from_text(text: str, grid: Grid) -> OverlayMap:
+    size = math.prod(grid.shape)
+    data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1)
+    labels = np.frombuffer(data, np.uint8)
+    if labels.size != size or labels.max(initial=0) > len(LOBES):
+        raise ValueError("the lobes do not fit the CT")
+    return OverlayMap(labels.reshape(grid.shape), grid)
 
 
 def grid_from_dict(raw: dict[str, Any]) -> Grid:
