@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,13 @@ from EmphysemaScannerLib.archive import writing
 from EmphysemaScannerLib.archive.kinds import ObjectKind
 from EmphysemaScannerLib.batch import row
 from EmphysemaScannerLib.batch.batch import find_cts, run_batch
+from EmphysemaScannerLib.batch.scanning import Scanning
+from EmphysemaScannerLib.batch.source import Source
 from EmphysemaScannerLib.ct.reading import CT
+from EmphysemaScannerLib.models.modelheader import read_metadata
+from EmphysemaScannerLib.scan.device import Device, Precision
 from EmphysemaScannerLib.scan.result import ScanResult
+from webarchive import web_archive
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +70,46 @@ def test_objects_are_written_for_dicom_and_refused_for_image_files_and_made_up_f
     shutil.rmtree(rows["series"]["dicom_objects"])
     run_batch(cts, out, model_path, objects=objects)
     assert scanned == ["series"]
+
+
+def test_objects_of_a_ct_that_was_copied_are_written_before_the_copy_goes(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "passing").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "passing"))
+    archivedct.write_series(tmp_path / "ct")
+    objects, names = tmp_path / "objects", [tmp_path / "one", tmp_path / "two"]
+    with web_archive() as archive:
+        archive.add((tmp_path / "ct").iterdir())
+        at = dict.fromkeys(names, f"{archive.address}/studies/{archivedct.STUDY['StudyInstanceUID']}")
+        at[tmp_path / "gone"] = f"{archive.address}/studies/1.2.9"
+        run_batch([*at], tmp_path / "out.csv", model_path, at=at, objects=objects)
+        elsewhere = Scanning(model_path, read_metadata(model_path)["sha256"], Device.CPU, Precision.AUTO, objects)
+        of_a_process = elsewhere(Source(names[0], at[names[0]]))
+    rows = table(tmp_path / "out.csv")
+    for folder in (rows["one"]["dicom_objects"], rows["two"]["dicom_objects"], of_a_process.dicom_objects):
+        assert [path.name for path in Path(folder).glob("*.dcm")] == ["segmentation.dcm"]
+    assert "holds no such study" in rows["gone"]["problem"]
+    assert list((tmp_path / "passing").iterdir()) == []
+
+
+def test_a_batch_that_is_ended_leaves_no_copy(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "passing").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "passing"))
+    archivedct.write_series(tmp_path / "ct")
+
+    def end(_row: object) -> None:
+        raise KeyboardInterrupt
+
+    with web_archive() as archive:
+        archive.add((tmp_path / "ct").iterdir())
+        study = f"{archive.address}/studies/{archivedct.STUDY['StudyInstanceUID']}"
+        at = {tmp_path / name: study for name in ("one", "two", "three")}
+        with pytest.raises(KeyboardInterrupt):
+            run_batch([*at], tmp_path / "out.csv", model_path, at=at, on_row=end)
+        deadline = time.monotonic() + 30  # the CT that is being copied ahead is copied to its end
+        while list((tmp_path / "passing").iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert list((tmp_path / "passing").iterdir()) == []

@@ -7,8 +7,9 @@ import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -193,7 +194,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
             then starts the processes.
         at: from where to copy the files of CTs that are not there, as ``addresses_of`` gives them; each is
-            copied when its turn comes, and removed when it has been read.
+            copied when its turn comes, and removed when it has been scanned.
         retry: scan refused CTs again, changed or not.
         objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
             and no such folder is scanned again. None if none are wanted.
@@ -275,13 +276,14 @@ def _rows_here(
     """The rows of CTs one after the other; the next one is read meanwhile."""
     reader = ThreadPoolExecutor(1)
 
-    def begin(source: Source) -> tuple[str, Future[tuple[CT, Masks]]]:
-        return source.state(), reader.submit(read, source)
+    def begin(source: Source) -> tuple[str, ExitStack, Future[tuple[CT, Masks]]]:
+        passing = ExitStack()
+        return source.state(), passing, reader.submit(read, source, passing)
 
+    following = [begin(source) for source in sources[:1]]
     try:
-        following = [begin(source) for source in sources[:1]]
         for k, source in enumerate(sources):
-            state, this = following.pop()
+            state, passing, this = following.pop()
             following = [begin(after) for after in sources[k + 1 : k + 2]]
 
             def report(fraction: float, stage: str, number: int = before + k, name: str = source.path.name) -> None:
@@ -289,9 +291,17 @@ def _rows_here(
                 said = where.format(number=number + 1, count=count, name=name, stage=stage)
                 progress((number + fraction) / count, said)
 
-            yield row_of(source.path, state, this.result, scanner, report)
+            with passing:
+                row = row_of(source.path, state, this.result, scanner, report)
+            yield row
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
+        for _state, passing, coming in following:
+            coming.add_done_callback(partial(_close, passing))
+
+
+def _close(passing: ExitStack, _future: object) -> None:
+    passing.close()
 
 
 def _rows_elsewhere(

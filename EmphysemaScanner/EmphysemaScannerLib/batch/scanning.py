@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -42,13 +43,20 @@ class Scanning:
             DeviceError: there is no such device here.
             BatchError: another model, or another version of EmphysemaScanner, is here than where the batch was started.
         """
-        return row_of(source.path, source.state(), partial(read, source), _loaded(self, threading.get_ident()))
+        scanner = _loaded(self, threading.get_ident())
+        with ExitStack() as passing:
+            return row_of(source.path, source.state(), partial(read, source, passing), scanner)
 
 
-def read(source: Source) -> tuple[CT, Masks]:
-    """A CT of a batch, which is copied first where that is asked for, and what its label files hold."""
-    with source.files() as files:
-        return read_ct(files), source.masks.read()
+def read(source: Source, passing: ExitStack) -> tuple[CT, Masks]:
+    """A CT of a batch, which is copied first where that is asked for, and what its label files hold.
+
+    Args:
+        source: the CT.
+        passing: what was copied is removed when this is closed; DICOM objects are made of the files, too.
+    """
+    files = passing.enter_context(source.files())
+    return read_ct(files), source.masks.read()
 
 
 @lru_cache(maxsize=8)

@@ -48,8 +48,6 @@ def batch(  # noqa: PLR0913  # one parameter per option
     from ..models.modelfolder import default_model_path
 
     number = number_of(processes, cluster)
-    if fetch and dicom_out:
-        raise typer.BadParameter("DICOM objects are written from files that stay; copy the CTs first, without --fetch.")
     if dicom_out:
         check_packages()
     sources, at = find_cts(path), addresses_of(path)

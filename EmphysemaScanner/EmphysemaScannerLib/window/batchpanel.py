@@ -55,6 +55,10 @@ class BatchPanel:
         """Whether refused CTs are to be scanned again."""
         return bool(self._ui.batchRetryCheckBox.checked)
 
+    def objects_beside(self, output: Path) -> Path | None:
+        """The folder for DICOM objects, beside the table; None if they are not ticked."""
+        return output.with_name(f"{output.stem}-dicom") if self._ui.batchObjectsCheckBox.checked else None
+
     def clear(self) -> None:
         """Empty the table."""
         self._sources = []
@@ -75,7 +79,7 @@ class BatchPanel:
         )
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(styles.tip(row.source, row.problem, row.call_reason, row.warnings))
+            item.setToolTip(styles.tip(row.source, row.problem, row.call_reason, row.warnings, row.dicom_problem))
             table.setItem(k, column, item)
         table.scrollToBottom()
 

@@ -259,7 +259,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named, objects)
 
-    def batch(
+    def batch(  # noqa: PLR0913  # all but two have defaults
         self,
         source: Path | str,
         csvPath: Path | str,
@@ -269,6 +269,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         progress: Progress | None = None,
         onRow: Callable[[BatchRow], None] | None = None,
         retry: bool = False,
+        objects: Path | str | None = None,
     ) -> BatchSummary:
         """Scan many CTs into one CSV, one row per CT; an unfinished CSV of the same model is continued.
 
@@ -283,11 +284,13 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             progress: as for ``scan``.
             onRow: told each row, on the main thread.
             retry: scan refused CTs again, changed or not.
+            objects: gets a folder of DICOM objects for each CT that was read from DICOM; None if none are wanted.
         """
         from . import longwork
 
         model = self._model(modelPath)
-        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow, retry)
+        folder = None if objects is None else Path(objects)
+        return longwork.batch(Path(source), Path(csvPath), model, device, precision, progress, onRow, retry, folder)
 
     def train(
         self,

@@ -184,7 +184,7 @@ def _save_scene(folder: Path) -> Path:
     return path
 
 
-def batch(
+def batch(  # noqa: PLR0913  # as the logic has them
     source: Path,
     csv_path: Path,
     model: Path,
@@ -193,9 +193,12 @@ def batch(
     progress: Report | None,
     on_row: Callable[[BatchRow], None] | None,
     retry: bool,
+    objects: Path | None = None,
 ) -> BatchSummary:
     """Scan many CTs on the worker's thread; ``on_row`` and ``progress`` are called on this one."""
     ensure(Need.SCAN)
+    if objects is not None:
+        ensure(Need.DICOM)
     rows: queue.SimpleQueue[BatchRow] = queue.SimpleQueue()
 
     def hand_out_rows() -> None:
@@ -213,7 +216,16 @@ def batch(
         report(0.0, _("Looking for CTs"))
         cts, masks = find_cts(source), find_masks(source)
         return run_batch(
-            cts, csv_path, model, device, precision, masks=masks, retry=retry, progress=report, on_row=rows.put
+            cts,
+            csv_path,
+            model,
+            device,
+            precision,
+            masks=masks,
+            retry=retry,
+            objects=objects,
+            progress=report,
+            on_row=rows.put,
         )
 
     try:

@@ -387,6 +387,7 @@ class Window(VTKObservationMixin):
                 progress=progress,
                 onRow=self.batch.add,
                 retry=self.batch.retry,
+                objects=self.batch.objects_beside(output),
             )
 
         summary = self._do(ui.batchButton, ui.batchProgressBar, ui.batchStatusLabel, _("The batch failed."), scan_all)

@@ -7,6 +7,8 @@ from unittest import mock
 
 import pytest
 import slicer
+from dicomfiles import write_dicom
+from phantom import phantom_image
 from window.harness.driver import Driver, bad_ct, settle, write
 from window.harness.pythonqt import plain
 
@@ -40,6 +42,24 @@ def test_a_batch_fills_its_table_and_its_csv(window: Driver, cohort: Path, tmp_p
     plain(table, "cellDoubleClicked").emit(row, 0)
     settle()
     assert window.ui.inputSelector.nodeCount() == 1
+
+
+def test_ticked_dicom_objects_are_written_beside_the_table_or_the_reason_is_shown(
+    window: Driver, cohort: Path, tmp_path: Path
+) -> None:
+    write_dicom(cohort / "series", phantom_image(), FrameOfReferenceUID="1.2.3.4", StudyDate="20250102")
+    for name in ("two", "wrong"):
+        (cohort / f"{name}.nrrd").unlink()
+    window.ui.batchSourcePathLineEdit.currentPath = str(cohort)
+    window.ui.batchOutputPathLineEdit.currentPath = str(tmp_path / "out.csv")
+    window.ui.batchObjectsCheckBox.checked = True
+    window.press("batchButton")
+    (folder,) = (tmp_path / "out-dicom").iterdir()
+    assert {"segmentation.dcm", "measurements.dcm"} <= {path.name for path in folder.iterdir()}
+    assert "1 without DICOM objects" in window.ui.batchStatusLabel.text
+    table = window.ui.batchTable
+    tips = {table.item(row, 0).text(): table.item(row, 0).toolTip() for row in range(2)}
+    assert "read from DICOM files" in tips["one.nrrd"]
 
 
 def test_a_cancelled_batch_keeps_what_is_done_and_goes_on_there(window: Driver, cohort: Path, tmp_path: Path) -> None:
