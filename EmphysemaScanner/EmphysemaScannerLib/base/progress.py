@@ -10,3 +10,8 @@ Progress = Callable[[float, str], None]
 
 def silent(fraction: float, stage: str) -> None:
     """Says nothing."""
+
+
+def part(progress: Progress, low: float, high: float) -> Progress:
+    """A part of a longer progress, from one share to another."""
+    return lambda share, stage: progress(low + (high - low) * share, stage)

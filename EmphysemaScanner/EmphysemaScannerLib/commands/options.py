@@ -67,6 +67,13 @@ LungsOption = Annotated[
 LobesOption = Annotated[
     Path | None, typer.Option(help="A label file of the lobes, to measure each; without --lungs the lung mask, too.")
 ]
+ExpiratoryOption = Annotated[
+    Path | None,
+    typer.Option(help="A CT of the same patient in expiration, for air trapping and the parametric response map."),
+]
+ExpiratoryLungsOption = Annotated[
+    Path | None, typer.Option(help="A label file to use as lung mask of --expiratory; found in it otherwise.")
+]
 LungLabelsOption = Annotated[
     str, typer.Option(help="What the labels of --lungs are, if not recognised, such as 1=right_lung,2=left_lung.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,8 @@ from .options import (
     DeviceOption,
     DicomOutOption,
     DicomSendOption,
+    ExpiratoryLungsOption,
+    ExpiratoryOption,
     HeightOption,
     LobeLabelsOption,
     LobesOption,
@@ -66,6 +69,8 @@ def scan(  # noqa: PLR0913  # one parameter per option
     lobes: LobesOption = None,
     lung_labels: LungLabelsOption = "",
     lobe_labels: LobeLabelsOption = "",
+    expiratory: ExpiratoryOption = None,
+    expiratory_lungs: ExpiratoryLungsOption = None,
     measure: MeasureOption = Scope.HISTOGRAM,
     sex: SexOption = None,
     age: AgeOption = None,
@@ -87,6 +92,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
     from ..report.outputfolder import check_output_folder, whole_or_nothing
     from ..report.saving import write_case
     from ..scan.device import choose, scan_on
+    from ..scan.pair import read_expiratory, scan_pair
     from .terminal import print_scan
 
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
@@ -94,6 +100,8 @@ def scan(  # noqa: PLR0913  # one parameter per option
     archive = WebAddress.parse(dicom_send) if dicom_send else None
     if archive:
         check_client()
+    if expiratory_lungs is not None and expiratory is None:
+        raise EmphysemaScannerError("The lung mask of --expiratory-lungs belongs to no CT; name it with --expiratory.")
     for folder in filter(None, (out, dicom_out)):
         check_output_folder(folder)
     masks = MaskFiles(lungs, lobes, lung_labels, lobe_labels).read()
@@ -101,10 +109,14 @@ def scan(  # noqa: PLR0913  # one parameter per option
     with ExitStack() as passing:
         ct, copied = passing.enter_context(_read(path, series))
         volume = check_can_write(ct.volume) if dicom_out or archive else None
+        second = None
+        if expiratory is not None:
+            second = read_expiratory(expiratory, ct, MaskFiles(expiratory_lungs).read())
         source = Path(path).resolve().name if named else pseudonym(ct.image)
         chosen = choose(device)
         with progress_bar() as progress:
-            result = scan_on(chosen, ct, loaded, progress, source, masks=masks, measure=measure)
+            first = partial(scan_on, chosen, ct, loaded, source=source, masks=masks, measure=measure)
+            result = scan_pair(first, ct.image, second, progress)
         result = result if named else without_names(result)
         skipped: tuple[str, ...] = ()
         person = Person(sex, age, height, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -10,10 +11,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..lungs.measures import PAIR_MEASURES
 from ..models.modelcard import ModelCard, TrainingRange
 from ..models.networks import ARCHITECTURES
 from ..models.preprocessing import Field, Needs
-from ..report import blocks, contents, measured, slicewords, wording
+from ..report import blocks, contents, measured, pairblocks, slicewords, wording
 from ..scan.call import Call
 from ..scan.result import ScanResult
 
@@ -41,6 +43,7 @@ def print_scan(
     if result.densitometry:
         parts += [Text(), _table(contents.densitometry(result, contents.narrow_measures(result)))]
     parts += [Text(line) for box in measured.kernel_box(result) for line in box.lines]
+    parts += _expiration(result)
     parts.append(Text())
     parts += [
         Text.assemble((f"{title}: ", "bold"), line)
@@ -129,6 +132,22 @@ def _gauge(probability: float, point: float, colour: str) -> Text:
         else:
             gauge.append("#" if cell < filled else ".", colour if cell < filled else "dim")
     return gauge.append(" 100 %").append("   | operating point", "red")
+
+
+def _expiration(result: ScanResult) -> list[Text | Table]:
+    """The figures of both lungs with an expiratory CT; nothing without one."""
+    pair = result.expiration
+    if pair is None:
+        return []
+    lines = [Text(), Text(pairblocks.TITLE, style="bold")]
+    lines += [Text(f"- {line}", style="yellow") for line in pairblocks.notes(pair)]
+    whole = pair.regions.get("whole")
+    if whole is not None:
+        measured_ones = [measure for measure in PAIR_MEASURES if math.isfinite(measure.of(whole))]
+        lines += [Text(f"{m.meaning}: {m.text(whole)} {m.unit}".rstrip()) for m in measured_ones]
+    if pair.quality is not None:
+        lines.append(Text.assemble(("Registration: ", "bold"), pairblocks.registration(pair)))
+    return list(lines)
 
 
 def _table(figures: blocks.Table) -> Table:

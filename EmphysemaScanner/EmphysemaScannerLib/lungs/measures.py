@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass
 
 from .densitometry import LEAST_VOXELS, Densitometry
+from .expiration import PairFigures
 from .measurements import Clusters, Distribution
 
-Measured = Densitometry | Clusters | Distribution
+Measured = Densitometry | Clusters | Distribution | PairFigures
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class LungMeasure:
     """A figure as every table shows it.
 
     Attributes:
-        field: the attribute of ``Densitometry``, ``Clusters`` or ``Distribution``, and the column in CSV files.
+        field: the attribute of ``Densitometry``, ``Clusters``, ``Distribution`` or ``PairFigures``, and the column in
+            CSV files.
         title: over its column.
         meaning: the title in words.
         unit: of the figure.
@@ -262,3 +264,112 @@ PERC15_AT_6_L = LungMeasure(
 )
 DISTRIBUTION_MEASURES = (UPPER_LOWER_HALF, UPPER_LOWER_THIRD, CORE_RIND, ZONE_SCORE, PERC15_AT_6_L)
 """All figures of ``Distribution``."""
+
+_GALBAN = "Galban et al., Nat Med 2012;18:1711-1715"
+_PAIRED = "each in the CT's own lung mask"
+
+VOLUME_IN = LungMeasure(
+    "inspiratory_volume_l", "Vol. insp.", "Volume in inspiration", "L", 2, f"Lung volume, {_PAIRED}.", _CIP
+)
+VOLUME_EX = LungMeasure(
+    "expiratory_volume_l", "Vol. exp.", "Volume in expiration", "L", 2, f"Lung volume, {_PAIRED}.", _CIP
+)
+VOLUME_RATIO = LungMeasure(
+    "volume_ratio",
+    "Vol. E/I",
+    "Expiratory to inspiratory volume",
+    "",
+    2,
+    "Volume in expiration over volume in inspiration: how far the patient breathed out.",
+    "",
+)
+MEAN_IN = LungMeasure(
+    "inspiratory_mean_hu", "Mean insp.", "Mean density in inspiration", "HU", 0, f"Mean of the voxels, {_PAIRED}.", _CIP
+)
+MEAN_EX = LungMeasure(
+    "expiratory_mean_hu", "Mean exp.", "Mean density in expiration", "HU", 0, f"Mean of the voxels, {_PAIRED}.", _CIP
+)
+MEAN_DIFFERENCE = LungMeasure(
+    "mean_difference_hu",
+    "Mean E - I",
+    "Change of mean density",
+    "HU",
+    0,
+    "Mean density in expiration less that in inspiration; small where air is trapped.",
+    "Akira et al., AJR Am J Roentgenol 2009;192:267-272",
+)
+MEAN_RATIO = LungMeasure(
+    "mean_ratio",
+    "Mean E/I",
+    "Expiratory to inspiratory mean density",
+    "",
+    2,
+    "Mean density (HU) in expiration over that in inspiration; near 1 where air is trapped.",
+    "Akira et al., AJR Am J Roentgenol 2009;192:267-272",
+)
+AIR_TRAPPING = LungMeasure(
+    "air_trapping_percent",
+    "Air trapping",
+    "Air trapping (expiratory LAA%-856)",
+    "%",
+    1,
+    "Share of the voxels of the expiratory CT strictly below -856 HU, emphysema included.",
+    _LAA[856].removesuffix(", there in expiration"),
+)
+VOLUME_CHANGE = LungMeasure(
+    "volume_change_percent",
+    "RVC",
+    "Relative volume change, -856 to -950 HU",
+    "%",
+    1,
+    "Share of the voxels from -950 to below -856 HU among those of at least -950 HU, in expiration less in"
+    " inspiration; near 0 or above where air is trapped.",
+    "After Matsuoka et al., AJR Am J Roentgenol 2008;190:762-769, there from -860 HU",
+)
+
+
+def _prm(field: str, title: str, meaning: str, definition: str) -> LungMeasure:
+    return LungMeasure(field, title, meaning, "%", 1, definition, _GALBAN)
+
+
+_AMONG = "share of the voxels that have a class"
+PRM_EMPHYSEMA = _prm(
+    "prm_emphysema_percent",
+    "Emphysema",
+    "Response map: emphysema",
+    f"Below -950 HU in inspiration and below -856 HU in expiration; {_AMONG}.",
+)
+PRM_SMALL_AIRWAYS = _prm(
+    "prm_small_airways_percent",
+    "fSAD",
+    "Response map: functional small airways disease",
+    f"At least -950 HU in inspiration and below -856 HU in expiration; {_AMONG}.",
+)
+PRM_NORMAL = _prm(
+    "prm_normal_percent",
+    "Normal",
+    "Response map: normal",
+    f"At least -950 HU in inspiration and at least -856 HU in expiration; {_AMONG}.",
+)
+PRM_UNCLASSIFIED = _prm(
+    "prm_unclassified_percent",
+    "Unclassified",
+    "Response map: unclassified",
+    f"Below -950 HU in inspiration and at least -856 HU in expiration; {_AMONG}.",
+)
+PRM_VOXELS = LungMeasure(
+    "prm_voxels_percent",
+    "Classed",
+    "Lung that has a class",
+    "%",
+    0,
+    "Share of the inspiratory lung that has a class: the registered expiratory CT has lung there, too, and both CTs are"
+    " below -500 HU, so that vessels have none.",
+    "",
+)
+BREATH_MEASURES = (
+    *(VOLUME_IN, VOLUME_EX, VOLUME_RATIO, MEAN_IN, MEAN_EX, MEAN_DIFFERENCE, MEAN_RATIO, AIR_TRAPPING, VOLUME_CHANGE),
+)
+RESPONSE_MEASURES = (PRM_EMPHYSEMA, PRM_SMALL_AIRWAYS, PRM_NORMAL, PRM_UNCLASSIFIED, PRM_VOXELS)
+PAIR_MEASURES = (*BREATH_MEASURES, *RESPONSE_MEASURES)
+"""All figures of ``PairFigures``: those of the two CTs by themselves, then those of the response map."""

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
 from ..ct.grid import Grid, area_average, canonical_view
 from . import LEFT, RIGHT
-from .coarse import Hu, Labels
 from .morphology import box
+
+if TYPE_CHECKING:
+    from .coarse import Hu, Labels
 
 _CELL_MM = 3.0
 _MARGIN_MM = 15.0  # of the cells around the lungs
@@ -133,25 +134,29 @@ class Registration:
     cells: Grid
     quality: RegistrationQuality
 
-    def moved(self, image: sitk.Image) -> Hu:
+    def moved(self, image: sitk.Image, within: tuple[slice, ...] | None = None) -> Hu:
         """A CT that lies where the moving one does, on the fixed grid.
 
         Args:
             image: in HU, any orientation.
+            within: a box (slices, rows, columns) of the fixed grid, for that part alone.
 
         Returns:
             (slices, rows, columns), interpolated linearly; -1000 where the CT does not reach.
         """
-        return np.asarray(self._resampled(sitk.Cast(image, sitk.sitkFloat32), sitk.sitkLinear, _AIR_HU), np.float32)
+        return np.asarray(
+            self._resampled(sitk.Cast(image, sitk.sitkFloat32), sitk.sitkLinear, _AIR_HU, within), np.float32
+        )
 
-    def moved_labels(self, labels: Labels, grid: Grid) -> Labels:
+    def moved_labels(self, labels: Labels, grid: Grid, within: tuple[slice, ...] | None = None) -> Labels:
         """Labels of the moving CT on the fixed grid, each voxel as the nearest; 0 where they do not reach.
 
         Args:
             labels: (slices, rows, columns).
             grid: where they lie.
+            within: as for ``moved``.
         """
-        return np.asarray(self._resampled(grid.to_image(labels), sitk.sitkNearestNeighbor, 0), np.uint8)
+        return np.asarray(self._resampled(grid.to_image(labels), sitk.sitkNearestNeighbor, 0, within), np.uint8)
 
     def volume_change(self) -> Hu:
         """The map's Jacobian determinant on the fixed grid: volume in the moving CT over volume in the fixed one.
@@ -160,18 +165,23 @@ class Registration:
             (slices, rows, columns), interpolated linearly; 1 beyond the cells around the lungs.
         """
         nothing = sitk.Transform(3, sitk.sitkIdentity)
-        image = sitk.Resample(self.cells.to_image(self.jacobian), self._frame, nothing, sitk.sitkLinear, 1.0)
+        image = sitk.Resample(self.cells.to_image(self.jacobian), self._frame(), nothing, sitk.sitkLinear, 1.0)
         return np.asarray(sitk.GetArrayFromImage(image))
 
-    @cached_property
-    def _frame(self) -> sitk.Image:
-        """An image on the fixed grid, for its geometry."""
-        return self.fixed.to_image(np.zeros(self.fixed.shape, np.uint8))
+    def _frame(self, within: tuple[slice, ...] | None = None) -> sitk.Image:
+        """An image on the fixed grid, or a box of it, for its geometry."""
+        if within is None:
+            return self.fixed.to_image(np.zeros(self.fixed.shape, np.uint8))
+        a, b, c = ((float(part.start), float(part.stop)) for part in within)
+        slices, rows, columns = (part.stop - part.start for part in within)
+        part = self.fixed.part((a, b, c), (slices, rows, columns))
+        return part.to_image(np.zeros(part.shape, np.uint8))
 
-    def _resampled(self, image: sitk.Image, interpolator: int, outside: float) -> NDArray[np.generic]:
-        return np.asarray(
-            sitk.GetArrayFromImage(sitk.Resample(image, self._frame, self.transform, interpolator, outside))
-        )
+    def _resampled(
+        self, image: sitk.Image, interpolator: int, outside: float, within: tuple[slice, ...] | None
+    ) -> NDArray[np.generic]:
+        moved = sitk.Resample(image, self._frame(within), self.transform, interpolator, outside)
+        return np.asarray(sitk.GetArrayFromImage(moved))
 
 
 def register(
@@ -258,6 +268,8 @@ class _Cells:
 
 def _normalised(density: Hu, share: Hu) -> Hu:
     """Lung density less its mean around, in standard deviations, from density times share."""
+    from scipy import ndimage  # here: Slicer reads this file at its start
+
     read = share > _LEAST_SHARE
     lung = np.where(read, density / np.maximum(share, _LEAST_SHARE), 0)
 

@@ -19,6 +19,7 @@ class Drawing(str, Enum):
     MAP = "map"
     CHART = "chart"
     DENSITY = "density"
+    RESPONSE = "response"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..lungs.reference import NOBODY, Person
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import ScanResult, SliceEvidence
-from . import citing, measured, slicewords, wording
+from . import citing, measured, pairblocks, slicewords, wording
 from .blocks import (
     Box,
     Contents,
@@ -100,6 +100,7 @@ def contents(case: Case) -> Contents:
             _slices(result),
             _how_to_read(result),
             *_densitometry(result, case.person),
+            *pairblocks.pair_section(result),
             *measured.all_measurements(result),
             *_images(result),
             Section(_("About the model"), (about_model(result.model, slicewords.reads(result)),)),

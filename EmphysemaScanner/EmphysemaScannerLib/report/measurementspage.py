@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ..lungs.clusters import BULLA_GRID_MM, BULLA_HU, BULLA_MM, CLUSTER_HU, MOST_LARGEST
 from ..lungs.densitometry import HISTOGRAM_HU, LEAST_VOXELS
-from ..lungs.measures import CLUSTER_MEASURES, DISTRIBUTION_MEASURES, LUNG_MEASURES, LungMeasure
+from ..lungs.measures import CLUSTER_MEASURES, DISTRIBUTION_MEASURES, LUNG_MEASURES, PAIR_MEASURES, LungMeasure
 from ..lungs.normalisation import BAND_MM, NOISE_WINDOW_MM, REFERENCE_HU
 from ..lungs.reference import REFERENCES
 
@@ -91,6 +91,14 @@ def measurements_page() -> str:
             "Patents: a search of public texts, not of patent registers, found for normalisation of multi-scale bands"
             " US 7,321,674 B2 (radiographs; expired), EP 2 419 859 A1 (withdrawn) and, for harmonising CT kernels by"
             " their noise power spectrum, the application US 2026/0134512 A1. Whether they apply was not examined.",
+            "",
+            "## With an expiratory CT (`measurements.csv`, `ct` is `expiratory_pair`)",
+            "",
+            *_measures(PAIR_MEASURES),
+            "",
+            "The response map lies on the inspiratory CT: the expiratory CT is registered to it and interpolated"
+            " linearly. Both CTs are taken as they are, without smoothing. How the registration is done, and how well:"
+            " [pairs.md](pairs.md).",
             "",
             "## What healthy people have: LAA%-950",
             "",

@@ -168,10 +168,10 @@ def overlay_montage(case: Case) -> Figure:
     count, axial_rows = (COLUMNS * AXIAL_ROWS, AXIAL_ROWS) if not paired else (COLUMNS // 2 * PAIRED_ROWS, PAIRED_ROWS)
     steps = axial_choice(case.result, count)
     axial = [volume.axial(_ct_slice(volume, case.result.slice_indices[step])) for step in steps]
-    coronal = [volume.coronal(index) for index in _spread(volume.box[1], COLUMNS // 2 if paired else COLUMNS)]
+    coronal = [volume.coronal(index) for index in spread(volume.box[1], COLUMNS // 2 if paired else COLUMNS)]
 
     cell = WIDTH_INCHES / COLUMNS
-    axial_height, coronal_height = cell * _aspect(axial[0]) + 0.02, cell * _aspect(coronal[0]) + 0.02
+    axial_height, coronal_height = cell * aspect_of(axial[0]) + 0.02, cell * aspect_of(coronal[0]) + 0.02
     bar_height = 0.5 if volume.paint.overlay is not None else 0.0
     total = axial_rows * axial_height + coronal_height + bar_height
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=200, facecolor="white")
@@ -194,16 +194,16 @@ def overlay_montage(case: Case) -> Figure:
             step = steps[number]
             if bare or not paired:
                 mark = f"  {words.highest if not paired else most}" if step == strongest else ""
-                _label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
+                label(axes, f"S {case.result.slice_positions_mm[step]:.0f} mm{mark}", "left", "top")
             if not bare:
-                _label(axes, words.short(step), "right", "top")
+                label(axes, words.short(step), "right", "top")
         elif column == 0:
-            _label(axes, _("coronal, anterior"), "left", "top")
+            label(axes, _("coronal, anterior"), "left", "top")
         elif column == COLUMNS - (2 if paired else 1):
-            _label(axes, _("posterior"), "left", "top")
+            label(axes, _("posterior"), "left", "top")
         if column == 0:
-            _label(axes, "R", "left", "bottom")
-            _label(axes, "L", "right", "bottom")
+            label(axes, "R", "left", "bottom")
+            label(axes, "L", "right", "bottom")
     if volume.paint.overlay is not None:
         _colour_bar(figure, volume.paint, bar_height / total)
     return figure
@@ -276,16 +276,19 @@ def _extent(mask: NDArray[np.bool_], axis: int, margin: int) -> slice:
     return slice(max(int(used[0]) - margin, 0), min(int(used[-1]) + margin + 1, mask.shape[axis]))
 
 
-def _spread(part: slice, number: int) -> list[int]:
+def spread(part: slice, number: int) -> list[int]:
+    """So many places, evenly inside a part of an axis."""
     return [int(v) for v in np.linspace(part.start, part.stop, number + 2)[1:-1]]
 
 
-def _aspect(plane: Plane) -> float:
+def aspect_of(plane: Plane) -> float:
+    """Height over width."""
     rows, columns = plane.hu.shape
     return float(rows * plane.pixel_mm[0] / (columns * plane.pixel_mm[1]))
 
 
-def _label(axes: Axes, text: str, horizontal: str, vertical: str) -> None:
+def label(axes: Axes, text: str, horizontal: str, vertical: str) -> None:
+    """White words in a corner of a picture."""
     axes.text(
         0.02 if horizontal == "left" else 0.98,
         0.97 if vertical == "top" else 0.03,

@@ -13,6 +13,7 @@ from .chart import slice_chart
 from .contents import Case
 from .densitychart import density_chart
 from .montage import overlay_montage
+from .responsepicture import response_picture
 
 Drawn = dict[Drawing, tuple[str, bytes]]
 """Drawings with the kind of file, "png" or "svg", and its contents."""
@@ -27,6 +28,9 @@ def draw(case: Case) -> Drawn:
     }
     if case.result.measurements.histograms:
         drawn[Drawing.DENSITY] = ("svg", as_file(density_chart(case.result), "svg"))
+    pair = case.result.expiration
+    if pair is not None and pair.response is not None:
+        drawn[Drawing.RESPONSE] = ("png", as_file(response_picture(case), "png"))
     return drawn
 
 

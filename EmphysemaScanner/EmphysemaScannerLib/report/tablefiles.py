@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..lungs.densitometry import HISTOGRAM_HU
+from ..lungs.expiration import ExpiratoryPair
 from ..lungs.measurements import Measurements
-from ..lungs.measures import CLUSTER_MEASURES, DISTRIBUTION_MEASURES, LUNG_MEASURES
+from ..lungs.measures import CLUSTER_MEASURES, DISTRIBUTION_MEASURES, LUNG_MEASURES, PAIR_MEASURES
 from ..lungs.regions import LOBES
 from ..scan.result import ScanResult
 
@@ -63,13 +64,14 @@ def further_csvs(result: ScanResult) -> dict[str, str]:
     """The tables of what was measured beside densitometry, by the names of their files, as far as it was.
 
     measurements.csv: a line for each figure: region, the CT it was measured in ("raw", "smooth_kernel" for the CT made
-    like one of a smooth kernel, "less_noise" after a sliding average), measure, value, unit. clusters.csv: the volumes
+    like one of a smooth kernel, "less_noise" after a sliding average, "expiratory_pair" of this CT and one in
+    expiration), measure, value, unit. clusters.csv: the volumes
     of the largest clusters of each region. cluster_sizes.csv: how many areas in the slices are at least as large as
     each size. histogram.csv: voxels of each whole HU by region; the first and the last line hold what lies beyond, too.
     """
     measured = result.measurements
     tables = {}
-    if rows := list(_figures(measured)):
+    if rows := list(_figures(measured, result.expiration)):
         tables[MEASUREMENTS_FILE] = _csv(("region", "ct", "measure", "value", "unit"), rows)
     if measured.clusters:
         tables[CLUSTERS_FILE] = _csv(
@@ -94,13 +96,16 @@ def further_csvs(result: ScanResult) -> dict[str, str]:
     return tables
 
 
-def _figures(measured: Measurements) -> Iterator[tuple[str, str, str, float, str]]:
+def _figures(measured: Measurements, pair: ExpiratoryPair | None) -> Iterator[tuple[str, str, str, float, str]]:
     if measured.histograms:
         for measure in DISTRIBUTION_MEASURES:
             yield "whole", "raw", measure.field, measure.of(measured.distribution), measure.unit
     for name, found in measured.clusters.items():
         for measure in CLUSTER_MEASURES:
             yield name, "raw", measure.field, measure.of(found), measure.unit
+    for name, figures in (pair.regions if pair is not None else {}).items():
+        for measure in PAIR_MEASURES:
+            yield name, "expiratory_pair", measure.field, measure.of(figures), measure.unit
     normalised = measured.normalised
     for ct, regions in (("smooth_kernel", normalised.of_smooth_kernel), ("less_noise", normalised.with_less_noise)):
         for name, region in regions.items():

@@ -12,6 +12,8 @@ from scipy.special import expit, logit
 from ..base.errors import EmphysemaScannerError
 from ..base.progress import Progress, silent
 from ..ct.grid import Grid, canonical_view
+from ..i18n import tr as _
+from ..lungs.expiration import ExpiratoryPair
 from ..lungs.masks import lung_regions
 from ..lungs.regions import Masks
 from ..lungs.scope import Scope
@@ -98,7 +100,16 @@ def remeasured(image: sitk.Image, result: ScanResult, masks: Masks, *, progress:
         lungs_from=regions.lungs_from,
         lobes_from=regions.lobes_from,
         lobe_mask=None if regions.lobes is None else OverlayMap(regions.lobes, result.lung_mask.grid),
+        expiration=_outdated(result),
     )
+
+
+def _outdated(result: ScanResult) -> ExpiratoryPair | None:
+    """In place of an expiratory CT's figures, which another lung mask changes: that CT is not at hand any more."""
+    if result.expiration is None:
+        return None
+    missing = _("The lung mask or the lobes were changed after the CT was scanned; scan again with the expiratory CT.")
+    return ExpiratoryPair(missing=missing, series=result.expiration.series)
 
 
 def _redrawn(result: ScanResult, low: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from ..ct.grid import Grid
 from ..ct.provenance import UNKNOWN, Provenance
 from ..lungs.coverage import Coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.expiration import ExpiratoryPair
 from ..lungs.measurements import Measurements
 from ..lungs.regions import OWN, Origin
 from ..models.modelcard import ModelCard
@@ -176,6 +177,7 @@ class ScanResult:
         measurements: what was measured beside ``densitometry``.
         lobe_mask: uint8 on the grid of ``lung_mask``: 0, or the place of the lobe in ``regions.LOBES`` from 1; None
             without lobes.
+        expiration: what a second CT of the patient, in expiration, tells; None if none was given.
     """
 
     probability: float
@@ -206,6 +208,7 @@ class ScanResult:
     lobes_from: Origin | None = None
     measurements: Measurements = field(default_factory=Measurements)
     lobe_mask: OverlayMap | None = None
+    expiration: ExpiratoryPair | None = None
 
     @property
     def by_slice(self) -> SliceFigures:

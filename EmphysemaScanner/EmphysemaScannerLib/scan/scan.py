@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ..base.errors import ModelFileError, shown
-from ..base.progress import Progress, silent
+from ..base.progress import Progress, part, silent
 from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical_view, voxels_sha256
 from ..ct.provenance import UNKNOWN, Provenance
@@ -78,7 +78,7 @@ def scan(
 
     progress(0.4, "Measuring density")
     with _timed(timings, "densitometry"):
-        measured = measured_in(image, regions, provenance, measure, _part(progress, 0.4, 0.5))
+        measured = measured_in(image, regions, provenance, measure, part(progress, 0.4, 0.5))
         densitometry, warnings = measured.densitometry, measured.warnings
 
     progress(0.5, "Averaging onto the network's grid")
@@ -180,11 +180,6 @@ def _contradictions(card: ModelCard, probability: float, measured: Measured) -> 
 def _overlay(values: NDArray[np.floating], grid: Grid) -> OverlayMap:
     """A map of a unit, on the network's input grid coarsened by the unit's pooling."""
     return OverlayMap(np.ascontiguousarray(values, np.float32), grid.resized(values.shape))
-
-
-def _part(progress: Progress, low: float, high: float) -> Progress:
-    """A part of the progress, from one share to another."""
-    return lambda share, stage: progress(low + (high - low) * share, stage)
 
 
 @contextmanager

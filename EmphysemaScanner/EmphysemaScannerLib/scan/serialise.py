@@ -20,11 +20,13 @@ from ..ct.grid import Grid, area_average
 from ..ct.provenance import LeftOut, Provenance, Series
 from ..lungs.coverage import Coverage, lung_coverage
 from ..lungs.densitometry import Densitometry
+from ..lungs.expiration import Response
 from ..lungs.regions import LOBES, OWN, MaskKind, Origin, Recognition
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import MOST_VOXELS
 from .manifest import RunManifest
 from .measurementrecord import curves_to_dict, measurements_from_dict, measurements_to_dict
+from .pairrecord import pair_from_dict, pair_to_dict, response_to_text
 from .result import OverlayMap, ScanResult, SliceEvidence, SliceMeasure, SliceProbabilities, Slices, SliceWeights
 from .strictvalues import named as _named
 from .strictvalues import number as _number
@@ -34,8 +36,8 @@ from .strictvalues import numbers as _numbers
 def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
     """Write ``disease.nrrd``, ``evidence.nrrd``, ``class_activation_<unit>.nrrd`` and ``activation_<unit>.nrrd``.
 
-    Those that the model has. The maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum
-    as ``ScanResult`` says.
+    Those that the model has, and ``response.nrrd`` with an expiratory CT: labels on the CT's grid, ``Response``. The
+    maps are neither interpolated nor cut to the lungs: ``evidence.nrrd`` and the bias sum as ``ScanResult`` says.
 
     Args:
         result: the answer of a scan.
@@ -53,10 +55,18 @@ def write_overlays(result: ScanResult, folder: Path) -> tuple[Path, ...]:
         path = folder / f"{name}.nrrd"
         sitk.WriteImage(overlay.grid.to_image(overlay.values), str(path), useCompression=True)
         written.append(path)
+    pair = result.expiration
+    if pair is not None and pair.response is not None:
+        image = result.lung_mask.grid.to_image(pair.response)
+        for response in Response:
+            image.SetMetaData(f"class_{response.value}", response.label())
+        sitk.WriteImage(image, str(folder / RESPONSE_FILE), useCompression=True)
+        written.append(folder / RESPONSE_FILE)
     return tuple(written)
 
 
 SCHEMA = 1
+RESPONSE_FILE = "response.nrrd"
 _KINDS = {SliceEvidence: "evidence", SliceProbabilities: "probability", SliceWeights: "weight", type(None): "none"}
 ENCODING = "shuffle+zlib+base64"
 _MAP_TYPES = ("float32", "float16")
@@ -73,7 +83,8 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
     laa_950_by_slice_percent; disease_extent_percent (of the lung, by region, where the model has a disease map);
     evidence_share_percent (of the evidence towards emphysema in the lungs, by region); masks (whose lung mask and
     lobes were used, and what their labels were recognised by); measurements (of parts, clusters, distribution,
-    normalised density; units as in docs/measurements.md); warnings; model (its card); timings_s (seconds); run
+    normalised density; units as in docs/measurements.md); expiration (of a second CT: figures by region, registration,
+    why something is missing; None if none was given); warnings; model (its card); timings_s (seconds); run
     (versions, checksums of model and CT, device, precision); source; input (the series that was read, what was left
     out, slice thickness in mm); schema; each_slice (what the model gives for each slice: "evidence", "probability",
     "weight" or "none"); slice_probability (0 to 1, of each slice by itself) and slice_weight. What the model does not
@@ -105,6 +116,7 @@ def result_to_dict(result: ScanResult) -> dict[str, Any]:
             for name, origin in (("lungs", result.lungs_from), ("lobes", result.lobes_from))
         },
         "measurements": measurements_to_dict(result.measurements),
+        "expiration": pair_to_dict(result.expiration),
         "lung_coverage": dataclasses.asdict(result.coverage),
         "warnings": list(result.warnings),
         "model": result.model.to_dict(),
@@ -156,6 +168,8 @@ def record_to_json(result: ScanResult) -> str:
         weighted = {name: _map_to_dict(overlay, "float16") for name, overlay in result.class_activations.items()}
         maps["class_activations"] = weighted
     curves = curves_to_dict(result.measurements)
+    if (response := response_to_text(result.expiration)) is not None:
+        maps["response"] = response
     if result.disease is not None:
         maps["disease"] = _map_to_dict(result.disease, "float16")
     if result.low_density is not None:
@@ -244,6 +258,7 @@ def _result_from_dict(values: dict[str, Any], lung_mask: OverlayMap) -> ScanResu
         lobes_from=_origin(values.get("masks", {}).get("lobes")),
         measurements=measurements_from_dict(values.get("measurements", {}), values.get("curves", {}), slices),
         lobe_mask=_lobes_from_text(maps["lobes"], ct) if "lobes" in maps else None,
+        expiration=pair_from_dict(values.get("expiration"), maps.get("response"), labels.shape),
     )
     if sorted(result.slice_indices.tolist()) != list(range(slices)):
         raise ValueError("the slices are not counted from 0")
