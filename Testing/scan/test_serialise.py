@@ -202,6 +202,7 @@ def test_a_record_without_one_of_its_fields_is_refused(result: ScanResult, recor
         "masks",
         "evidence_share_percent",
         "measurements",
+        "expiration",
     }
     for name in set(json.loads(record)) - derived:
         with pytest.raises(RecordError, match="scan the CT again"):
