@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -115,8 +114,12 @@ def scan(  # noqa: PLR0913  # one parameter per option
         source = Path(path).resolve().name if named else pseudonym(ct.image)
         chosen = choose(device)
         with progress_bar() as progress:
-            first = partial(scan_on, chosen, ct, loaded, source=source, masks=masks, measure=measure)
-            result = scan_pair(first, ct.image, second, progress)
+            result = scan_pair(
+                lambda told: scan_on(chosen, ct, loaded, told, source, masks=masks, measure=measure),
+                ct.image,
+                second,
+                progress,
+            )
         result = result if named else without_names(result)
         skipped: tuple[str, ...] = ()
         person = Person(sex, age, height, weight)
