@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
 import json
@@ -31,6 +32,7 @@ class WebArchive:
         refused: SOPInstanceUIDs that are not stored, with a reason.
         silent: whether stored objects are left unconfirmed.
         twice: whether an object that is there is stored again rather than refused as a conflict.
+        login: "user:password" that every request must state; "" for none.
         breaks_after: how many objects are stored before the connection is broken off.
         port: where it listens.
     """
@@ -43,6 +45,7 @@ class WebArchive:
     refused: set[str] = field(default_factory=set)
     silent: bool = False
     twice: bool = True
+    login: str = ""
     breaks_after: int = 1000
     port: int = 0
     requests: list[str] = field(default_factory=list)
@@ -80,7 +83,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def misbehaves(self, kind: str) -> bool:
         self.archive.requests.append(f"{kind} {self.path}")
-        if kind in self.archive.status:
+        stated = self.headers.get("Authorization", "")
+        if self.archive.login and stated != f"Basic {base64.b64encode(self.archive.login.encode()).decode()}":
+            self.answer(b"", "text/plain", 401)
+        elif kind in self.archive.status:
             self.answer(b"", "text/plain", self.archive.status[kind])
         elif kind in self.archive.garbage:
             self.answer(b"<html>Welcome</html>", "text/html")

@@ -162,6 +162,18 @@ def test_a_refusal_is_one_sentence(
     refused(archive, tmp_path / "again", words)
 
 
+def test_user_and_password_are_those_of_the_netrc_file(
+    archive: WebArchive, series: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add(series)
+    archive.login = "me:secret"
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    refused(archive, tmp_path, r"wants a user and a password.*\.netrc")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    with fetched(study_at(archive)) as copied:
+        assert len(list(copied.folder.rglob("*.dcm"))) == len(series)
+
+
 def test_an_archive_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"127\.0\.0\.1:9/web cannot be reached"):
         fetch(WebAddress.parse(f"dicomweb://127.0.0.1:9/web/studies/{STUDY}"), tmp_path)
