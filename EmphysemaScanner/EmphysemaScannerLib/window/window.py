@@ -358,8 +358,6 @@ class Window(VTKObservationMixin):
             written: list[Path] = self.logic.save(
                 volume, folder, chosen.kinds(), chosen.scene, progress, chosen.named, chosen.objects()
             )
-            if chosen.into_database:
-                self.logic.addToDatabase(folder)
             return written
 
         label = self.ui.saveStatusLabel
@@ -367,7 +365,18 @@ class Window(VTKObservationMixin):
         if written:
             self.saving.remember()
             names = ", ".join(path.name for path in written)
-            styles.say(label, _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names))
+            said = _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names)
+            styles.say(label, " ".join(filter(None, (said, self._add_to_database(written[0].parent)))))
+
+    def _add_to_database(self, folder: Path) -> str:
+        """What was saved into Slicer's DICOM database, or why it was not, in a sentence; "" where it is not ticked."""
+        if not self.saving.into_database:
+            return ""
+        try:
+            count = self.logic.addToDatabase(folder)
+        except EmphysemaScannerError as error:
+            return str(error)
+        return _("{count} DICOM objects are in Slicer's DICOM database.").format(count=count)
 
     def _on_batch(self, _checked: bool = False) -> None:
         ui = self.ui

@@ -134,6 +134,7 @@ def test_ticked_dicom_objects_are_saved_and_join_the_study(
     window.scan()
     said = save_objects(window, tmp_path / "out")
     assert "Saved to" in said
+    assert said.endswith("3 DICOM objects are in Slicer's DICOM database.")
     found = [pydicom.dcmread(path) for path in sorted((tmp_path / "out/dicom").glob("*.dcm"))]
     assert [file.Modality for file in found] == ["OT", "SR", "SEG"]
     assert {file.PatientID for file in found} == {"PID-1"}
@@ -145,6 +146,18 @@ def test_ticked_dicom_objects_are_saved_and_join_the_study(
     assert referred <= database.files.keys()
     assert len(referred) > len(database.files) / 2
     assert {file.SOPInstanceUID for file in found} <= database.files.keys()  # the study has them in the browser
+
+
+def test_a_database_that_does_not_take_an_object_is_named_beside_what_was_saved(
+    window: Driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    database = from_dicom(window, monkeypatch, tmp_path / "ct", FrameOfReferenceUID="1.2.3.4")
+    monkeypatch.setattr(database, "insert", lambda *_: None)
+    window.scan()
+    said = save_objects(window, tmp_path / "out")
+    assert "Saved to" in said
+    assert "database did not take" in said
+    assert list((tmp_path / "out/dicom").glob("*.dcm"))
 
 
 def test_dicom_objects_are_kept_out_of_the_database_where_that_is_not_ticked(
