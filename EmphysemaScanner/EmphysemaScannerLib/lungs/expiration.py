@@ -144,7 +144,7 @@ def _between(lung: Densitometry) -> float:
 
 
 def response_map(inspiratory: NDArray[Any], expiratory: NDArray[Any], lung: NDArray[np.bool_]) -> _Labels:
-    """The parametric response map of Galban et al., Nat Med 2012;18:1711-1715.
+    """The parametric response map of Galbán et al., Nat Med 2012;18:1711-1715.
 
     Args:
         inspiratory: HU, any shape.

@@ -265,7 +265,7 @@ PERC15_AT_6_L = LungMeasure(
 DISTRIBUTION_MEASURES = (UPPER_LOWER_HALF, UPPER_LOWER_THIRD, CORE_RIND, ZONE_SCORE, PERC15_AT_6_L)
 """All figures of ``Distribution``."""
 
-_GALBAN = "Galban et al., Nat Med 2012;18:1711-1715"
+_GALBAN = "Galbán et al., Nat Med 2012;18:1711-1715"
 _PAIRED = "each in the CT's own lung mask"
 
 VOLUME_IN = LungMeasure(

@@ -64,7 +64,7 @@ def _blocks(pair: ExpiratoryPair) -> list[Block]:
     if pair.response is not None:
         description = _("Axial and coronal CT images, bare and with the parametric response map over the lungs")
         caption = _(
-            "Parametric response map (Galban et al. 2012) over the inspiratory CT. Emphysema: below -950 HU in"
+            "Parametric response map (Galbán et al. 2012) over the inspiratory CT. Emphysema: below -950 HU in"
             " inspiration and below -856 HU in expiration; functional small airways disease (fSAD): at least -950 and"
             " below -856 HU; normal: at least -950 and at least -856 HU."
         )

@@ -8,10 +8,11 @@ from itertools import pairwise
 from textwrap import shorten
 
 from ..i18n import tr as _
+from ..lungs.expiration import ExpiratoryPair
 from ..models.modelcard import ModelCard
 from ..scan.call import Call
 from ..scan.result import ScanResult
-from . import contents, measured, slicewords, wording
+from . import contents, measured, pairblocks, slicewords, wording
 from .blocks import Paragraph, Table
 
 REACHED, NOT_REACHED, MARK = "#c8531c", "#c9d3dc", "#000000"
@@ -81,7 +82,17 @@ def densitometry(result: ScanResult, link: str = "") -> str:
     """
     lines = [escape(line) for box in measured.kernel_box(result) for line in box.lines]
     lines += [escape(line) for line in measured.too_small(result)]
+    lines += [_expiration(result.expiration)] if result.expiration is not None else []
     return "<br>".join([_table(contents.densitometry(result, contents.narrow_measures(result)), link), *lines])
+
+
+def _expiration(pair: ExpiratoryPair) -> str:
+    """What the expiratory CT tells: what is missing or doubtful, figures, and how well it was registered."""
+    lines = [f"<b>{escape(pairblocks.TITLE)}</b>", *(escape(line) for line in pairblocks.notes(pair))]
+    lines += [_table(_narrow(table)) for table in pairblocks.tables(pair)]
+    if pair.quality is not None:
+        lines.append(escape(_("Registration: {quality}").format(quality=pairblocks.registration(pair))))
+    return "<br>".join(lines)
 
 
 def all_measurements(result: ScanResult) -> str:

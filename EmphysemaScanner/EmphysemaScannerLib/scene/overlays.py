@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..ct.grid import Grid, area_average
 from ..i18n import tr as _
+from ..lungs.expiration import Response
 from ..models.modelcard import ModelCard
 from ..scan.result import OverlayMap, ScanResult, SliceEvidence
 from .colours import COLOURS_ATTRIBUTE, ENTRIES, ColourMap, add_colours, colours_of, set_colours
@@ -56,6 +57,7 @@ class Overlay(Enum):
     ASC2 = "asc2"
     DESC2 = "desc2"
     GRADIENT = "gradient"
+    RESPONSE = "response"
 
     def label(self) -> str:
         """Its name in the window."""
@@ -67,6 +69,8 @@ class Overlay(Enum):
             return _("Evidence by place")
         if self is Overlay.GRADIENT:
             return _("Gradient attribution")
+        if self is Overlay.RESPONSE:
+            return _("Parametric response map")
         if self.class_weighted:
             return _("Class-weighted {unit}").format(unit=self.of_unit)
         return _("Activation {unit}").format(unit=self.value)
@@ -89,6 +93,11 @@ class Overlay(Enum):
             return _("What each place added to the model's logit; it does not outline disease.")
         if self is Overlay.GRADIENT:
             return _("Which voxels moved the answer away from that for healthy lung density.")
+        if self is Overlay.RESPONSE:
+            return _(
+                "Normal lung, emphysema and functional small airways disease (fSAD) by the densities of the inspiratory"
+                " and the expiratory CT. Its colours are fixed."
+            )
         return _("How strongly the network's unit {unit} responds; a response is not disease.").format(unit=self.value)
 
     @property
@@ -137,6 +146,7 @@ class Overlay(Enum):
             Overlay.EVIDENCE: "evidence",
             Overlay.TERMS: "evidence by place",
             Overlay.GRADIENT: "gradient attribution",
+            Overlay.RESPONSE: "response map",
         }
         if self.class_weighted:
             return f"class-weighted activation {self.of_unit}"
@@ -317,6 +327,8 @@ def style(
     Raises:
         ValueError: the threshold is not from 0 to 1.
     """
+    if overlay is Overlay.RESPONSE:  # classes, whose colours and limits are fixed
+        return
     display, least = node.GetDisplayNode(), least_drawn(node, overlay, threshold)
     low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     values = np.linspace(low, high, ENTRIES)
@@ -347,6 +359,8 @@ def least_drawn(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, threshol
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"a threshold of {threshold} is not a share from 0 to 1")
+    if overlay is Overlay.RESPONSE:
+        return float(Response.SMALL_AIRWAYS)  # and emphysema
     display = node.GetDisplayNode()
     low, high = float(display.GetWindowLevelMin()), float(display.GetWindowLevelMax())
     floor = float(node.GetAttribute(FLOOR_ATTRIBUTE) or 0)

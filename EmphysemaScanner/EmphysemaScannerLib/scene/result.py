@@ -34,6 +34,7 @@ from .overlays import (
     own_colours,
     style,
 )
+from .responsemap import add_response
 from .segmentations import add_lungs, checksum, lung_labels
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
@@ -221,7 +222,8 @@ def mask_of(nodes: ResultNodes) -> NDArray[np.uint8]:
 
 def _mask_grid(nodes: ResultNodes) -> Grid:
     """The grid that the lung mask was made on, in the coordinates that the result's nodes have now."""
-    overlay = next(iter(nodes.overlays.values()), None)
+    # The response map does not cover the network's field of view.
+    overlay = next((node for shown, node in nodes.overlays.items() if shown is not Overlay.RESPONSE), None)
     try:
         grid = grid_from_dict(json.loads(nodes.record.GetAttribute(GRID_ATTRIBUTE) or ""))
     except (LookupError, TypeError, ValueError) as error:
@@ -334,6 +336,7 @@ def _build(
     name = ct.GetName()
     charts = reused.charts or add_charts(scene, reused.contents, name)
     density = add_density_charts(scene, result, name)
+    response = add_response(scene, result, f"{name} {Overlay.RESPONSE.node_name}", ct)
     nodes = ResultNodes(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
@@ -342,7 +345,8 @@ def _build(
                 scene, overlay, display, f"{name} {overlay.node_name}", ct, reused.colours.get(overlay)
             )
             for overlay, display in shown.items()
-        },
+        }
+        | ({} if response is None else {Overlay.RESPONSE: response}),
         lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
         slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
         densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),

@@ -81,7 +81,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         return dicomdatabase.add(Path(folder))
 
-    def scan(
+    def scan(  # the window's choices
         self,
         volumeNode: vtkMRMLScalarVolumeNode | str,
         modelPath: Path | str | None = None,
@@ -90,6 +90,7 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         progress: Progress | None = None,
         measure: Scope = Scope.HISTOGRAM,
         masks: MaskNodes | None = None,
+        expiratory: vtkMRMLScalarVolumeNode | None = None,
     ) -> ScanResult:
         """Ask a model about a chest CT; changes nothing in the scene.
 
@@ -102,6 +103,11 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
             progress: told the share done and the stage.
             measure: how much is measured beside densitometry.
             masks: segmentations or label maps to use as lung mask and as lobes; the lungs are found if None.
+            expiratory: a CT of the same patient in expiration, for air trapping and the parametric response map. Where
+                it cannot be used, ``ScanResult.expiration`` states why.
+
+        Raises:
+            PairError: it is the same CT, or DICOM states another patient.
         """
         from . import longwork
         from .masknodes import NO_NODES
@@ -109,7 +115,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         if isinstance(volumeNode, str):
             volumeNode = self.load(volumeNode)
         chosen = masks or NO_NODES
-        result = longwork.scan(volumeNode, self._model(modelPath), device, precision, progress, measure, chosen)
+        path = self._model(modelPath)
+        result = longwork.scan(volumeNode, path, device, precision, progress, measure, chosen, expiratory)
         self._scanned[volumeNode.GetID()] = result
         return result
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
+from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled, UnreadableInputError
 from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..lungs.regions import GivenRegions, MaskKind, Origin
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
+    from ..ct.reading import CT
     from ..ct.series import Volume
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
@@ -50,8 +51,11 @@ def scan(
     progress: Report | None,
     measure: Scope = Scope.HISTOGRAM,
     masks: MaskNodes = NO_NODES,
+    expiratory: vtkMRMLScalarVolumeNode | None = None,
 ) -> ScanResult:
-    """Ask a model about a chest CT."""
+    """Ask a model about a chest CT, and about a second one in expiration."""
+    second = None if expiratory is None else _prepare(expiratory)
+    second_files = [] if expiratory is None else files_of(expiratory)
     straighten, files, make_masks = _prepare(volume_node), files_of(volume_node), masks.prepare()
     ensure(Need.SCAN)
     name = volume_node.GetName()
@@ -60,21 +64,44 @@ def scan(
         from ..ct.reading import CT
         from ..models import modelfile
         from ..scan import device as devices
+        from ..scan.pair import Expiratory, check_pair, scan_pair
 
         report(0.0, _("Reading the CT"))
-        straight = straighten()
+        ct, expiration = _read(straighten, files), None
+        if second is not None:
+            other = _read(second, second_files)
+            check_pair(*(CT(one.image, volume=_volume_of(its)) for one, its in ((ct, files), (other, second_files))))
+            expiration = Expiratory(other.image, other.provenance)
         report(0.0, _("Loading the model"))
         model = modelfile.load(path)
-        known = provenance_of(files)
-        sheared = sheared_warnings(files, bool(straight.warnings))
-        provenance = dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared))
-        ct = CT(straight.image, provenance)
-        chosen = devices.choose(device)
-        return devices.scan_on(
-            chosen, ct, model, report, name, precision=precision, masks=make_masks(), measure=measure
+        chosen, given = devices.choose(device), make_masks()
+        return scan_pair(
+            lambda told: devices.scan_on(
+                chosen, ct, model, told, name, precision=precision, masks=given, measure=measure
+            ),
+            ct.image,
+            expiration,
+            report,
         )
 
     return wait_for(work, progress, volume_node)
+
+
+def _read(straighten: Callable[[], StraightImage], files: Sequence[Path]) -> CT:
+    """A CT of the scene with what its DICOM files state."""
+    from ..ct.reading import CT
+
+    straight, known = straighten(), provenance_of(files)
+    sheared = sheared_warnings(files, bool(straight.warnings))
+    return CT(straight.image, dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared)))
+
+
+def _volume_of(files: Sequence[Path]) -> Volume | None:
+    """The DICOM slices of a CT; None where they make no single volume, of which its warnings tell."""
+    try:
+        return volume_of(files)
+    except UnreadableInputError:
+        return None
 
 
 def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, progress: Report | None) -> Attribution:

@@ -17,6 +17,7 @@ class EmphysemaScannerParameterNode:
     """The user's choices; they are saved with the scene, so a renamed field breaks saved scenes."""
 
     inputVolume: vtkMRMLScalarVolumeNode
+    expiratoryVolume: vtkMRMLScalarVolumeNode
     modelPath: Path
     ctWindow: CTWindow = CTWindow.LUNG
     overlay: Overlay = Overlay.DISEASE

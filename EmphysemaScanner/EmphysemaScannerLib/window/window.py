@@ -228,7 +228,14 @@ class Window(VTKObservationMixin):
         with self.masks.asking(masks):
             settings = self.settings
             return self.logic.scan(
-                volume, model, settings.device, settings.precision, progress, settings.measure, masks
+                volume,
+                model,
+                settings.device,
+                settings.precision,
+                progress,
+                settings.measure,
+                masks,
+                self._parameters.expiratoryVolume,
             )
 
     def _on_remeasure(self, _checked: bool = False) -> None:
@@ -339,7 +346,8 @@ class Window(VTKObservationMixin):
             self.ui.overlay3DCheckBox.checked = self.viewer.layout.with_3d = True
             self.viewer.draw_in_3d()  # saved scenes lack the lungs' surface
         hidden = [node.GetID() for node in scalar_volumes() if is_part_of_a_result(node)]
-        self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
+        for chooser in (self.ui.inputSelector, self.ui.expiratorySelector):
+            chooser.sortFilterProxyModel().hiddenNodeIDs = hidden
         parts = [node.GetID() for node in label_nodes() if is_part_of_a_result(node)]
         for chooser in (self.ui.lungsSelector, self.ui.lobesSelector):
             chooser.sortFilterProxyModel().hiddenNodeIDs = parts
