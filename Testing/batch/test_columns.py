@@ -49,7 +49,7 @@ def test_the_dictionary_is_one_that_redcap_imports(tmp_path: Path) -> None:
         "1",
     )
     assert {name for name, field in by_name.items() if field["Identifier?"] == "y"} == {
-        *("source", "problem", "dicom_objects", "dicom_problem")
+        *("source", "problem", "dicom_objects", "dicom_problem", "expiratory_problem")
     }
 
 

@@ -124,6 +124,29 @@ def find_masks(path: Path) -> dict[Path, MaskFiles]:
     return {ct: files for ct, files in found.items() if files}
 
 
+def find_expiratory(path: Path) -> dict[Path, Path]:
+    """The expiratory CTs of a list's CTs; none of a folder or a single CT.
+
+    Args:
+        path: as for ``find_cts``. A list names them in the column ``expiratory``, relative to its folder.
+
+    Raises:
+        BatchError: the list cannot be read, an expiratory CT is not there, or a CT that is listed twice has two.
+    """
+    path = _plain(Path(path).absolute())
+    if path.is_dir() or path.suffix.lower() not in SUFFIXES or not path.exists():
+        return {}
+    found: dict[Path, Path | None] = {}
+    for row in read_list(path, ["volume"], BatchError).rows:
+        name = row.values.get("expiratory", "")
+        second = _plain(path.parent / name) if name else None
+        if second is not None and not second.exists():
+            raise BatchError(f"{row.where}: there is no CT '{name}'; correct the column expiratory.")
+        if found.setdefault(_plain(path.parent / row.values["volume"]), second) != second:
+            raise BatchError(f"{row.where}: this CT is listed before with another expiratory CT; keep one of the two.")
+    return {ct: second for ct, second in found.items() if second is not None}
+
+
 def _mask_files(folder: Path, row: ListRow) -> MaskFiles:
     try:
         files = MaskFiles.of_columns(folder, row.values)
@@ -171,6 +194,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     precision: Precision = Precision.AUTO,
     *,
     masks: Mapping[Path, MaskFiles] = MappingProxyType({}),
+    expiratory: Mapping[Path, Path] = MappingProxyType({}),
     processes: int = 1,
     cluster: str = "",
     at: Mapping[Path, str] = MappingProxyType({}),
@@ -190,6 +214,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         device: where the network runs.
         precision: with how many bits.
         masks: label files by CT, as ``find_masks`` gives them; of another CT the lungs are found.
+        expiratory: CTs in expiration by CT, as ``find_expiratory`` gives them; each adds air trapping and the
+            parametric response map to the row of its CT.
         processes: how many scan at a time, each with a model and a CT in memory; more than one not inside Slicer.
         cluster: "" for this process or, of several, processes of this machine; or as ``cluster.cluster`` has it, which
             then starts the processes.
@@ -222,7 +248,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
             ct, row = (
-                Source(source, at.get(source, ""), masks.get(source, NO_FILES)),
+                Source(source, at.get(source, ""), masks.get(source, NO_FILES), expiratory.get(source)),
                 earlier.get(one_line(str(source))),
             )
             if row is not None and _stands(row, ct.state(), retry, objects):
@@ -292,7 +318,7 @@ def _rows_here(
                 progress((number + fraction) / count, said)
 
             with passing:
-                row = row_of(source.path, state, this.result, scanner, report)
+                row = row_of(source.path, state, this.result, scanner, report, source.expiratory)
             yield row
     finally:
         reader.shutdown(wait=False, cancel_futures=True)

@@ -90,6 +90,14 @@ COLUMNS = (
     Column("dicom_problem", Holds.SENTENCES, "Why no DICOM objects were written", may_identify=True),
     Column("lung_mask", Holds.CHOICE, "Whose lung mask was used", choices=tuple(kind.value for kind in MaskKind)),
     Column("lobe_mask", Holds.CHOICE, "Whose lobes were used", choices=tuple(kind.value for kind in MaskKind)),
+    Column("expiratory_ratio", Holds.NUMBER, "Lung volume in expiration over that in inspiration", "0 to 1", 0),
+    Column("air_trapping_percent", Holds.NUMBER, "Air trapping: expiratory lung below -856 HU", "%", 0, 100),
+    Column("prm_emphysema_percent", Holds.NUMBER, "Parametric response map: emphysema", "%", 0, 100),
+    Column("prm_small_airways_percent", Holds.NUMBER, "Parametric response map: small airways disease", "%", 0, 100),
+    Column("prm_normal_percent", Holds.NUMBER, "Parametric response map: normal", "%", 0, 100),
+    Column(
+        "expiratory_problem", Holds.SENTENCES, "What is missing or doubtful of the expiratory CT", may_identify=True
+    ),
     *(_of_lobe(lobe, figure) for lobe in LOBES for figure in LOBE_FIGURES),
 )
 """In the order of the table."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from ..base.errors import EmphysemaScannerError, ModelFileError, ScanCancelled
 from ..base.progress import Progress, silent
 from ..base.rowfile import Cells, RowFile
 from ..i18n import tr as _
+from ..lungs.expiration import ExpiratoryPair, PairFigures
 from ..lungs.regions import LOBES
 from ..scan.device import Precision, scan_on
+from ..scan.pair import Expiratory, read_expiratory, scan_pair
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +77,10 @@ class BatchRow:
         dicom_problem: why none were written although they were wanted.
         lung_mask: whose lung mask was used, a value of ``regions.MaskKind``; "" when refused.
         lobe_mask: whose lobes; "" without lobes.
+        expiratory_ratio: lung volume of the CT in expiration over that of this CT; NaN without one, as the next.
+        air_trapping_percent: share of the expiratory lungs below -856 HU.
+        prm_emphysema_percent, prm_small_airways_percent, prm_normal_percent: classes of the parametric response map.
+        expiratory_problem: what is missing or doubtful of the CT in expiration, separated by " | ".
         lobes: figures of the lobes by their columns, ``LOBE_COLUMNS``, as far as they are known.
     """
 
@@ -95,6 +102,12 @@ class BatchRow:
     dicom_problem: str = ""
     lung_mask: str = ""
     lobe_mask: str = ""
+    expiratory_ratio: float = math.nan
+    air_trapping_percent: float = math.nan
+    prm_emphysema_percent: float = math.nan
+    prm_small_airways_percent: float = math.nan
+    prm_normal_percent: float = math.nan
+    expiratory_problem: str = ""
     lobes: Mapping[str, float] = field(default_factory=dict)
 
     def cells(self) -> tuple[object, ...]:
@@ -107,6 +120,7 @@ LOBE_FIGURES = ("laa_950_percent", "perc15_hu", "volume_l", "disease_extent_perc
 LOBE_COLUMNS = tuple(f"{lobe.value}_{figure}" for lobe in LOBES for figure in LOBE_FIGURES)
 _ATTRIBUTES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.name != "lobes")
 COLUMNS = (*_ATTRIBUTES, *LOBE_COLUMNS)
+_PAIR_COLUMNS = _ATTRIBUTES[_ATTRIBUTES.index("expiratory_ratio") :]
 _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.type == "float")
 
 
@@ -116,6 +130,7 @@ def row_of(
     read: Callable[[], tuple[CT, Masks]],
     scanner: Scanner,
     report: Progress = silent,
+    expiratory: Path | None = None,
 ) -> BatchRow:
     """The row of one CT, which ``read`` reads or has read with its masks, and the state its files were in before.
 
@@ -125,15 +140,18 @@ def row_of(
         read: reads the CT; what it raises becomes a row of a refused CT.
         scanner: how.
         report: called with the share done (0 to 1) and the stage.
+        expiratory: the patient's CT in expiration; what is wrong with it refuses nothing.
     """
     start = time.perf_counter()
     point = scanner.model.card.operating_point.probability
     try:
         report(0.0, _("Reading the file"))
         ct, masks = read()
-        result = scan_on(
-            scanner.device, ct, scanner.model, report, source.name, precision=scanner.precision, masks=masks
-        )
+        scanned = partial(_scanned, scanner, ct, source.name, masks)
+        if expiratory is None:
+            result = scanned(report)
+        else:
+            result = scan_pair(scanned, ct.image, _second(expiratory, ct), report)
     except (ScanCancelled, ModelFileError):
         raise
     except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
@@ -169,7 +187,35 @@ def row_of(
         lung_mask=result.lungs_from.kind.value,
         lobe_mask="" if result.lobes_from is None else result.lobes_from.kind.value,
         lobes=_lobes_of(result),
+        **_pair_of(result.expiration),
     )
+
+
+def _scanned(scanner: Scanner, ct: CT, name: str, masks: Masks, report: Progress) -> ScanResult:
+    return scan_on(scanner.device, ct, scanner.model, report, name, precision=scanner.precision, masks=masks)
+
+
+def _second(path: Path, ct: CT) -> Expiratory | ExpiratoryPair:
+    """A CT's partner in expiration, or why it cannot be used."""
+    try:
+        return read_expiratory(path, ct)
+    except (EmphysemaScannerError, OSError, RuntimeError) as error:  # RuntimeError is ITK's
+        return ExpiratoryPair(missing=_("The expiratory CT could not be used: {why}").format(why=str(error)))
+
+
+def _pair_of(pair: ExpiratoryPair | None) -> dict[str, Any]:
+    """The columns of a CT in expiration."""
+    if pair is None:
+        return {}
+    whole = pair.regions.get("whole", PairFigures())
+    return {
+        "expiratory_ratio": whole.volume_ratio,
+        "air_trapping_percent": whole.air_trapping_percent,
+        "prm_emphysema_percent": whole.prm_emphysema_percent,
+        "prm_small_airways_percent": whole.prm_small_airways_percent,
+        "prm_normal_percent": whole.prm_normal_percent,
+        "expiratory_problem": " | ".join((*filter(None, [pair.missing]), *pair.warnings)),
+    }
 
 
 def _lobes_of(result: ScanResult) -> dict[str, float]:
@@ -209,7 +255,8 @@ def _write_objects(ct: CT, result: ScanResult, folder: Path | None, report: Prog
 
 def row_file(path: Path) -> RowFile:
     """The table at ``path``, with the columns of earlier versions understood."""
-    later = ("call_reason", "input_state", "dicom_objects", "dicom_problem", "lung_mask", "lobe_mask", *LOBE_COLUMNS)
+    masks = ("lung_mask", "lobe_mask")
+    later = ("call_reason", "input_state", "dicom_objects", "dicom_problem", *masks, *_PAIR_COLUMNS, *LOBE_COLUMNS)
     return RowFile(path, COLUMNS, ("source", "model"), "batch", BatchError, later, renamed={"answer": "call"})
 
 

@@ -45,7 +45,8 @@ class Scanning:
         """
         scanner = _loaded(self, threading.get_ident())
         with ExitStack() as passing:
-            return row_of(source.path, source.state(), partial(read, source, passing), scanner)
+            reading = partial(read, source, passing)
+            return row_of(source.path, source.state(), reading, scanner, expiratory=source.expiratory)
 
 
 def read(source: Source, passing: ExitStack) -> tuple[CT, Masks]:

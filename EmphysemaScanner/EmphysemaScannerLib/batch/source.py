@@ -30,19 +30,26 @@ class Source:
         address: where its files are if there is nothing at ``path``, as fsspec reads it, or of a study or series in a
             DICOM archive; "" if nowhere else.
         masks: its label files.
+        expiratory: file or folder of the patient's CT in expiration, absolute; None without one.
     """
 
     path: Path
     address: str = ""
     masks: MaskFiles = NO_FILES
+    expiratory: Path | None = None
 
     def state(self) -> str:
-        """Of its files and its label files, as ``inputstate.state_of`` gives it; "" where the CT's are not there."""
+        """Of its files, its label files and its expiratory CT, as ``inputstate.state_of`` gives it.
+
+        Returns:
+            "" where the CT's files are not there.
+        """
         state, masks = state_of(self.path), self.masks
-        if not state or not masks:
+        if not state or not (masks or self.expiratory):
             return state
         parts = [state, masks.lung_labels, masks.lobe_labels]
         parts += ["" if path is None else state_of(path) for path in (masks.lungs, masks.lobes)]
+        parts += [] if self.expiratory is None else [state_of(self.expiratory)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     @contextmanager

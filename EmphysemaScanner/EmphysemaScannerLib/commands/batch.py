@@ -21,7 +21,8 @@ def batch(  # noqa: PLR0913  # one parameter per option
     path: Annotated[
         Path,
         typer.Argument(
-            help="A folder to search, or a CSV: volume, and, as you have them, lungs, lobes.", show_default=False
+            help="A folder to search, or a CSV: volume, and, as known, lungs, lobes, expiratory.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="CSV, or folder, for the results; one that was begun is continued.")],
@@ -42,7 +43,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
     from ..archive.writing import check_packages
-    from ..batch.batch import addresses_of, find_cts, find_masks, run_batch
+    from ..batch.batch import addresses_of, find_cts, find_expiratory, find_masks, run_batch
     from ..batch.parquet import write_parquet
     from ..batch.row import BatchError
     from ..models.modelfolder import default_model_path
@@ -64,6 +65,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
             device,
             precision,
             masks=find_masks(path),
+            expiratory=find_expiratory(path),
             processes=number,
             cluster=cluster,
             at=at,

@@ -102,7 +102,7 @@ def check_patients(inspiratory: Volume | None, expiratory: Volume | None) -> Non
 def scan_pair(
     scan: Callable[[Progress], ScanResult],
     image: sitk.Image,
-    expiratory: Expiratory | None,
+    expiratory: Expiratory | ExpiratoryPair | None,
     progress: Progress = silent,
 ) -> ScanResult:
     """Scan a CT, then look at the second one, if there is one.
@@ -110,11 +110,13 @@ def scan_pair(
     Args:
         scan: scans the inspiratory CT and reports to the progress that it is given.
         image: the inspiratory CT, any orientation.
-        expiratory: the second CT; None for none.
+        expiratory: the second CT; what to state where it is known before that there is none to use; None for none.
         progress: told the share done of both and the stage.
     """
     if expiratory is None:
         return scan(progress)
+    if isinstance(expiratory, ExpiratoryPair):
+        return dataclasses.replace(scan(progress), expiration=expiratory)
     return with_expiration(scan(part(progress, 0, 0.5)), image, expiratory, part(progress, 0.5, 1))
 
 

@@ -96,7 +96,7 @@ class Overlay(Enum):
         if self is Overlay.RESPONSE:
             return _(
                 "Normal lung, emphysema and functional small airways disease (fSAD) by the densities of the inspiratory"
-                " and the expiratory CT. Its colours are fixed."
+                " and the expiratory CT. Colours and limits are fixed; outlined, emphysema and fSAD together."
             )
         return _("How strongly the network's unit {unit} responds; a response is not disease.").format(unit=self.value)
 

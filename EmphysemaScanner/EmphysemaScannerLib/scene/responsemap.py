@@ -68,6 +68,7 @@ def _add_legend(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode
     legend.SetAndObservePrimaryDisplayNode(node.GetDisplayNode())
     legend.SetTitleText(_("Response map"))
     legend.SetUseColorNamesForLabels(True)
+    legend.SetLabelFormat("%s")
     legend.SetNumberOfLabels(len(Response) + 1)
     legend.SetSize(0.15, 0.28)
     legend.SetPosition(0.98, 0.08)  # lower right, as the other legends

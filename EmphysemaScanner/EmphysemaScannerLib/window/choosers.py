@@ -85,6 +85,8 @@ def _described(nodes: ResultNodes, parameters: EmphysemaScannerParameterNode) ->
     overlay = parameters.overlay
     if overlay not in nodes.overlays:
         return overlay.description() if nodes.overlays else _("This model has no overlay.")
+    if overlay is Overlay.RESPONSE:
+        return overlay.description()
     least = f"{least_drawn(nodes.overlays[overlay], overlay, parameters.overlayThreshold):.2g} {overlay.unit}".strip()
     how = _("Outlined at {value}.") if parameters.overlayDrawing is Drawing.OUTLINE else _("Drawn from {value}.")
     own = "" if overlay.has_fixed_range else _("The colour range is of this CT alone.")

@@ -238,7 +238,7 @@ def batch(  # noqa: PLR0913  # as the logic has them
             progress(fraction, stage)
 
     def work(report: Report) -> BatchSummary:
-        from ..batch.batch import find_cts, find_masks, run_batch
+        from ..batch.batch import find_cts, find_expiratory, find_masks, run_batch
 
         report(0.0, _("Looking for CTs"))
         cts, masks = find_cts(source), find_masks(source)
@@ -249,6 +249,7 @@ def batch(  # noqa: PLR0913  # as the logic has them
             device,
             precision,
             masks=masks,
+            expiratory=find_expiratory(source),
             retry=retry,
             objects=objects,
             progress=report,
