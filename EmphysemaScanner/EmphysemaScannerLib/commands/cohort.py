@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 
 from ..base.wholefile import write_whole
-from ..cohort.manifest import CohortRow, ManifestError, check_volumes, read_manifest, write_manifest
 from .options import HELP_OPTIONS
 
 if TYPE_CHECKING:
+    from ..cohort.manifest import CohortRow
     from ..cohort.split import Split
 
 _LEAKS_SHOWN = 20
@@ -51,6 +51,7 @@ def nlst(  # noqa: PLR0913  # one parameter per option
     Beside the manifest it writes the flow (-flow.md, -flow.csv) and a download list for s5cmd or idc-index (.s5cmd).
     """
     from ..cohort.flow import download_list, flow_csv, flow_markdown
+    from ..cohort.manifest import write_manifest
     from ..cohort.nlst import SOFT_KERNELS, Wanted, nlst_cohort
 
     _check_new(out)
@@ -77,6 +78,7 @@ def split(
 ) -> None:
     """Split a cohort by patient into train, tune and test in the paper's proportions; one test volume a patient."""
     from ..cohort.flow import split_markdown
+    from ..cohort.manifest import read_manifest, write_manifest
 
     _check_new(out)
     assigned = _split(read_manifest(manifest), seed)
@@ -99,6 +101,7 @@ def check(
 
     from ..cohort.flow import split_markdown
     from ..cohort.leaks import LeakError, find_leaks
+    from ..cohort.manifest import check_volumes, read_manifest
 
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     check_volumes(rows)
@@ -126,6 +129,8 @@ def _show(markdown: str) -> None:
 
 
 def _check_new(path: Path) -> None:
+    from ..cohort.manifest import ManifestError
+
     if path.suffix.lower() != ".csv":
         raise ManifestError(f"A manifest is a CSV file; name it '{path.stem}.csv'.")
     if path.exists():
