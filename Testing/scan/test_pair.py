@@ -9,6 +9,7 @@ import breathing
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicomfiles import write_dicom
 from EmphysemaScannerLib.base.errors import ScanCancelled
 from EmphysemaScannerLib.ct.grid import Grid
 from EmphysemaScannerLib.ct.provenance import Provenance, Series
@@ -179,6 +180,18 @@ def test_the_same_ct_twice_is_refused_before_the_scan(tmp_path: Path) -> None:
     with pytest.raises(PairError, match="itself"):
         read_expiratory(path, read_ct(path))
     check_pair(CT(breathing.inspiration()[0]), CT(breathing.expiration()[0]))
+
+
+def test_dicom_series_of_two_patients_are_refused_before_the_scan(tmp_path: Path) -> None:
+    paths = []
+    for name, patient in (("one", "1"), ("two", "2"), ("three", "1")):
+        paths.append(tmp_path / name)
+        image = breathing.inspiration()[0] if name == "one" else breathing.expiration()[0]
+        write_dicom(paths[-1], image, PatientID=patient, PatientName=f"Name^{patient}")
+    first = read_ct(paths[0])
+    with pytest.raises(PairError, match="of another patient than the inspiratory one; choose two CTs of one patient"):
+        read_expiratory(paths[1], first)
+    assert read_expiratory(paths[2], first).provenance.series is not None
 
 
 def test_a_changed_lung_mask_takes_the_pair_back_and_says_so(paired) -> None:

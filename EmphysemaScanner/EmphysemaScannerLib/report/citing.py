@@ -12,6 +12,11 @@ METHOD_REFERENCE = (
     "convolutional LSTM network. Machine Learning for Health (ML4H) Workshop at NeurIPS, 2018. arXiv:1812.01087."
 )
 
+RESPONSE_REFERENCE = (
+    "C. J. Galbán, M. K. Han, J. L. Boes, et al. Computed tomography-based biomarker provides unique signature for "
+    "diagnosis of COPD phenotypes and disease progression. Nature Medicine 2012;18:1711-1715."
+)
+
 
 def software_reference(version: str = __version__) -> str:
     """The reference to a version of this software, as ``CITATION.cff`` states it."""
@@ -20,7 +25,8 @@ def software_reference(version: str = __version__) -> str:
 
 def references(result: ScanResult) -> tuple[str, ...]:
     """What a publication of a result cites, beside the sources of the model."""
-    return METHOD_REFERENCE, software_reference(_version(result))
+    mapped = result.expiration is not None and result.expiration.response is not None
+    return (METHOD_REFERENCE, *((RESPONSE_REFERENCE,) if mapped else ()), software_reference(_version(result)))
 
 
 def methods(result: ScanResult) -> str:
@@ -29,7 +35,7 @@ def methods(result: ScanResult) -> str:
     model = card.name
     if run is not None and run.model_sha256:
         model = _("{name}, SHA-256 {sha256}").format(name=card.name, sha256=run.model_sha256)
-    return _(
+    scanned = _(
         "Chest CTs were read with EmphysemaScanner {version} (model: {model}). Its {architecture} (Braman et al. 2018)"
         " reads {reads} and estimates the probability of emphysema; CTs with a probability of {point} or more were"
         " called positive. Densitometry was measured at the CT's own resolution inside the lung mask ({mask})."
@@ -41,6 +47,13 @@ def methods(result: ScanResult) -> str:
         mask=wording.mask_origin(result.lungs_from),
         point=f"{card.operating_point.probability:.3f}",
     )
+    if result.expiration is None or result.expiration.response is None:
+        return scanned
+    paired = _(
+        "An expiratory CT was registered to each (diffeomorphic demons on locally normalised density) for the"
+        " parametric response map (Galbán et al. 2012)."
+    )
+    return f"{scanned} {paired}"
 
 
 def _version(result: ScanResult) -> str:
