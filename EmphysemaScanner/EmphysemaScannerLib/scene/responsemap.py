@@ -53,7 +53,7 @@ def _add_colours(scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMRMLColorTa
     node.SetAttribute("Category", "Emphysema Scanner")
     node.SetAttribute(COLOURS_ATTRIBUTE, "1")
     node.SetNumberOfColors(len(Response) + 1)
-    node.SetColor(0, _("No class"), 0.0, 0.0, 0.0, 0.0)
+    node.SetColor(0, " ", 0.0, 0.0, 0.0, 0.0)
     for response in Response:
         node.SetColor(response.value, _short(response), *response.colour, 1.0)
     node.SetAllColorsDefined()

@@ -23,6 +23,7 @@ from .volumes import ijk_to_world_ras
 
 OPACITY = 0.5
 LEGEND_SIZE = (0.1, 0.36)  # of the axial view, in the window
+CLASS_LEGEND_SIZE = (0.24, 0.36)  # words are longer than numbers
 LEAST_COSINE = 0.7  # between an axial view's normal and the body's axis
 WINDOW_ATTRIBUTE = "EmphysemaScanner.Window"  # of a CT's display: the last one that was given here
 
@@ -116,7 +117,7 @@ def draw_overlay(
     if overlay is not None:
         style_overlay(nodes, overlay, threshold, colours)
         for legend in overlays.legends_of(nodes.overlays[overlay]):
-            legend.SetSize(*LEGEND_SIZE)
+            legend.SetSize(*(CLASS_LEGEND_SIZE if overlay is Overlay.RESPONSE else LEGEND_SIZE))
     filled = overlay if drawing is Drawing.FILL else None
     set_overlay(nodes, filled, opacity)
     if overlay is None or drawing is Drawing.FILL:

@@ -223,6 +223,8 @@ class Window(VTKObservationMixin):
         if result is not None:
             self._do_at_once(lambda: self.logic.show(result, volume))
             self._after_work(self.viewer.open)
+            if result.expiration is not None and result.expiration.missing:
+                styles.say(self.ui.statusLabel, result.expiration.missing, styles.WARNING)  # else below the tables
 
     def _scanned(self, volume: Any, model: Path, progress: Progress, masks: MaskNodes) -> ScanResult:
         with self.masks.asking(masks):
