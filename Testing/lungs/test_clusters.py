@@ -13,6 +13,9 @@ from EmphysemaScannerLib.lungs.clusters import (
     measure_clusters,
     volumes_in_space,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 SIDES = {1: "right", 2: "left"}
@@ -133,3 +136,13 @@ def test_a_flat_low_sheet_is_no_bulla_however_wide_it_is() -> None:
     hu[18:24] = LOW
     bullae, _ = find_bullae(hu, labels, (1.0, 1.0, 1.0))
     assert not bullae.any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(hnp.arrays(bool, st.tuples(*[st.integers(1, 6)] * 3)))
+def test_areas_and_clusters_are_scipys(low: np.ndarray) -> None:
+    in_slice = np.zeros((3, 3, 3), bool)
+    in_slice[1] = ndimage.generate_binary_structure(2, 1)
+    for sizes, structure in ((areas_in_slices(low), in_slice), (volumes_in_space(low), None)):
+        expected = np.bincount(ndimage.label(low, structure)[0][low])[1:]
+        assert sorted(sizes.tolist()) == sorted(expected.tolist())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
-from EmphysemaScannerLib.lungs.morphology import box, dilated, eroded
+from EmphysemaScannerLib.lungs.morphology import box, dilated, eroded, grown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 140)), elements=st.booleans())
 RADII = st.tuples(*[st.integers(0, 4)] * 3)
@@ -47,3 +48,10 @@ def test_the_box_holds_the_mask_and_its_margin(mask: np.ndarray, margin: tuple[i
         high = np.minimum(where.max(0) + 1 + np.array(margin), mask.shape)
         ends = [part.indices(n)[:2] for part, n in zip(found, mask.shape, strict=True)]
         assert ends == list(zip(low, high, strict=True))
+
+
+@settings(deadline=None, max_examples=60)
+@given(MASKS, st.floats(0, 12), st.tuples(*[st.sampled_from([0.7, 2.0, 2.5])] * 3))
+def test_what_is_grown_lies_at_most_so_far(mask: np.ndarray, mm: float, spacing: tuple[float, float, float]) -> None:
+    expected = ndimage.distance_transform_edt(~mask, spacing) <= mm if mask.any() else mask
+    assert np.array_equal(grown(mask, mm, spacing), expected)

@@ -261,11 +261,15 @@ class _Counted:
             for piece in pieces(stop - start)
         ]
 
+        used = [bool(plane.any()) for plane in labels]
+
         def values_of(part: tuple[int, range], index: int) -> _Values:
-            planes = [hu[k][labels[k] == values[index]] for k in part[1]]
-            for k, plane in zip(part[1], planes, strict=True):
-                self.voxels[index, k] = len(plane)
-                self.below_950[index, k] = np.count_nonzero(plane < -950)
+            planes: list[_Values] = [hu[:0].ravel()]
+            for k in part[1]:
+                if used[k]:
+                    planes.append(hu[k][labels[k] == values[index]])
+                    self.voxels[index, k] = len(planes[-1])
+                    self.below_950[index, k] = np.count_nonzero(planes[-1] < -950)
             return np.concatenate(planes)
 
         def count(part: tuple[int, range]) -> list[_Counts | None]:
@@ -273,6 +277,7 @@ class _Counted:
 
         counted = list(zip(parts, in_threads(count, parts), strict=True))
         self._counts: NDArray[np.int64] | None = None
+        self._span = slice(0, 0)  # of the whole HU that occur
         self._values: list[list[list[_Values]]] = []
         shape = (len(cuts) - 1, len(values))
         if all(counts is not None for _, found in counted for counts in found):
@@ -280,6 +285,8 @@ class _Counted:
             for (number, _), found in counted:
                 for index, counts in enumerate(found):
                     self._counts[number, index] += counts
+            occurring = np.flatnonzero(self._counts.any((0, 1)))
+            self._span = slice(int(occurring[0]), int(occurring[-1]) + 1) if occurring.size else slice(0, 0)
         else:
             self._values = [[[hu[:0].ravel()] for _ in range(shape[1])] for _ in range(shape[0])]
             for part in parts:
@@ -293,7 +300,9 @@ class _Counted:
         found = {}
         for name, (segments, labels) in regions.items():
             if self._counts is not None:
-                counts = self._counts[segments, labels].reshape(-1, _BINS).sum(0)
+                counts = np.zeros(_BINS, np.int64)
+                chosen = self._counts[segments, labels][..., self._span]
+                counts[self._span] = chosen.sum(tuple(range(chosen.ndim - 1)))
                 found[name] = _of_counts(counts, voxel_volume_mm3), _histogram(counts)
             else:
                 rows = self._values[segments] if isinstance(segments, slice) else [self._values[segments]]

@@ -42,11 +42,14 @@ def _of_lung(lung: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) ->
     cells = (shape[0], shape[1], shape[2])
     cell_mm = np.array(spacing_mm) * lung.shape / cells
     share = area_average(lung, cells)
-    filled = ndimage.binary_fill_holes(share >= 0.5)
-    depth = ndimage.distance_transform_edt(np.pad(filled, 1), cell_mm)[1:-1, 1:-1, 1:-1]
-    order = np.argsort(depth, axis=None, kind="stable")
-    volume = np.cumsum(share.ravel()[order])
-    at_half = depth.ravel()[order[int(np.searchsorted(volume, volume[-1] / 2))]]
+    around, _ = ndimage.label(np.pad(share < 0.5, 1, constant_values=True))
+    filled = around != around[0, 0, 0]  # as binary_fill_holes, but quicker
+    depth = ndimage.distance_transform_edt(filled, cell_mm)[1:-1, 1:-1, 1:-1]
+    used = share > 0
+    depths, shares = depth[used], share[used]
+    order = np.argsort(depths, kind="stable")
+    volume = np.cumsum(shares[order])
+    at_half = depths[order[int(np.searchsorted(volume, volume[-1] / 2))]]
     parts = np.where(depth > at_half, np.uint8(CORE), np.uint8(RIND))
     for axis, (n, m) in enumerate(zip(lung.shape, cells, strict=True)):
         parts = parts.take(np.arange(n) * m // n, axis)

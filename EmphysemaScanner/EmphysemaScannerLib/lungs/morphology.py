@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +27,42 @@ def dilated(mask: Mask, radius: Radius) -> Mask:
         radius: of the ball, in voxels along (slices, rows, columns).
     """
     deep, high, wide = (r + 0.5 for r in radius)
-    runs = _widened(_packed(mask), radius[2])
-    out = np.zeros_like(runs[0])
+    reach = {}
     for dz, dy in itertools.product(*(range(-r, r + 1) for r in radius[:2])):
         left = 1 - (dz / deep) ** 2 - (dy / high) ** 2
         if left >= 0:
-            to_z, from_z = _shifted(dz)
-            to_y, from_y = _shifted(dy)
-            out[to_z, to_y] |= runs[int(wide * math.sqrt(left))][from_z, from_y]
-    grown = np.unpackbits(out.view(np.uint8), axis=2, count=mask.shape[2], bitorder="little")
-    return grown.view(np.bool_)
+            reach[dz, dy] = int(wide * math.sqrt(left))
+    return _grown(mask, reach)
+
+
+def grown(mask: Mask, reach_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """All voxels whose centre is at most so far from that of a voxel of a mask.
+
+    Args:
+        mask: (slices, rows, columns).
+        reach_mm: the distance.
+        spacing_mm: distance of voxel centres (slices, rows, columns), mm.
+    """
+    most = [math.ceil(reach_mm / mm) for mm in spacing_mm]
+    z, y, x = (np.arange(-n, n + 1) * mm for n, mm in zip(most, spacing_mm, strict=True))
+    near = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x[most[2] :] ** 2) <= reach_mm  # of columns to one side
+    count = near.sum(2)
+    reach = {
+        (int(dz) - most[0], int(dy) - most[1]): int(count[dz, dy]) - 1 for dz, dy in np.argwhere(count > 0).tolist()
+    }
+    return _grown(mask, reach)
+
+
+def _grown(mask: Mask, reach: Mapping[tuple[int, int], int]) -> Mask:
+    """A mask grown by so many columns to either side, in rows so many slices and rows away."""
+    runs = _widened(_packed(mask), max(reach.values()))
+    out = np.zeros_like(runs[0])
+    for (dz, dy), columns in reach.items():
+        to_z, from_z = _shifted(dz)
+        to_y, from_y = _shifted(dy)
+        out[to_z, to_y] |= runs[columns][from_z, from_y]
+    bits = np.unpackbits(out.view(np.uint8), axis=2, count=mask.shape[2], bitorder="little")
+    return bits.view(np.bool_)
 
 
 def eroded(mask: Mask, radius: Radius) -> Mask:
