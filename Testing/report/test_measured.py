@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -19,6 +20,7 @@ from EmphysemaScannerLib.report import measured, pictures, richtext
 from EmphysemaScannerLib.report.blocks import Drawing, Picture, Table
 from EmphysemaScannerLib.report.contents import Case, contents, headline
 from EmphysemaScannerLib.report.densitychart import density_chart
+from EmphysemaScannerLib.report.saving import write_plots
 from EmphysemaScannerLib.report.tablefiles import densitometry_csv, further_csvs
 from EmphysemaScannerLib.scan.result import ScanResult
 from matplotlib.figure import Figure
@@ -181,3 +183,14 @@ def test_a_lung_without_voxels_can_be_drawn(result: ScanResult) -> None:
         measurements=dataclasses.replace(result.measurements, histograms=empty, laa_950_by_height_percent={}),
     )
     density_chart(changed).draw_without_rendering()
+
+
+def test_each_plot_is_written_as_a_file_that_browsers_and_figures_take(
+    result: ScanResult, make_result: MakeResult, tmp_path: Path
+) -> None:
+    write_plots(Case(phantom_image(), make_result()), tmp_path)
+    assert not list(tmp_path.iterdir())
+    write_plots(Case(phantom_image(), result), tmp_path)
+    names = ("histogram", "laa_by_height", "laa_by_region", "cluster_sizes")
+    assert {path.name for path in tmp_path.iterdir()} == {f"{n}.{s}" for n in names for s in ("png", "svg")}
+    assert all(ET.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg") for name in names)

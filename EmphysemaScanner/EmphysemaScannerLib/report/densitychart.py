@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +14,7 @@ from . import wording
 from .montage import WIDTH_INCHES
 
 HEIGHT_INCHES = 2.6
+SINGLE_INCHES = 3.6
 INK, QUIET = "#1f2933", "#7b8794"
 RIGHT, LEFT = "#0b5cad", "#c8531c"
 _SIDES = (("right", RIGHT), ("left", LEFT))
@@ -27,9 +30,29 @@ def density_chart(result: ScanResult) -> Figure:
     Args:
         result: with histograms.
     """
-    draw = [_histogram, _by_height, _by_region, *([_cluster_sizes] if result.measurements.clusters else [])]
-    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), facecolor="white", layout="constrained")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(draw))), draw, strict=True):
+    return _figure(result, tuple(_panels(result).values()), WIDTH_INCHES)
+
+
+def density_charts(result: ScanResult) -> dict[str, Figure]:
+    """Each panel as a figure of its own, by the name of its file without suffix; none without histograms."""
+    panels = _panels(result) if result.measurements.histograms else {}
+    return {name: _figure(result, (panel,), SINGLE_INCHES) for name, panel in panels.items()}
+
+
+def _panels(result: ScanResult) -> dict[str, Callable[[Axes, ScanResult], None]]:
+    panels: dict[str, Callable[[Axes, ScanResult], None]] = {
+        "histogram": _histogram,
+        "laa_by_height": _by_height,
+        "laa_by_region": _by_region,
+    }
+    if result.measurements.clusters:
+        panels["cluster_sizes"] = _cluster_sizes
+    return panels
+
+
+def _figure(result: ScanResult, panels: Sequence[Callable[[Axes, ScanResult], None]], width: float) -> Figure:
+    figure = Figure(figsize=(width, HEIGHT_INCHES), facecolor="white", layout="constrained")
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         panel(axes, result)
         axes.tick_params(labelsize=6, length=2)
         for side in ("top", "right"):
@@ -63,9 +86,11 @@ def _by_height(axes: Axes, result: ScanResult) -> None:
     for side, colour in _SIDES:
         laa = result.measurements.laa_950_by_height_percent.get(side)
         if laa is not None:
-            axes.plot(laa, result.slice_positions_mm, color=colour, linewidth=1)
+            axes.plot(laa, result.slice_positions_mm, color=colour, linewidth=1, label=wording.REGION_NAMES[side])
             largest = max(largest, float(np.nan_to_num(laa).max(initial=0)))
     axes.set_xlim(0, max(_LEAST_PERCENT, 1.08 * largest))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=6, frameon=False, handlelength=1)
     _title(axes, "LAA%-950 by height", "% of each lung in the slice", "position S (mm)")
 
 
@@ -88,7 +113,8 @@ def _cluster_sizes(axes: Axes, result: ScanResult) -> None:
     for side, colour in _SIDES:
         found = result.measurements.clusters.get(side)
         if found is not None and found.count:
-            label = f"D = {found.exponent:.2f}" if np.isfinite(found.exponent) else ""
+            name = wording.REGION_NAMES[side]
+            label = f"{name}, D = {found.exponent:.2f}" if np.isfinite(found.exponent) else name
             axes.plot(found.areas_mm2, found.at_least, ".", color=colour, markersize=2.5, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")

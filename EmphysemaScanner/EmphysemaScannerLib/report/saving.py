@@ -96,11 +96,20 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
     return list(contents)
 
 
+def write_plots(case: Case, folder: Path) -> None:
+    """Write the plots of lung density into an existing folder, each as PNG and SVG."""
+    from .densitychart import density_charts
+
+    for name, figure in density_charts(case.result).items():
+        figure.savefig(folder / f"{name}.png", dpi=200)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
     """Write what a result has into a folder.
 
-    That is result.json, the report (HTML, PDF), the tables (CSV), the maps (NRRD) and, with slicer-core, images and
-    scene.mrb.
+    That is result.json, the report (HTML, PDF), the tables (CSV), the plots (PNG, SVG), the maps (NRRD) and, with
+    slicer-core, images and scene.mrb.
 
     Args:
         case: the CT and the answer on it.
@@ -113,6 +122,7 @@ def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ..
     (folder / "result.json").write_text(result_to_json(case.result) + "\n", encoding="utf-8")
     for kind in Kind:
         write(kind, case, folder)
+    write_plots(case, folder)
     if not pictures:
         return ()
     if importlib.util.find_spec("slicer") is None:
