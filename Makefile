@@ -47,7 +47,7 @@ build/sbom-tools/.ready: requirements-sbom.txt $(READY)
 	@touch $@
 
 test: lint
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 soak: $(READY)
 	$(VENV)/bin/pytest -m soak -s

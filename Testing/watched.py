@@ -21,6 +21,8 @@ NETWORK = (
     "urllib.Request",
     "http.client.connect",
 )
+_PROBES = (("::1", 0), ("127.0.0.1", 0))
+"""urllib3, where it is imported, asks whether the machine has IPv6 by binding a free port of the machine itself."""
 CHANGING = {
     "os.mkdir": 1,
     "os.rename": 2,
@@ -45,6 +47,8 @@ def watch(allowed: list[Path], strayed: list[str]) -> None:
         return not any(real.is_relative_to(folder) for folder in allowed)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.bind" and arguments[1] in _PROBES:
+            return
         if event in NETWORK:
             strayed.append(f"{event} {arguments}")
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING and outside(arguments[0]):

@@ -53,7 +53,8 @@ for epoch in (1, 2, 3):
             print("epoch,train_loss,val_loss,val_auc", file=file)
         print(epoch, 0.7 - epoch / 10, 0.7, 0.5 + epoch / 10, sep=",", file=file)
     print("epoch", epoch, flush=True)
-    time.sleep(0.2)
+while not (out / "go-on").exists():
+    time.sleep(0.05)
 shutil.copyfile({model!r}, out / "model.safetensors")
 """
 
@@ -66,6 +67,7 @@ def test_a_training_shows_its_curves_and_its_model_is_in_the_list(window: Driver
     assert asked == [(tmp_path / "cases.csv", tmp_path / "run", 3, None, "conv_lstm")]
     assert window.ui.trainButton.text == "Cancel"
     wait_until(lambda: window.shown("trainCurvesLabel"), "a curve")
+    (tmp_path / "run" / "go-on").touch()
     wait_until(lambda: window.ui.trainButton.text == "Train", "the end of the training")
     assert "Finished" in window.ui.trainStatusLabel.text
     assert "epoch 3" in window.ui.trainLog.toPlainText()
