@@ -56,8 +56,8 @@ class Overlay(Enum):
     DESC1 = "desc1"
     ASC2 = "asc2"
     DESC2 = "desc2"
-    GRADIENT = "gradient"
     RESPONSE = "response"
+    GRADIENT = "gradient"
 
     def label(self) -> str:
         """Its name in the window."""
@@ -78,7 +78,7 @@ class Overlay(Enum):
     def description(self) -> str:
         """What it shows, in a sentence."""
         if self is Overlay.DISEASE:
-            return _("How probable disease is at each place, estimated from the network's hidden states and density.")
+            return _("The model's estimate of the probability of disease at each place.")
         if self.class_weighted:
             return _(
                 "How strongly unit {unit} responds in the channels that raise the model's answer. 0: mean of healthy"
