@@ -65,8 +65,7 @@ def bar(text: str) -> list[tuple[int, str]]:
 def test_a_demonstration_model_is_named_before_its_probability_and_another_is_not() -> None:
     shown = result()
     assert panel.caution(shown.model) == (
-        "<b>Research use only. Not for clinical decisions.</b> Demonstration model (Conv-LSTM): its output must not be "
-        "interpreted for any patient."
+        "<b>Research use only. Not for clinical decisions.</b> Demonstration model (Conv-LSTM), not for any patient."
     )
     assert "Demonstration" not in panel.caution(dataclasses.replace(shown.model, demonstration=False))
 

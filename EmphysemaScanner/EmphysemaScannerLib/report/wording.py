@@ -73,7 +73,7 @@ def caution(card: ModelCard) -> str:
     """What kind of model it is, and what its output must not be taken for."""
     kind = architecture(card)
     if card.demonstration:
-        return _("Demonstration model ({kind}): its output must not be interpreted for any patient.").format(kind=kind)
+        return _("Demonstration model ({kind}), not for any patient.").format(kind=kind)
     return _("{name} ({kind}): its probability is not a diagnosis.").format(name=card.name, kind=kind)
 
 

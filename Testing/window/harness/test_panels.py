@@ -128,7 +128,7 @@ def test_gradient_attribution_is_computed_when_it_is_asked_for(scanned: Driver) 
 
 
 def test_a_cancelled_attribution_adds_nothing(scanned: Driver) -> None:
-    def endless(_image: object, _model: object, *, progress: Callable[[float, str], None]) -> None:
+    def endless(_image: object, _model: object, *, progress: Callable[[float, str], None], **_given: object) -> None:
         while True:
             progress(0.5, "Attributing")
             time.sleep(0.01)
