@@ -27,7 +27,7 @@ def run(*arguments: object) -> int:
 def quick(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResult]) -> None:
     """A scan without the network's seconds."""
 
-    def scan_on(_device: object, ct: CT, _model: object, _progress: object, source: str) -> ScanResult:
+    def scan_on(_d: object, ct: CT, _m: object, _p: object, source: str, _precision: object) -> ScanResult:
         return dataclasses.replace(archivedct.result_on(ct, make_result()), source=source)
 
     monkeypatch.setattr("EmphysemaScannerLib.scan.device.scan_on", scan_on)

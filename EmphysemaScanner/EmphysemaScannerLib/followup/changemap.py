@@ -7,6 +7,7 @@ model, locally). What is left of noise and of vessels that do not lie on each ot
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import ndimage
 
 from ..base.progress import Progress, silent
 from ..ct.grid import Grid, area_average, canonical_view
-from ..lungs.morphology import box
+from ..lungs.morphology import box, eroded
 from ..lungs.registration import RegistrationQuality, register
 from ..scan.result import OverlayMap
 from .comparison import Comparison
@@ -24,9 +25,10 @@ from .comparison import Comparison
 CELL_MM = 2.0
 SMOOTHING_MM = 5.0
 """Standard deviation of the Gaussian that averages the change."""
-FLOOR_G_PER_L, FULL_G_PER_L = 10.0, 60.0
+FLOOR_G_PER_L, FULL_G_PER_L = 15.0, 60.0
 """Smaller changes are not drawn, larger ones share the last colour; the same for all CTs."""
-_MOST_G_PER_L = 400.0  # denser is vessel, wall or diaphragm, whose edges would outweigh all lung
+_MOST_G_PER_L = 700.0  # denser is vessel, wall or diaphragm, whose edges would outweigh all lung
+_SURFACE_MM = 1.5  # beneath the lungs' surface: where the wall is a little elsewhere, it looks like density gained
 _LEAST_WEIGHT = 0.2  # of the Gaussian within lung
 _HALF = 0.5  # of a cell
 
@@ -116,12 +118,13 @@ def density_change(
         The change on cells of about 2 mm around the lungs: g/L, negative where density was lost, 0 outside the lungs;
         which cells are lung and were compared; and where the cells lie.
     """
-    where = box(lungs.view(np.uint8))
+    z, y, x = (math.ceil(_SURFACE_MM / mm) for mm in grid.spacing_mm)
+    where = box(lungs, (z, y, x))
     # Not cut off at 0: noise below -1000 HU would otherwise look like density that was gained.
     before = earlier_hu[where].astype(np.float32) + 1000
     after = (later_hu[where].astype(np.float32) + 1000) * jacobian[where].astype(np.float32)
     inside = lungs[where]
-    used = inside & (before < _MOST_G_PER_L) & (after < _MOST_G_PER_L)
+    used = eroded(inside, (z, y, x)) & (before < _MOST_G_PER_L) & (after < _MOST_G_PER_L)
     a, b, c = (max(1, round(n * mm / CELL_MM)) for n, mm in zip(inside.shape, grid.spacing_mm, strict=True))
     (z0, z1), (y0, y1), (x0, x1) = ((float(part.start), float(part.stop)) for part in where)
     cells = grid.part(((z0, z1), (y0, y1), (x0, x1)), (a, b, c))

@@ -61,6 +61,16 @@ def page(follow_up: FollowUp) -> Contents:
 
 def warnings(follow_up: FollowUp) -> tuple[Box, ...]:
     """What keeps a change from being told, and the image quality warnings of each CT; no box without any."""
+    boxes = list(differing(follow_up))
+    for point in follow_up.course.points:
+        if point.result.warnings:
+            title = _("{warnings}, {day}").format(warnings=wording.WARNINGS, day=point.taken.isoformat())
+            boxes.append(Box(title, point.result.warnings, Tone.WARNING))
+    return tuple(boxes)
+
+
+def differing(follow_up: FollowUp) -> tuple[Box, ...]:
+    """What keeps a change from being told; no box without any."""
     course = follow_up.course
     boxes = []
     for comparison in course.comparisons:
@@ -75,10 +85,6 @@ def warnings(follow_up: FollowUp) -> tuple[Box, ...]:
         if made.quality.doubts:
             title = _("Registration of {before} and {after}").format(**_days(made.comparison))
             boxes.append(Box(title, made.quality.doubts, Tone.WARNING))
-    for point in course.points:
-        if point.result.warnings:
-            title = _("{warnings}, {day}").format(warnings=wording.WARNINGS, day=point.taken.isoformat())
-            boxes.append(Box(title, point.result.warnings, Tone.WARNING))
     return tuple(boxes)
 
 

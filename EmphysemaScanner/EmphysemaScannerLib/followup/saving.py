@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 import json
@@ -18,6 +19,7 @@ from .. import __version__
 from ..base.progress import Progress, silent
 from ..i18n import tr as _
 from ..report.blocks import Drawing
+from ..report.contents import pseudonym
 from ..report.pictures import Drawn, as_file
 from .comparison import Comparison
 from .contents import page
@@ -45,6 +47,18 @@ class FollowUpKind(str, Enum):
             FollowUpKind.TABLES: _("Tables (CSV, JSON)"),
             FollowUpKind.MAPS: _("Change maps (NRRD)"),
         }[self]
+
+
+def without_names(follow_up: FollowUp) -> FollowUp:
+    """A follow-up whose CTs are called by names made from their voxels, instead of their nodes' or files'."""
+    points = {id(p): p.renamed(pseudonym(p.image)) for p in follow_up.course.points}
+    compared = {
+        id(c): dataclasses.replace(c, earlier=points[id(c.earlier)], later=points[id(c.later)])
+        for c in follow_up.course.comparisons
+    }
+    course = dataclasses.replace(follow_up.course, points=tuple(points.values()), comparisons=tuple(compared.values()))
+    maps = tuple(dataclasses.replace(m, comparison=compared[id(m.comparison)]) for m in follow_up.maps)
+    return FollowUp(course, maps, follow_up.problems)
 
 
 def write_follow_up(

@@ -13,6 +13,8 @@ from ..base.progress import Progress, silent
 from ..ct.reading import CT, read_ct
 from ..i18n import tr as _
 from ..report.contents import pseudonym
+from ..scan import device as devices
+from ..scan.device import Precision
 from .technique import Technique, technique_of
 from .timepoint import TimePoint, check_dates, check_patients, parse_dates
 
@@ -62,7 +64,11 @@ def read_series(paths: Sequence[Path], dates: str, named: bool) -> list[DatedCT]
 
 
 def followed(
-    series: Sequence[DatedCT], model: Model, device: torch.device, progress: Progress = silent
+    series: Sequence[DatedCT],
+    model: Model,
+    device: torch.device,
+    progress: Progress = silent,
+    precision: Precision = Precision.AUTO,
 ) -> list[TimePoint]:
     """Scan each CT.
 
@@ -71,18 +77,17 @@ def followed(
         model: the model.
         device: where the network runs.
         progress: told the share done and the stage; whatever it raises ends the work.
+        precision: numerical precision of the network.
 
     Raises:
         NotAChestCTError: (or one of its kinds) one of them cannot be scanned.
     """
-    from ..scan.device import scan_on
-
     points = []
     for k, dated in enumerate(series):
 
         def part(share: float, stage: str, start: int = k, day: date = dated.taken) -> None:
             progress((start + share) / len(series), f"{day.isoformat()}: {stage}")
 
-        result = scan_on(device, dated.ct, model, part, dated.name)
+        result = devices.scan_on(device, dated.ct, model, part, dated.name, precision)
         points.append(TimePoint.of(dated.taken, dated.ct.image, result, dated.technique))
     return points

@@ -48,13 +48,35 @@ READING_LAYOUTS = {
 }
 
 
+# Two CTs of one patient side by side. In groups of their own: the layers of linked views would be handed on to them.
+EARLIER_VIEWS = ("EmphysemaScannerEarlierAxial", "EmphysemaScannerEarlierCoronal")
+LATER_VIEWS = ("EmphysemaScannerLaterAxial", "EmphysemaScannerLaterCoronal")
+PAIR_LAYOUT = 8_429
+_PAIR = """<layout type="vertical" split="true">
+  <item splitSize="500"><layout type="horizontal" split="true">
+    <item splitSize="500">{}</item>
+    <item splitSize="500">{}</item>
+  </layout></item>
+  <item splitSize="500"><layout type="horizontal" split="true">
+    <item splitSize="500">{}</item>
+    <item splitSize="500">{}</item>
+  </layout></item>
+</layout>""".format(
+    *(
+        _SLICE_VIEW.format(tag=tag, orientation=orientation, label=label, colour=colour, group=group)
+        for orientation, colour, k in (("Axial", "#F34A33", 0), ("Coronal", "#6EB04B", 1))
+        for tag, label, group in ((EARLIER_VIEWS[k], "1", 2), (LATER_VIEWS[k], "2", 3))
+    )
+)
+
+
 def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
     """Make the reading layouts known; to be called at startup: without it a saved scene that has one opens empty.
 
     Args:
         layout: the scene's layout node.
     """
-    for number, description in READING_LAYOUTS.items():
+    for number, description in {**READING_LAYOUTS, PAIR_LAYOUT: _PAIR}.items():
         if not layout.IsLayoutDescription(number):
             layout.AddLayoutDescription(number, description)
 

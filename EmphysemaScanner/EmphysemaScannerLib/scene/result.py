@@ -47,6 +47,7 @@ PARTS_ATTRIBUTE = "EmphysemaScanner.Parts"  # names of those that every such res
 MASK_ATTRIBUTE = "EmphysemaScanner.Mask"  # checksum of the lung mask that was measured in
 GRID_ATTRIBUTE = "EmphysemaScanner.Grid"  # of the lung mask, in the result's own coordinates
 FOLDER_ATTRIBUTE = "EmphysemaScanner.Folder"
+FOLLOW_UP_ATTRIBUTE = "EmphysemaScanner.FollowUp"  # of what a follow-up has put into the scene
 CT_ROLE = "EmphysemaScannerCT"
 PART_ROLE = "EmphysemaScannerPart_"  # followed by the part's name; kept in saved scenes
 OVERLAY, CHART, SERIES, TABLE = "overlay_", "chart_", "series_", "table_"  # what the names of such parts begin with
@@ -276,8 +277,10 @@ def add_attribution(nodes: ResultNodes, attribution: Attribution) -> ResultNodes
 
 
 def is_part_of_a_result(node: slicer.vtkMRMLNode) -> bool:
-    """Whether a node in a scene belongs to a result, also to one that an earlier version saved."""
-    return any(node in parts_of(record).values() for record in records(node.GetScene()))
+    """Whether a node in a scene belongs to a result, also to one that an earlier version saved, or to a follow-up."""
+    return node.GetAttribute(FOLLOW_UP_ATTRIBUTE) is not None or any(
+        node in parts_of(record).values() for record in records(node.GetScene())
+    )
 
 
 def remove_result(nodes: ResultNodes) -> None:

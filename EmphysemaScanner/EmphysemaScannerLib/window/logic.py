@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
     from ..evaluation.compare import Comparison, ModelFigures
+    from ..followup.followup import FollowUp
+    from ..followup.saving import FollowUpKind
     from ..jobs.process import BackgroundProcess
     from ..report.saving import Kind
     from ..scan.attribution import Attribution
     from ..scan.result import ScanResult
+    from ..scene.pairs import PairNodes
     from ..scene.result import ResultNodes
     from .masknodes import MaskNodes
 
@@ -265,6 +269,64 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
         from . import longwork
 
         return longwork.save(volumeNode, Path(folder), kinds, scene, progress, named, objects)
+
+    def followup(
+        self,
+        volumeNodes: Sequence[vtkMRMLScalarVolumeNode],
+        dates: Sequence[date | str | None] | None = None,
+        modelPath: Path | str | None = None,
+        device: Device = Device.AUTO,
+        precision: Precision = Precision.AUTO,
+        progress: Progress | None = None,
+    ) -> FollowUp:
+        """Compare two or more CTs of one patient over time; changes nothing in the scene.
+
+        Args:
+            volumeNodes: CTs in HU, in any order.
+            dates: their days, such as "2024-03-01", in the same order; None for those that DICOM states.
+            modelPath: as for ``scan``.
+            device: as for ``scan``.
+            precision: as for ``scan``.
+            progress: as for ``scan``.
+        """
+        from . import followupwork
+
+        return followupwork.follow_up(volumeNodes, dates, self._model(modelPath), device, precision, progress)
+
+    def showFollowUp(self, followUp: FollowUp, volumeNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[PairNodes]:
+        """Put each later CT, registered onto the first, and the change of density into the scene, in one folder.
+
+        Args:
+            followUp: what ``followup`` found.
+            volumeNodes: the CTs that it was given.
+        """
+        from . import followupwork
+
+        return followupwork.show(followUp, volumeNodes)
+
+    def saveFollowUp(
+        self,
+        followUp: FollowUp,
+        folder: Path | str,
+        kinds: Sequence[FollowUpKind] | None = None,
+        named: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """Write a follow-up's report, tables and maps into a folder; nothing that is not ours is overwritten.
+
+        Args:
+            followUp: what ``followup`` found.
+            folder: a new or empty one, or one with results of this module, which are replaced.
+            kinds: what to write; everything if None.
+            named: whether reports call the CTs by their nodes' names, which may name a patient.
+            progress: told the share done and the stage.
+
+        Returns:
+            The files.
+        """
+        from . import followupwork
+
+        return followupwork.save(followUp, Path(folder), kinds, named, progress)
 
     def batch(  # noqa: PLR0913  # all but two have defaults
         self,

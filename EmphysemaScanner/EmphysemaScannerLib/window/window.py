@@ -24,6 +24,7 @@ from .answerpanel import AnswerPanel
 from .batchpanel import BatchPanel
 from .choosers import Choosers
 from .ctpanel import CTPanel, cts, scalar_volumes
+from .followuppanel import FollowUpPanel
 from .maskpanel import MaskPanel, label_nodes
 from .modelpanel import ModelPanel
 from .savepanel import SavePanel
@@ -36,6 +37,7 @@ from .work import Work
 
 if TYPE_CHECKING:
     from ..batch.batch import BatchSummary
+    from ..followup.followup import FollowUp
     from ..scan.result import ScanResult
     from .logic import EmphysemaScannerLogic
     from .masknodes import MaskNodes
@@ -70,6 +72,7 @@ class Window(VTKObservationMixin):
         self.saving = SavePanel(ui)
         self.masks = MaskPanel(ui)
         self.batch = BatchPanel(ui)
+        self.follow_up = FollowUpPanel(ui, self.update)
         self.training = TrainPanel(ui, self.settings, self._start_training, lambda _path: self._list_models())
         self.options = SettingsPanel(ui, self.settings, self._list_models)
         self.loading = CTPanel(ui, self._do_at_once, self._on_loaded)
@@ -81,6 +84,8 @@ class Window(VTKObservationMixin):
             (ui.saveButton, self._on_save),
             (ui.remeasureButton, self._on_remeasure),
             (ui.batchButton, self._on_batch),
+            (ui.followUpButton, self._on_follow_up),
+            (ui.followUpSaveButton, self._on_save_follow_up),
             (ui.torchButton, self._on_torch),
         ):
             button.connect("clicked(bool)", pressed)
@@ -105,6 +110,7 @@ class Window(VTKObservationMixin):
         """The module was left."""
         self.slices.stop()
         self._key.enabled = False
+        self.follow_up.layout.restore()
         self.viewer.layout.leave()
 
     def close(self) -> None:
@@ -112,12 +118,14 @@ class Window(VTKObservationMixin):
         self.work.closed = True
         self._key.enabled = False
         self.training.close()
+        self.follow_up.close()
         self.slices.close()
         self.viewer.close()
         self.removeObservers()
 
     def scene_closes(self) -> None:
         """The scene is about to be emptied."""
+        self.follow_up.forget()
         views.clear_charts(slicer.mrmlScene)  # or Slicer's plot views take a series out of the next scene's charts
 
     def follow(self, node: EmphysemaScannerParameterNode | None) -> None:
@@ -186,7 +194,12 @@ class Window(VTKObservationMixin):
         ui.settingsCollapsibleButton.enabled = not busy
         has_result = self.nodes is not None
         has_overlays = self.nodes is not None and bool(self.nodes.overlays)
-        for button, usable in ((ui.scanButton, chosen), (ui.attributeButton, has_overlays), (ui.batchButton, True)):
+        for button, usable in (
+            (ui.scanButton, chosen),
+            (ui.attributeButton, has_overlays),
+            (ui.batchButton, True),
+            (ui.followUpButton, True),
+        ):
             if self.work.button is not button:
                 button.enabled = usable and not torch_missing and not busy
         if not busy:
@@ -199,6 +212,8 @@ class Window(VTKObservationMixin):
         ui.layoutButton.checked = self.viewer.layout.is_shown  # a saved scene brings its layout
         self.choosers.update(self.nodes, node, self.work.button is ui.attributeButton)
         self.masks.update(node)
+        self.follow_up.update(busy)
+        ui.followUpSaveButton.enabled = not busy or self.work.button is ui.followUpSaveButton
         ui.remeasureButton.enabled = (has_result and not busy) or self.work.button is ui.remeasureButton
         if not busy:
             ui.remeasureButton.toolTip = MaskPanel.tip() if has_result else _("Scan a CT first.")
@@ -354,6 +369,8 @@ class Window(VTKObservationMixin):
         for chooser in (self.ui.lungsSelector, self.ui.lobesSelector):
             chooser.sortFilterProxyModel().hiddenNodeIDs = parts
         self.masks.update(self.node)
+        self.follow_up.fill()
+        self.follow_up.update(self.work.running)
 
     # -- the other buttons ----------------------------------------------------------------------------------------
 
@@ -412,6 +429,38 @@ class Window(VTKObservationMixin):
         summary = self._do(ui.batchButton, ui.batchProgressBar, ui.batchStatusLabel, _("The batch failed."), scan_all)
         if summary is not None:
             styles.say(ui.batchStatusLabel, str(summary))
+
+    def _on_follow_up(self, _checked: bool = False) -> None:
+        """Compare the ticked CTs over time, or cancel that."""
+        ui = self.ui
+        if self.work.cancels(ui.followUpButton):
+            return
+        nodes, dates = self.follow_up.chosen()
+        model, settings = self._parameters.modelPath, self.settings
+
+        def compare(progress: Progress) -> FollowUp:
+            return self.logic.followup(nodes, dates, model, settings.device, settings.precision, progress)
+
+        label = ui.followUpStatusLabel
+        found = self._do(ui.followUpButton, ui.progressBar, label, _("The comparison failed."), compare)
+        if found is not None:
+            self._do_at_once(lambda: self.follow_up.show(found, self.logic.showFollowUp(found, nodes)))
+
+    def _on_save_follow_up(self, _checked: bool = False) -> None:
+        ui, found = self.ui, self.follow_up.found
+        if self.work.cancels(ui.followUpSaveButton) or found is None:
+            return
+
+        def write(progress: Progress) -> list[Path]:
+            folder, named = self.follow_up.folder(), bool(ui.followUpNameCheckBox.checked)
+            return self.logic.saveFollowUp(found, folder, named=named, progress=progress)
+
+        label = ui.followUpSaveStatusLabel
+        failed = _("The follow-up could not be saved.")
+        written = self._do(ui.followUpSaveButton, ui.progressBar, label, failed, write)
+        if written:
+            names = ", ".join(path.name for path in written)
+            styles.say(label, _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names))
 
     def _start_training(self, manifest: Path, folder: Path, epochs: int, architecture: str) -> BackgroundProcess:
         process: BackgroundProcess = self.logic.startTraining(
