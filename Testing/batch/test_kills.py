@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import multiprocessing
 import os
@@ -27,8 +28,9 @@ from EmphysemaScannerLib.models.modelfolder import default_model_path
 from EmphysemaScannerLib.scan.device import Device
 
 COUNT = 200
+OF_PREDICT = 60
 WORKERS = 3
-BETWEEN_S = 5.0, 20.0
+BETWEEN_S = 15.0, 45.0
 
 needs_dask = pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None,
@@ -73,10 +75,9 @@ def workers_killed_at_random(seed: int) -> Iterator[list[int]]:
 
 
 def rows(path: Path) -> list[str]:
-    """The lines of a table without the column ``seconds``."""
-    header, *lines = (line.split(",") for line in path.read_text().splitlines())
-    left_out = header.index("seconds") if "seconds" in header else len(header)
-    return sorted(",".join(line[:left_out] + line[left_out + 1 :]) for line in lines)
+    """The rows of a table without the column ``seconds``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return sorted(str({**row, "seconds": ""}) for row in csv.DictReader(file))
 
 
 @engines
@@ -92,7 +93,7 @@ def test_a_batch_whose_workers_are_killed_has_the_rows_of_one_process(
     seconds.append(time.monotonic())
     alone, together = np.diff(seconds)
     print(f"\n{summary.done + summary.refused} CTs, {len(killed)} kills, {together:.0f} s; one process {alone:.0f} s")
-    assert len(killed) >= 5
+    assert len(killed) >= 3
     assert (summary.done, summary.refused) == (COUNT - 1, 1)
     assert rows(tmp_path / "many.csv") == rows(tmp_path / "one.csv")
 
@@ -103,7 +104,7 @@ def test_predictions_whose_workers_are_killed_are_those_of_one_process(
     cts: list[Path], tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, manifest = [default_model_path()], tmp_path / "manifest.csv"
-    write_manifest(manifest, [CohortRow(ct, k % 2, str(k)) for k, ct in enumerate(cts)])
+    write_manifest(manifest, [CohortRow(ct, k % 2, str(k)) for k, ct in enumerate(cts[:OF_PREDICT])])
     monkeypatch.setenv("EMPHYSEMA_SCANNER_CACHE", str(tmp_path / "one"))
     predict_cohort(models, manifest, tmp_path / "one.csv")
     monkeypatch.setenv("EMPHYSEMA_SCANNER_CACHE", str(tmp_path / "many"))

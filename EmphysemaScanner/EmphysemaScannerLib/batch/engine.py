@@ -22,7 +22,7 @@ Task_contra = TypeVar("Task_contra", contravariant=True)
 Answer = TypeVar("Answer")
 Work = Callable[[Task], Answer]
 
-MOST_LOSSES = 3  # of worker processes by one task
+MOST_LOSSES, MOST_SHARED_LOSSES = 3, 5  # of worker processes by one task; shared ones say less
 _ASK_EVERY_S = 0.3
 
 
@@ -51,7 +51,7 @@ def rows_of(
     """One answer to each task, as they are finished; not more of them wait in the engine than it can do.
 
     A task whose worker ended is done again before the others, by itself where the engine cannot tell which task ended
-    the worker; one that has lost ``MOST_LOSSES`` workers is refused.
+    the worker; one that has lost ``MOST_LOSSES`` workers, or there ``MOST_SHARED_LOSSES``, is refused.
 
     Args:
         tasks: CTs, or parts of a cohort.
@@ -66,7 +66,7 @@ def rows_of(
     """
     waiting = deque((0, task) for task in tasks)  # with the workers that it lost
     running = dict[Future[Answer], tuple[int, Task]]()
-    done = 0
+    done, most = 0, MOST_SHARED_LOSSES if engine.shares_losses else MOST_LOSSES
 
     def may_start(lost: int) -> bool:
         if engine.shares_losses and (lost or any(other for other, _ in running.values())):
@@ -89,7 +89,7 @@ def rows_of(
                 if not losses:
                     raise
                 lost += losses
-                if lost < MOST_LOSSES:
+                if lost < most:
                     waiting.extendleft((lost, part) for part in reversed(apart(task)))
                     continue
                 said = _(

@@ -13,7 +13,7 @@ import slicer
 from numpy.typing import NDArray
 
 from ..i18n import tr as _
-from ..lungs.densitometry import HISTOGRAM_HU
+from ..lungs.densitometry import HISTOGRAM_HU, Densitometry
 from ..lungs.measures import LAA_950
 from ..scan.result import ScanResult
 from . import tables
@@ -51,15 +51,28 @@ class DensityNodes:
     charts: dict[Chart, slicer.vtkMRMLPlotChartNode]
 
 
-def add_density_charts(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> DensityNodes:
+def density_series(result: ScanResult) -> set[str]:
+    """The names of the series that draw a result; its tables and charts follow from them."""
+    names = set()
+    if result.measurements.histograms:
+        names |= {f"histogram_{side}" for side in SIDES} | {f"threshold_{-limit}" for limit in THRESHOLDS_HU}
+        names |= {f"regions_{region}" for region in _measured(result)}
+    clusters = result.measurements.clusters
+    return names | {f"clusters_{side}" for side in SIDES if side in clusters and clusters[side].count}
+
+
+def add_density_charts(
+    scene: slicer.vtkMRMLScene, result: ScanResult, name: str, into: DensityNodes | None = None
+) -> DensityNodes:
     """Tables, series and charts of what was measured.
 
     Args:
         scene: to put them into.
         result: the answer.
         name: of the CT; tables and charts begin with it.
+        into: charts of another result with the same ``density_series``, which draw this one now; None for new ones.
     """
-    nodes = DensityNodes({}, {}, {})
+    nodes = into or DensityNodes({}, {}, {})
     if result.measurements.histograms:
         _add_histogram(scene, result, name, nodes)
         _add_regions(scene, result, name, nodes)
@@ -84,39 +97,42 @@ def _add_histogram(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, no
     lines = {f"{limit}": np.full(len(columns[DENSITY]), float(limit)) for limit in THRESHOLDS_HU}
     height = np.zeros(len(columns[DENSITY]))
     height[1:] = top
-    table = tables.add_table(scene, f"{name} histogram", {**columns, **lines, "height": height})
+    rows = {**columns, **lines, "height": height}
+    table = tables.add_table(scene, f"{name} histogram", rows, nodes.tables.get(HISTOGRAM))
     nodes.tables[HISTOGRAM] = table
     shown = []
     for side, colour in SIDES.items():
-        nodes.series[f"histogram_{side}"] = _line(scene, table, (DENSITY, side), _side(side), colour, 2)
-        shown.append(nodes.series[f"histogram_{side}"])
-    for limit in lines:
-        nodes.series[f"threshold_{limit[1:]}"] = _line(scene, table, (limit, "height"), f"{limit} HU", GREY)
-        shown.append(nodes.series[f"threshold_{limit[1:]}"])
-    chart = _chart(scene, shown, f"{name} histogram", DENSITY, _("% of the lung per {width} HU").format(width=BIN_HU))
+        shown.append(_line(scene, nodes, f"histogram_{side}", table, (DENSITY, side), _side(side), colour, 2))
+    shown += [
+        _line(scene, nodes, f"threshold_{limit[1:]}", table, (limit, "height"), f"{limit} HU", GREY) for limit in lines
+    ]
+    y_title = _("% of the lung per {width} HU").format(width=BIN_HU)
+    chart = _chart(scene, nodes, Chart.HISTOGRAM, shown, (f"{name} histogram", DENSITY, y_title))
     _fix(chart, SHOWN_HU, (0.0, top))
-    nodes.charts[Chart.HISTOGRAM] = chart
 
 
 def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
     """Bars from top to bottom, as thick lines: Slicer's own bars have numbers instead of names below them."""
-    regions = {k: region for k, region in result.densitometry.items() if np.isfinite(region.laa_950_percent)}
+    regions = _measured(result)
     columns = {"ends": np.array([0.0, 1.0])}
     for place, (region, figures) in enumerate(regions.items()):
         columns[region] = np.array([0.0, figures.laa_950_percent])
         columns[f"{region} place"] = np.full(2, -float(place))
-    table = tables.add_table(scene, f"{name} LAA%-950 by region", columns)
+    table = tables.add_table(scene, f"{name} LAA%-950 by region", columns, nodes.tables.get(REGIONS))
     nodes.tables[REGIONS] = table
     shown = []
     for region, figures in regions.items():
         label = f"{region.replace('_', ' ').capitalize()}: {LAA_950.text(figures)} %"
         colour = SIDES.get(region.split("_")[0], GREY)
-        nodes.series[f"regions_{region}"] = _line(scene, table, (region, f"{region} place"), label, colour, BAR_WIDTH)
-        shown.append(nodes.series[f"regions_{region}"])
-    chart = _chart(scene, shown, f"{name} LAA%-950 by region", _("LAA%-950 (%)"), "")
+        ends = (region, f"{region} place")
+        shown.append(_line(scene, nodes, f"regions_{region}", table, ends, label, colour, BAR_WIDTH))
+    chart = _chart(scene, nodes, Chart.REGIONS, shown, (f"{name} LAA%-950 by region", _("LAA%-950 (%)"), ""))
     most = max((figures.laa_950_percent for figures in regions.values()), default=0.0)
     _fix(chart, (0.0, 3 * max(LEAST_LAA_PERCENT, most)), (0.5 - max(len(regions), 1), 0.5))
-    nodes.charts[Chart.REGIONS] = chart
+
+
+def _measured(result: ScanResult) -> dict[str, Densitometry]:
+    return {k: region for k, region in result.densitometry.items() if np.isfinite(region.laa_950_percent)}
 
 
 def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
@@ -128,20 +144,19 @@ def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nod
         for title, values in ((f"{side} {SIZE}", one.areas_mm2), (side, one.at_least)):
             columns[title] = np.full(rows, np.nan)
             columns[title][: len(values)] = np.log10(values)
-    table = tables.add_table(scene, f"{name} cluster sizes", columns)
+    table = tables.add_table(scene, f"{name} cluster sizes", columns, nodes.tables.get(CLUSTERS))
     nodes.tables[CLUSTERS] = table
     shown = []
     for side, one in found.items():
         if one.count:
             label = f"{_side(side)}, D = {one.exponent:.2f}" if np.isfinite(one.exponent) else _side(side)
-            series = _line(scene, table, (f"{side} {SIZE}", side), label, SIDES[side], 0)
+            series = _line(scene, nodes, f"clusters_{side}", table, (f"{side} {SIZE}", side), label, SIDES[side], 0)
             series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleNone)
             series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
             series.SetMarkerSize(4)
-            nodes.series[f"clusters_{side}"] = series
             shown.append(series)
     y_title = _("Areas below -950 HU of at least X (log10)")
-    nodes.charts[Chart.CLUSTERS] = _chart(scene, shown, f"{name} cluster sizes", SIZE, y_title)
+    _chart(scene, nodes, Chart.CLUSTERS, shown, (f"{name} cluster sizes", SIZE, y_title))
 
 
 def _side(side: str) -> str:
@@ -150,13 +165,17 @@ def _side(side: str) -> str:
 
 def _line(
     scene: slicer.vtkMRMLScene,
+    nodes: DensityNodes,
+    key: str,
     table: slicer.vtkMRMLTableNode,
     columns: tuple[str, str],
     name: str,
     colour: tuple[float, float, float],
     width: float = 1.0,
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+    """The series of that key, one that is there or a new one."""
+    series = nodes.series.get(key) or scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+    nodes.series[key] = series
     series.SetName(name)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(columns[0])
@@ -169,12 +188,20 @@ def _line(
 
 
 def _chart(
-    scene: slicer.vtkMRMLScene, series: list[slicer.vtkMRMLPlotSeriesNode], name: str, x_title: str, y_title: str
+    scene: slicer.vtkMRMLScene,
+    nodes: DensityNodes,
+    key: Chart,
+    series: list[slicer.vtkMRMLPlotSeriesNode],
+    titles: tuple[str, str, str],
 ) -> slicer.vtkMRMLPlotChartNode:
-    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+    """The chart of that key, one that is there or a new one; its name and the titles of its axes."""
+    chart = nodes.charts.get(key) or scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+    nodes.charts[key] = chart
+    name, x_title, y_title = titles
     chart.SetName(name)
     for one in series:
-        chart.AddAndObservePlotSeriesNodeID(one.GetID())
+        if not chart.HasPlotSeriesNodeID(one.GetID()):
+            chart.AddAndObservePlotSeriesNodeID(one.GetID())
     chart.SetTitleVisibility(False)
     chart.SetXAxisTitle(x_title)
     chart.SetYAxisTitle(y_title)

@@ -20,7 +20,7 @@ from ..scan.result import OverlayMap, ScanResult
 from ..scan.serialise import grid_from_dict, record_to_json, result_from_json
 from . import tables
 from .charts import Chart, ChartContents, ChartNodes, add_charts, can_draw, chart_contents, redraw, series_in
-from .densitycharts import NOT_BY_SLICE, add_density_charts, in_chart
+from .densitycharts import NOT_BY_SLICE, DensityNodes, add_density_charts, density_series, in_chart
 from .membership import all_or_nothing, folder_of, put_into, remove_folder, remove_nodes
 from .overlays import (
     DisplayMap,
@@ -121,7 +121,11 @@ def show_result(
     # What was reused changes only now, when nothing can go wrong any more.
     if reused.charts is not None:
         redraw(reused.charts, reused.contents, volume_node.GetName())
-        put_into(scene, folder_of(nodes.record), reused.charts.all())
+    if reused.density is not None:
+        add_density_charts(scene, result, volume_node.GetName(), into=reused.density)
+    if reused.tables:
+        _fill_tables(scene, result, volume_node.GetName(), reused.tables)
+    put_into(scene, folder_of(nodes.record), reused.nodes())
     for overlay in reused.colours.keys() & nodes.overlays.keys():
         style(nodes.overlays[overlay], overlay)
     for record in earlier:
@@ -148,25 +152,63 @@ class _Reused:
     Attributes:
         contents: what the charts are to draw.
         charts: those of the earlier result, if they can.
+        density: its charts of density, if they can draw this result.
+        tables: its tables by slice and by region, if there are such.
         colours: its overlays' own colour tables.
     """
 
     contents: ChartContents
-    charts: ChartNodes | None
-    colours: Mapping[Overlay, slicer.vtkMRMLColorTableNode]
+    charts: ChartNodes | None = None
+    density: DensityNodes | None = None
+    tables: tuple[slicer.vtkMRMLTableNode, ...] = ()
+    colours: Mapping[Overlay, slicer.vtkMRMLColorTableNode] = dataclasses.field(default_factory=dict)
+
+    def nodes(self) -> list[slicer.vtkMRMLNode]:
+        """All but the colour tables."""
+        charts = self.charts.all() if self.charts else []
+        of_density = (self.density.tables, self.density.series, self.density.charts) if self.density else ()
+        return [*charts, *self.tables, *(node for named in of_density for node in named.values())]
 
 
 def _reusable(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> _Reused:
     contents, before = chart_contents(result), find_result(ct)
     if before is None:
-        return _Reused(contents, None, {})
+        return _Reused(contents)
     by_slice = {chart: node for chart, node in before.charts.items() if chart not in NOT_BY_SLICE}
     series = {name: node for name, node in before.series.items() if name in contents.series_names()}
     charts = ChartNodes(before.chart_table, before.marker_table, series, by_slice)
     own = {overlay: own_colours(node) for overlay, node in before.overlays.items()}
     wanted = maps_of(result)
     colours = {overlay: table for overlay, table in own.items() if table is not None and overlay in wanted}
-    return _Reused(contents, charts if can_draw(charts, contents) else None, colours)
+    return _Reused(
+        contents,
+        charts if can_draw(charts, contents) else None,
+        _reusable_density(result, before),
+        (before.slice_table, before.densitometry_table),
+        colours,
+    )
+
+
+def _reusable_density(result: ScanResult, before: ResultNodes) -> DensityNodes | None:
+    series = {name: node for name, node in before.series.items() if name.startswith(_OF_DENSITY)}
+    if series.keys() != density_series(result):
+        return None
+    charts = {chart: node for chart, node in before.charts.items() if chart in NOT_BY_SLICE}
+    return DensityNodes(dict(before.density_tables), series, charts)
+
+
+_OF_DENSITY = tuple(prefix for prefixes in NOT_BY_SLICE.values() for prefix in prefixes)
+
+
+def _fill_tables(
+    scene: slicer.vtkMRMLScene, result: ScanResult, name: str, earlier: Sequence[slicer.vtkMRMLTableNode] = ()
+) -> list[slicer.vtkMRMLTableNode]:
+    """The tables by slice and by region, those of an earlier result or new ones."""
+    by_slice, by_region = earlier or (None, None)
+    return [
+        tables.add_table(scene, f"{name} slices", tables.slice_columns(result), by_slice),
+        tables.add_table(scene, f"{name} densitometry", tables.densitometry_columns(result), by_region),
+    ]
 
 
 def mask_is_edited(nodes: ResultNodes) -> bool:
@@ -338,7 +380,8 @@ def _build(
 
     name = ct.GetName()
     charts = reused.charts or add_charts(scene, reused.contents, name)
-    density = add_density_charts(scene, result, name)
+    density = reused.density or add_density_charts(scene, result, name)
+    slice_table, densitometry_table = reused.tables or _fill_tables(scene, result, name)
     response = add_response(scene, result, f"{name} {Overlay.RESPONSE.node_name}", ct)
     nodes = ResultNodes(
         ct=ct,
@@ -351,8 +394,8 @@ def _build(
         }
         | ({} if response is None else {Overlay.RESPONSE: response}),
         lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
-        slice_table=tables.add_slice_table(scene, result, f"{name} slices"),
-        densitometry_table=tables.add_densitometry_table(scene, result, f"{name} densitometry"),
+        slice_table=slice_table,
+        densitometry_table=densitometry_table,
         chart_table=charts.chart_table,
         marker_table=charts.marker_table,
         charts={**charts.charts, **density.charts},
@@ -366,7 +409,7 @@ def _build(
     nodes.record.SetAttribute(MASK_ATTRIBUTE, checksum(labels))
     for part, node in nodes.parts().items():
         nodes.record.SetNodeReferenceID(PART_ROLE + part, node.GetID())
-    taken_over = {node.GetID() for node in reused.charts.all()} if reused.charts else set()
+    taken_over = {node.GetID() for node in reused.nodes()}
     new = [node for node in nodes.parts().values() if node.GetID() not in taken_over]
     _put_in_folder(scene, ct, [nodes.record, *new], f"{name} emphysema scan")
     return nodes

@@ -16,17 +16,13 @@ from ..scan.result import ScanResult, SliceMeasure
 POSITION, OPERATING_POINT = "Position S (mm)", "Operating point"
 
 
-def add_slice_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
+def slice_columns(result: ScanResult) -> dict[str, NDArray[np.generic]]:
     """One row for each slice, in reading order; columns as far as the model gives them."""
-    return add_table(
-        scene,
-        name,
-        {
-            "Slice": result.slice_indices.astype(np.int32),  # 64 bit integers don't survive Slicer's table files
-            POSITION: result.slice_positions_mm,
-            **by_slice(result),
-        },
-    )
+    return {
+        "Slice": result.slice_indices.astype(np.int32),  # 64 bit integers don't survive Slicer's table files
+        POSITION: result.slice_positions_mm,
+        **by_slice(result),
+    }
 
 
 def by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
@@ -39,7 +35,7 @@ def by_slice(result: ScanResult) -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name: str) -> slicer.vtkMRMLTableNode:
+def densitometry_columns(result: ScanResult) -> dict[str, NDArray[np.generic] | Sequence[str]]:
     """One row for each region of the lungs."""
     regions = result.densitometry
     columns: dict[str, NDArray[np.generic] | Sequence[str]] = {"Region": list(regions)}
@@ -49,11 +45,14 @@ def add_densitometry_table(scene: slicer.vtkMRMLScene, result: ScanResult, name:
     for title, percent in shares.items():
         if percent:
             columns[title] = np.array([percent.get(region, np.nan) for region in regions])
-    return add_table(scene, name, columns)
+    return columns
 
 
 def add_table(
-    scene: slicer.vtkMRMLScene, name: str, columns: Mapping[str, NDArray[np.generic] | Sequence[str]]
+    scene: slicer.vtkMRMLScene,
+    name: str,
+    columns: Mapping[str, NDArray[np.generic] | Sequence[str]],
+    node: slicer.vtkMRMLTableNode | None = None,
 ) -> slicer.vtkMRMLTableNode:
     """A locked table of columns by their titles.
 
@@ -61,8 +60,9 @@ def add_table(
         scene: gets the new node.
         name: of the node.
         columns: of equal length, by title, in the table's order.
+        node: a table that is filled anew; None for one more.
     """
-    node = scene.AddNewNodeByClass("vtkMRMLTableNode")
+    node = node or scene.AddNewNodeByClass("vtkMRMLTableNode")
     node.SetName(name)
     node.SetAndObserveTable(vtk_table(columns))
     node.SetUseColumnTitleAsColumnHeader(True)
