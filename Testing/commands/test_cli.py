@@ -27,6 +27,7 @@ LIBRARY = Path(cli.__file__).resolve().parents[2]
 INTERRUPT = "Ctrl-C here"
 FILES = {"result.json", "report.html", "report.pdf"}
 FILES |= {"slices.csv", "densitometry.csv", "measurements.csv", "histogram.csv"}
+FILES |= {f"{plot}.{kind}" for plot in ("histogram", "laa_by_height", "laa_by_region") for kind in ("png", "svg")}
 MAPS = {"evidence.nrrd", *(f"activation_{unit}.nrrd" for unit in ("asc1", "desc1", "asc2", "desc2"))}
 
 
