@@ -17,7 +17,7 @@ from EmphysemaScannerLib.lungs.measurements import Kernel, Measurements, Normali
 from EmphysemaScannerLib.lungs.reference import Person, Sex
 from EmphysemaScannerLib.lungs.scope import Scope
 from EmphysemaScannerLib.report import measured, pictures, richtext
-from EmphysemaScannerLib.report.blocks import Drawing, Picture, Table
+from EmphysemaScannerLib.report.blocks import Drawing, Entries, Picture, Table
 from EmphysemaScannerLib.report.contents import Case, contents, headline
 from EmphysemaScannerLib.report.densitychart import density_chart
 from EmphysemaScannerLib.report.saving import write_plots
@@ -101,6 +101,15 @@ def test_published_figures_are_those_of_the_persons_sex_where_it_is_given(result
     assert "men 3.6 % (SD 3.2), women 1.3 % (SD 2.0)" in lines(Person())
     assert "women 1.3 % (SD 2.0)" in lines(Person(Sex.FEMALE))
     assert "3.6 %" not in lines(Person(Sex.FEMALE))
+
+
+def test_what_was_given_of_the_patient_counts_before_the_header_and_both_are_named(result: ScanResult) -> None:
+    blocks = measured.density_blocks(result, Person(age_years=50), Person(Sex.MALE, 64, 172, 70))
+    (rows,) = [block.rows for block in blocks if isinstance(block, Entries)]
+    assert rows[0] == ("Patient", ("50 years (as given)", "male, 172 cm, 70 kg (from the DICOM header)"))
+    assert "0.29 %" in rows[3][1][0]
+    assert "90 years or older" in str(measured.density_blocks(result, Person(), Person(age_years=97)))
+    assert "Patient" not in str(measured.density_blocks(result, Person()))
 
 
 def test_regions_without_lung_or_percentiles_are_named_in_a_sentence_each(make_result: MakeResult) -> None:

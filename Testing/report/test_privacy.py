@@ -25,6 +25,8 @@ PATIENT = {
     "PatientName": "Mustermann^Erika",
     "PatientID": "PID-4711",
     "PatientBirthDate": "19640812",
+    "PatientSex": "F",
+    "StudyDate": "20240301",
     "AccessionNumber": "ACC-0815",
     "InstitutionName": "Charite Nowhere",
     "ReferringPhysicianName": "Wunderlich^Carla",
@@ -117,6 +119,7 @@ def test_a_scan_names_no_patient_and_the_network_is_not_used(model_path: Path, t
     )
     assert told == {"strayed": [], "ended": [0, 0, 0]}, said
     assert found_in(out / "scan") == []
+    assert b"female, 59 years (from the DICOM header)" in (out / "scan" / "report.html").read_bytes()
     of_the_first = said.partition("Results")[0]
     assert "Probability" in of_the_first
     assert not any(secret in of_the_first for secret in SECRETS)

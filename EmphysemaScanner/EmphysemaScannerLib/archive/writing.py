@@ -14,6 +14,8 @@ from ..base.errors import MissingPackageError, reason
 from ..base.progress import Progress, silent
 from ..ct.series import Volume
 from ..i18n import tr as _
+from ..lungs.dicomperson import person_of
+from ..lungs.reference import NOBODY, Person
 from ..report.contents import Case, pseudonym, without_names
 from ..report.outputfolder import whole_or_nothing
 from ..scan.result import ScanResult
@@ -56,6 +58,7 @@ def write_objects(
     kinds: frozenset[ObjectKind] = EVERYTHING,
     *,
     progress: Progress = silent,
+    person: Person = NOBODY,
 ) -> list[Path]:
     """Write a result's DICOM objects into a folder: new series of the CT's study.
 
@@ -65,6 +68,7 @@ def write_objects(
         folder: a new or empty one, or one with earlier results of ours, which are replaced.
         kinds: what to write. A segmentation is written with the measurements in any case, as they refer to it.
         progress: told the share done and the object; whatever it raises leaves the folder as it was.
+        person: what was given of the patient, for published figures; the CT's header states the rest.
 
     Returns:
         The files.
@@ -79,7 +83,7 @@ def write_objects(
     source = source_of(volume, result)
     names = []
     with whole_or_nothing(folder) as working, _one_sentence():
-        for name, made in _objects(result, source, kinds, progress):
+        for name, made in _objects(result, source, kinds, progress, person):
             made.save_as(working / name, enforce_file_format=True)
             names.append(name)
     progress(1.0, "")
@@ -103,7 +107,7 @@ def _one_sentence() -> Iterator[None]:
 
 
 def _objects(
-    result: ScanResult, source: Source, kinds: frozenset[ObjectKind], progress: Progress
+    result: ScanResult, source: Source, kinds: frozenset[ObjectKind], progress: Progress, person: Person
 ) -> Iterator[tuple[str, Dataset]]:
     """The objects with the names of their files."""
     from .documents import encapsulated_pdf, pages
@@ -125,7 +129,7 @@ def _objects(
         progress(0.5, ObjectKind.MAPS.label())
         for shown in maps_of(result):
             yield f"{shown.series.name.replace(' ', '_')}.dcm", parametric_map(frame, shown)
-    case = _case(frame)
+    case = _case(frame, person)
     if ObjectKind.PDF in kinds:
         progress(0.6, ObjectKind.PDF.label())
         yield "report.dcm", encapsulated_pdf(frame, case)
@@ -140,7 +144,7 @@ def _without_neighbours(result: ScanResult) -> ScanResult:
     return dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, left_out=()))
 
 
-def _case(frame: Frame) -> Case:
+def _case(frame: Frame, person: Person) -> Case:
     """A report that names no patient, as the object's header does, and nothing that changes when it is made again."""
     image = frame.source.image
     date = str(frame.source.first.StudyDate or "")
@@ -149,4 +153,6 @@ def _case(frame: Frame) -> Case:
         image,
         dataclasses.replace(frame.result, source=pseudonym(image)),
         study=_("Study {date}").format(date=shown),
+        person=person,
+        in_header=person_of(frame.source.first),
     )

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from ..base.errors import EmphysemaScannerError, shown
-from ..lungs.reference import Person
+from ..lungs.reference import NOBODY, Person
 from ..lungs.scope import Scope
 from ..scan.device import Device
 from .options import (
@@ -84,6 +84,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
     from ..archive.webaddress import WebAddress
     from ..archive.webclient import check_client
     from ..archive.writing import check_can_write, write_objects
+    from ..lungs.dicomperson import person_in_file
     from ..lungs.labelfiles import MaskFiles
     from ..models.modelfile import load
     from ..models.modelfolder import default_model_path
@@ -125,11 +126,12 @@ def scan(  # noqa: PLR0913  # one parameter per option
         person = Person(sex, age, height, weight)
         if out:
             with whole_or_nothing(out) as folder, stage("Writing the results"):
-                skipped = write_case(Case(ct.image, result, person=person), folder, pictures)
+                in_header = NOBODY if ct.volume is None else person_in_file(ct.volume.first_file)
+                skipped = write_case(Case(ct.image, result, person=person, in_header=in_header), folder, pictures)
         if volume:
             objects = dicom_out or Path(passing.enter_context(TemporaryDirectory(prefix="emphysema-scanner-")))
             with stage("Writing the DICOM objects"):
-                write_objects(result, volume, objects)
+                write_objects(result, volume, objects, person=person)
         print_scan(Console(), result, out, skipped, dicom_out)
         if archive:
             if copied is not None:

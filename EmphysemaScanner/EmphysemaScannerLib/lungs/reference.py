@@ -31,6 +31,15 @@ class Person:
     height_cm: float | None = None
     weight_kg: float | None = None
 
+    def completed_by(self, other: Person) -> Person:
+        """What is known here, and of the rest what the other knows."""
+        return Person(
+            sex=self.sex if self.sex is not None else other.sex,
+            age_years=self.age_years if self.age_years is not None else other.age_years,
+            height_cm=self.height_cm if self.height_cm is not None else other.height_cm,
+            weight_kg=self.weight_kg if self.weight_kg is not None else other.weight_kg,
+        )
+
 
 NOBODY = Person()
 """Of whom nothing is known."""

@@ -48,6 +48,7 @@ class Case:
         study: for a report that goes into an archive with its CT, what it states instead of the time of writing, such
             as the study's date: it must be the same whenever it is made again; "" for a report in a folder.
         person: what is known of the patient, for published figures of healthy people of the kind; nothing is needed.
+        in_header: what the CT's DICOM header states of the patient; it counts where ``person`` knows nothing.
     """
 
     image: sitk.Image
@@ -57,6 +58,7 @@ class Case:
     credit: str = ""
     study: str = ""
     person: Person = NOBODY
+    in_header: Person = NOBODY
 
 
 def pseudonym(image: sitk.Image) -> str:
@@ -99,7 +101,7 @@ def contents(case: Case) -> Contents:
             _map(case),
             _slices(result),
             _how_to_read(result),
-            *_densitometry(result, case.person),
+            *_densitometry(case),
             *pairblocks.pair_section(result),
             *measured.all_measurements(result),
             *_images(result),
@@ -246,7 +248,8 @@ def _how_to_read(result: ScanResult) -> Section:
     return Section(title, (Numbered(tuple(slicewords.slice_words(result).how_to_read())),))
 
 
-def _densitometry(result: ScanResult, person: Person) -> tuple[Section, ...]:
+def _densitometry(case: Case) -> tuple[Section, ...]:
+    result = case.result
     if not result.densitometry:
         return ()
     note = _(
@@ -266,7 +269,12 @@ def _densitometry(result: ScanResult, person: Person) -> tuple[Section, ...]:
     return (
         Section(
             _("Densitometry"),
-            (densitometry(result), masks(result), *measured.density_blocks(result, person), Paragraph(note)),
+            (
+                densitometry(result),
+                masks(result),
+                *measured.density_blocks(result, case.person, case.in_header),
+                Paragraph(note),
+            ),
         ),
     )
 

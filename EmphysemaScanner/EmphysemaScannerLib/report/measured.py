@@ -19,7 +19,7 @@ from ..lungs.measures import (
     LungMeasure,
     Measured,
 )
-from ..lungs.reference import Person, references_for
+from ..lungs.reference import NOBODY, Person, Sex, references_for
 from ..lungs.regions import LOBES
 from ..scan.result import ScanResult
 from . import wording
@@ -39,6 +39,7 @@ PART_NAMES = {
 }
 _LOBES = {lobe.value for lobe in LOBES}
 _PART_MEASURES = (LAA_950, LAA_910, PERC15, MEAN, VOLUME)
+_OLD_YEARS = 90
 _NORMALISED_MEASURES = (LAA_950, LAA_910, PERC15, MEAN)
 
 
@@ -71,8 +72,14 @@ def kernel_box(result: ScanResult) -> tuple[Box, ...]:
     return (Box(_("The kernel of this CT is sharp, or its noise high"), (figures, trust), Tone.NOTE),)
 
 
-def density_blocks(result: ScanResult, person: Person) -> tuple[Block, ...]:
-    """Below the densitometry table: which figures to trust, regions without percentiles, plots, references."""
+def density_blocks(result: ScanResult, person: Person, in_header: Person = NOBODY) -> tuple[Block, ...]:
+    """Below the densitometry table: which figures to trust, regions without percentiles, plots, references.
+
+    Args:
+        result: the answer.
+        person: what was given of the patient.
+        in_header: what the DICOM header states; it counts where nothing was given.
+    """
     found: list[Block] = [*kernel_box(result), *map(Paragraph, too_small(result))]
     if result.measurements.histograms:
         with_clusters = _("; sizes of areas below -950 HU, on logarithmic axes") if result.measurements.clusters else ""
@@ -81,13 +88,42 @@ def density_blocks(result: ScanResult, person: Person) -> tuple[Block, ...]:
         ).format(clusters=with_clusters)
         found.append(Picture(Drawing.DENSITY, _("Plots of lung density"), caption, "", faded=False))
     if result.densitometry:
-        rows = tuple((r.name, (f"{r.value}. {r.population}. {r.source}",)) for r in references_for(person))
+        known = person.completed_by(in_header)
+        rows = tuple((r.name, (f"{r.value}. {r.population}. {r.source}",)) for r in references_for(known))
         note = _(
             "LAA%-950 that studies of healthy people published. Their scanners, kernels and breath were others: these"
             " are no limits of normal."
         )
-        found += [Paragraph(note), Entries(rows)]
+        found += [Paragraph(note), Entries((*_patient(person, in_header), *rows))]
     return tuple(found)
+
+
+def _patient(given: Person, in_header: Person) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """A row with what is known of the patient and from where; no row where nothing is."""
+    own, stated = _words_of(given), _words_of(in_header)
+    origins = (
+        (_("as given"), list(own.values())),
+        (_("from the DICOM header"), [words for what, words in stated.items() if what not in own]),
+    )
+    lines = tuple(f"{', '.join(words)} ({origin})" for origin, words in origins if words)
+    return ((_("Patient"), lines),) if lines else ()
+
+
+def _words_of(person: Person) -> dict[str, str]:
+    """What is known of a person in words, by attribute."""
+    words = {}
+    if person.sex is not None:
+        words["sex"] = _("female") if person.sex is Sex.FEMALE else _("male")
+    if person.age_years is not None:
+        # Of the few who are older, the age alone may tell who it is.
+        old = person.age_years >= _OLD_YEARS
+        words["age_years"] = _("{age} years or older") if old else _("{age} years")
+        words["age_years"] = words["age_years"].format(age=f"{min(person.age_years, _OLD_YEARS):g}")
+    if person.height_cm is not None:
+        words["height_cm"] = f"{person.height_cm:g} cm"
+    if person.weight_kg is not None:
+        words["weight_kg"] = f"{person.weight_kg:g} kg"
+    return words
 
 
 def too_small(result: ScanResult) -> list[str]:

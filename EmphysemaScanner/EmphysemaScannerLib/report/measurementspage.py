@@ -105,8 +105,10 @@ def measurements_page() -> str:
             *_table(("population", "LAA%-950", "source"), ((r.population, r.value, r.source) for r in REFERENCES)),
             "",
             "Scanner, kernel, slice thickness and breath of these studies differ from those of your CT. They are no"
-            " limits of normal. With `--sex`, `--age`, `--height` and `--weight`, the report narrows them to the"
-            " patient as far as the publications allow.",
+            " limits of normal. The report narrows them to the patient as far as the publications allow: to the sex,"
+            " age, height and weight in the DICOM header (the age also from the date of birth and that of the study),"
+            " which `--sex`, `--age`, `--height` and `--weight` override. It states what is known and from where, no"
+            " date of birth, and no age above 90 years.",
             "",
         )
     )

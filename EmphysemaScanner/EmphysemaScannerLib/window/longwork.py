@@ -183,11 +183,13 @@ def save(
         series = check_is_dicom(volume_of(files_of(volume_node)))
         ensure(Need.DICOM, torch=False)
     check_output_folder(folder)
-    straighten, result = _prepare(volume_node), result_of(nodes)
+    straighten, result, files = _prepare(volume_node), result_of(nodes), files_of(volume_node)
     with tempfile.TemporaryDirectory(dir=slicer.app.temporaryPath) as temporary:
         made = [_save_scene(Path(temporary))] if scene else []
 
         def work(report: Report) -> list[Path]:
+            from ..lungs.dicomperson import person_in_file
+            from ..lungs.reference import NOBODY
             from ..report.contents import Case, pseudonym, without_names
 
             image = straighten().image
@@ -199,7 +201,8 @@ def save(
                 (own / FILE_LIST).unlink()  # the folder around it gets one
                 made.append(own)
             said = result if named else dataclasses.replace(without_names(result), source=pseudonym(image))
-            return saving.save_case(Case(image, said), folder, kinds, made, progress=report)
+            case = Case(image, said, in_header=person_in_file(files[0]) if files else NOBODY)
+            return saving.save_case(case, folder, kinds, made, progress=report)
 
         return wait_for(work, progress, volume_node)
 
