@@ -197,7 +197,7 @@ def test_a_lung_without_voxels_can_be_drawn(result: ScanResult) -> None:
 def test_each_plot_is_written_as_a_file_that_browsers_and_figures_take(
     result: ScanResult, make_result: MakeResult, tmp_path: Path
 ) -> None:
-    write_plots(Case(phantom_image(), make_result()), tmp_path)
+    assert write_plots(Case(phantom_image(), make_result()), tmp_path) == []
     assert not list(tmp_path.iterdir())
     write_plots(Case(phantom_image(), result), tmp_path)
     names = ("histogram", "laa_by_height", "laa_by_region", "cluster_sizes")

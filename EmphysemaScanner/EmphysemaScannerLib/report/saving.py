@@ -27,6 +27,7 @@ class Kind(str, Enum):
     REPORT_HTML = "html"
     REPORT_PDF = "pdf"
     CSV = "csv"
+    PLOTS = "plots"
     OVERLAYS = "overlays"
 
     def label(self) -> str:
@@ -35,6 +36,7 @@ class Kind(str, Enum):
             Kind.REPORT_HTML: _("Report (HTML)"),
             Kind.REPORT_PDF: _("Report (PDF)"),
             Kind.CSV: _("Tables (CSV)"),
+            Kind.PLOTS: _("Plots (PNG, SVG)"),
             Kind.OVERLAYS: _("Overlays (NRRD)"),
         }[self]
 
@@ -76,6 +78,8 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
         from ..scan.serialise import write_overlays
 
         return [path.name for path in write_overlays(case.result, folder)]
+    if kind is Kind.PLOTS:
+        return write_plots(case, folder)
     contents: dict[str, str | bytes]
     if kind is Kind.REPORT_HTML:
         from .report import render_report
@@ -96,13 +100,16 @@ def write(kind: Kind, case: Case, folder: Path) -> list[str]:
     return list(contents)
 
 
-def write_plots(case: Case, folder: Path) -> None:
-    """Write the plots of lung density into an existing folder, each as PNG and SVG."""
+def write_plots(case: Case, folder: Path) -> list[str]:
+    """Write the plots of lung density into an existing folder, each as PNG and SVG; their names are returned."""
     from .densitychart import density_charts
 
+    names = []
     for name, figure in density_charts(case.result).items():
         figure.savefig(folder / f"{name}.png", dpi=200)
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        names += [f"{name}.png", f"{name}.svg"]
+    return names
 
 
 def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ...]:
@@ -122,7 +129,6 @@ def write_case(case: Case, folder: Path, pictures: bool = True) -> tuple[str, ..
     (folder / "result.json").write_text(result_to_json(case.result) + "\n", encoding="utf-8")
     for kind in Kind:
         write(kind, case, folder)
-    write_plots(case, folder)
     if not pictures:
         return ()
     if importlib.util.find_spec("slicer") is None:

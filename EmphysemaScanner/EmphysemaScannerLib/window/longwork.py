@@ -178,6 +178,8 @@ def save(
         raise EmphysemaScannerError(_("The lung mask was edited after the CT was measured; measure again, then save."))
     if kinds & {saving.Kind.REPORT_HTML, saving.Kind.REPORT_PDF}:
         ensure(Need.REPORT, torch=False)
+    if saving.Kind.PLOTS in kinds:
+        ensure(Need.PLOTS, torch=False)
     series: Volume | None = None
     if objects:
         series = check_is_dicom(volume_of(files_of(volume_node)))

@@ -17,7 +17,8 @@ class Need(Enum):
 
     SCAN = (("safetensors", "safetensors>=0.4.5"),)
     ATTRIBUTION = (*SCAN, ("captum", "captum>=0.9"))
-    REPORT = (("matplotlib", "matplotlib>=3.8"), ("jinja2", "jinja2>=3.1"), ("typst", "typst>=0.15"))
+    PLOTS = (("matplotlib", "matplotlib>=3.8"),)
+    REPORT = (*PLOTS, ("jinja2", "jinja2>=3.1"), ("typst", "typst>=0.15"))
     DICOM = (*REPORT, ("highdicom", "highdicom>=0.27"))
     LEARNING = (
         *SCAN,

@@ -1,4 +1,4 @@
-"""Panel "Save": report, tables, overlays and scene into a folder."""
+"""Panel "Save": report, tables, plots, overlays and scene into a folder."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class SavePanel:
             Kind.REPORT_HTML: ui.saveHtmlCheckBox,
             Kind.REPORT_PDF: ui.savePdfCheckBox,
             Kind.CSV: ui.saveCsvCheckBox,
+            Kind.PLOTS: ui.savePlotsCheckBox,
             Kind.OVERLAYS: ui.saveOverlaysCheckBox,
         }
         return {kind for kind, box in boxes.items() if box.checked}

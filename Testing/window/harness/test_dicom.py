@@ -112,7 +112,14 @@ def test_staggered_slices_that_slicer_loaded_without_a_transform_are_warned_of(
 # -- DICOM objects ----------------------------------------------------------------------------------------------------
 
 OBJECTS = ("saveSegmentationCheckBox", "saveMeasurementsCheckBox", "saveMapsCheckBox")
-OTHERS = ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox")
+OTHERS = (
+    "saveHtmlCheckBox",
+    "savePdfCheckBox",
+    "saveCsvCheckBox",
+    "savePlotsCheckBox",
+    "saveOverlaysCheckBox",
+    "saveSceneCheckBox",
+)
 
 
 def save_objects(window: Driver, folder: Path) -> str:

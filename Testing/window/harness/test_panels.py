@@ -243,11 +243,19 @@ def test_playing_ends_when_another_ct_is_chosen(scanned: Driver) -> None:
 def test_what_is_ticked_is_written_and_named(scanned: Driver, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     scanned.ui.saveFolderPathLineEdit.currentPath = str(folder)
-    for box in ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox"):
+    for box in (
+        "saveHtmlCheckBox",
+        "savePdfCheckBox",
+        "saveCsvCheckBox",
+        "savePlotsCheckBox",
+        "saveOverlaysCheckBox",
+        "saveSceneCheckBox",
+    ):
         getattr(scanned.ui, box).checked = True
     scanned.press("saveButton")
     written = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert {"report.html", "report.pdf", "slices.csv", "densitometry.csv", "evidence.nrrd", "scene.mrb"} <= written
+    assert {"histogram.png", "histogram.svg", "laa_by_region.png"} <= written
     told = scanned.ui.saveStatusLabel.text
     assert str(folder) in told
     assert "report.html" in told
@@ -277,7 +285,14 @@ def test_saving_nothing_or_nowhere_is_said(scanned: Driver, tmp_path: Path) -> N
     scanned.press("saveButton")
     assert "folder" in scanned.ui.saveStatusLabel.text
     scanned.ui.saveFolderPathLineEdit.currentPath = str(tmp_path / "results")
-    for box in ("saveHtmlCheckBox", "savePdfCheckBox", "saveCsvCheckBox", "saveOverlaysCheckBox", "saveSceneCheckBox"):
+    for box in (
+        "saveHtmlCheckBox",
+        "savePdfCheckBox",
+        "saveCsvCheckBox",
+        "savePlotsCheckBox",
+        "saveOverlaysCheckBox",
+        "saveSceneCheckBox",
+    ):
         getattr(scanned.ui, box).checked = False
     scanned.press("saveButton")
     assert scanned.ui.saveStatusLabel.text.endswith(".")
