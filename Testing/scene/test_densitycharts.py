@@ -88,6 +88,19 @@ def test_regions_are_bars_from_top_to_bottom_with_their_figure_in_the_legend(nod
         assert height.tolist() == [-place, -place]
 
 
+def test_beside_lobes_only_both_lungs_are_a_bar_and_all_bars_lie_below_the_legend(result) -> None:
+    image, plain = result
+    lobe = dataclasses.replace(plain.densitometry["left"], laa_950_percent=12.5)
+    lobes = {"left_upper_lobe": lobe, "left_lower_lobe": lobe}
+    with standalone_scene() as scene:
+        shown = dataclasses.replace(plain, densitometry={**plain.densitometry, **lobes})
+        chart = show_result(shown, volume_node_from_image(image, "CT", scene), scene).charts[Chart.REGIONS]
+        assert list(drawn(chart))[1:] == ["Left upper lobe: 12.5 %", "Left lower lobe: 12.5 %"]
+        low, high = chart.GetYAxisRange()
+        assert low == -2.5
+        assert high > 2
+
+
 def test_sizes_of_clusters_are_logarithms(nodes) -> None:
     dots = drawn(nodes.charts[Chart.CLUSTERS])
     assert list(dots) == ["Right lung, D = 1.20", "Left lung"]

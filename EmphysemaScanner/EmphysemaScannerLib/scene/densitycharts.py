@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..i18n import tr as _
 from ..lungs.densitometry import HISTOGRAM_HU, Densitometry
 from ..lungs.measures import LAA_950
+from ..lungs.regions import LOBES
 from ..scan.result import ScanResult
 from . import tables
 from .charts import BLUE, GREY, LEAST_LAA_PERCENT, ORANGE, Chart
@@ -23,6 +24,8 @@ SIDES = {"right": BLUE, "left": ORANGE}
 THRESHOLDS_HU = (-950, -910, -856)
 BIN_HU = 4
 BAR_WIDTH = 9.0  # pixels
+LEGEND_ROWS = 0.85  # of a bar's row for each bar, so that the legend of six fits above them in a small plot
+LEGEND_SHARE = 1.3  # of the range of the sizes of clusters, likewise
 SHOWN_HU = (-1024, -500)
 HISTOGRAM, REGIONS, CLUSTERS = "histogram", "regions", "clusters"
 DENSITY, SIZE = "Density (HU)", "Size X (log10 of mm\N{SUPERSCRIPT TWO})"
@@ -56,7 +59,7 @@ def density_series(result: ScanResult) -> set[str]:
     names = set()
     if result.measurements.histograms:
         names |= {f"histogram_{side}" for side in SIDES} | {f"threshold_{-limit}" for limit in THRESHOLDS_HU}
-        names |= {f"regions_{region}" for region in _measured(result)}
+        names |= {f"regions_{region}" for region in _barred(result)}
     clusters = result.measurements.clusters
     return names | {f"clusters_{side}" for side in SIDES if side in clusters and clusters[side].count}
 
@@ -112,8 +115,11 @@ def _add_histogram(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, no
 
 
 def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
-    """Bars from top to bottom, as thick lines: Slicer's own bars have numbers instead of names below them."""
-    regions = _measured(result)
+    """Bars from top to bottom, as thick lines: Slicer's own bars have numbers instead of names below them.
+
+    They begin below the legend, which names them and is as high as they are many.
+    """
+    regions = _barred(result)
     columns = {"ends": np.array([0.0, 1.0])}
     for place, (region, figures) in enumerate(regions.items()):
         columns[region] = np.array([0.0, figures.laa_950_percent])
@@ -128,11 +134,15 @@ def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, node
         shown.append(_line(scene, nodes, f"regions_{region}", table, ends, label, colour, BAR_WIDTH))
     chart = _chart(scene, nodes, Chart.REGIONS, shown, (f"{name} LAA%-950 by region", _("LAA%-950 (%)"), ""))
     most = max((figures.laa_950_percent for figures in regions.values()), default=0.0)
-    _fix(chart, (0.0, 3 * max(LEAST_LAA_PERCENT, most)), (0.5 - max(len(regions), 1), 0.5))
+    bars = max(len(regions), 1)
+    _fix(chart, (0.0, 1.1 * max(LEAST_LAA_PERCENT, most)), (0.5 - bars, 0.5 + LEGEND_ROWS * bars))
 
 
-def _measured(result: ScanResult) -> dict[str, Densitometry]:
-    return {k: region for k, region in result.densitometry.items() if np.isfinite(region.laa_950_percent)}
+def _barred(result: ScanResult) -> dict[str, Densitometry]:
+    """The regions that are drawn: beside lobes there is no room for sides and thirds, which the table has."""
+    measured = {k: region for k, region in result.densitometry.items() if np.isfinite(region.laa_950_percent)}
+    lobes = {k: region for k, region in measured.items() if k in set(LOBES)}
+    return {k: region for k, region in measured.items() if k == "whole" or k in lobes} if lobes else measured
 
 
 def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
@@ -156,7 +166,10 @@ def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nod
             series.SetMarkerSize(4)
             shown.append(series)
     y_title = _("Areas below -950 HU of at least X (log10)")
-    _chart(scene, nodes, Chart.CLUSTERS, shown, (f"{name} cluster sizes", SIZE, y_title))
+    chart = _chart(scene, nodes, Chart.CLUSTERS, shown, (f"{name} cluster sizes", SIZE, y_title))
+    sizes = max(float(np.nanmax(columns[f"{side} {SIZE}"], initial=1.0)) for side in found)
+    counts = max(float(np.nanmax(columns[side], initial=1.0)) for side in found)
+    _fix(chart, (0.0, 1.05 * sizes), (0.0, LEGEND_SHARE * counts))
 
 
 def _side(side: str) -> str:
