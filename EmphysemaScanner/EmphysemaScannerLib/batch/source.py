@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ..base.errors import MissingPackageError, UnreadableInputError, reason
 from ..base.lists import SUFFIXES, read_list
-from ..i18n import tr as _
+from ..ct.objectstore import ADDRESS, copied
 from ..lungs.labelfiles import NO_FILES, MaskFiles
 from .inputstate import state_of
 from .row import BatchError
-
-ADDRESS = "url"  # the column
-
-_OPEN_TO_ALL = "s3://idc-open-data"  # the Imaging Data Commons' buckets, also idc-open-data-two and idc-open-data-cr
 
 
 @dataclass(frozen=True)
@@ -85,31 +80,4 @@ def _copied(address: str, folder: Path) -> Path:
 
     if is_web_address(address):
         return fetch(WebAddress.parse(address), folder).folder
-    import fsspec
-
-    options = {"anon": True} if address.startswith(_OPEN_TO_ALL) else {}
-    try:
-        store, place = fsspec.url_to_fs(address, **options)
-        names = store.glob(place) if "*" in place else store.find(place)
-        if not names:
-            raise FileNotFoundError(_("there is no file"))
-        top = place.partition("*")[0].rpartition("/")[0]
-        copies = [_below(folder, name.removeprefix(top)) for name in names]
-        for copy in copies:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-        store.get(names, [str(copy) for copy in copies])
-    except ImportError as error:
-        raise MissingPackageError(
-            _("Reading '{address}' requires a further package ({why}).").format(address=address, why=reason(error))
-        ) from error
-    except Exception as error:  # each kind of store raises its own
-        sentence = _("'{address}' cannot be read ({why}); check address and connection, and run again with --retry.")
-        raise UnreadableInputError(
-            sentence.format(address=address, why=reason(str(error) or type(error).__name__))
-        ) from error
-    return copies[0] if len(copies) == 1 else folder
-
-
-def _below(folder: Path, name: str) -> Path:
-    """A file of that name in the folder, whatever a store calls it."""
-    return folder.joinpath(*(part for part in name.split("/") if part not in ("", ".", "..")))
+    return copied(address, folder)

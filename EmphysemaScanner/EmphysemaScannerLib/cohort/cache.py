@@ -15,7 +15,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ from ..base.errors import EmphysemaScannerError, ModelFileError, UnreadableInput
 from ..base.wholefile import write_whole
 from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical
+from ..ct.objectstore import ADDRESS
 from ..ct.reading import IMAGE_SUFFIXES, read_ct
 from ..lungs.densitometry import measure
 from ..lungs.labelfiles import NO_FILES, MaskFiles
 from ..lungs.masks import lungs_in
 from ..models.networks import known_architecture
 from ..models.preprocessing import Field, Needs, Preprocessing, View
-from .manifest import CohortRow, ManifestError
+from .manifest import CohortRow, ManifestError, check_volumes
 
 ENVIRONMENT = "EMPHYSEMA_SCANNER_CACHE"
 MADE_BY = 2  # counts the changes of what volumes become; entries of another number are not found
@@ -165,6 +167,50 @@ class VolumeCache:
             return str(error)
         return ""
 
+    def remember(self, volume: Path, copy: Path, version: str) -> None:
+        """Note that a volume which is not here has the contents of a copy of it, which may then be removed.
+
+        Args:
+            volume: where it would be.
+            copy: its file or folder; what was read of it is found for ``volume`` from now on.
+            version: what told it apart where it was copied from.
+        """
+        self._write(self._note(volume), f"{self._content(copy)} {version}".encode())
+
+    def remembered(self, volume: Path) -> tuple[str, str] | None:
+        """Contents and version of a volume that is not here but was read from a copy; None without one."""
+        try:
+            content, version = self._note(volume).read_text(encoding="ascii").split(" ")
+        except (OSError, ValueError):  # ValueError: it is damaged
+            return None
+        return (content, version) if len(content) == 64 else None
+
+    def check_asked(self, rows: Sequence[CohortRow]) -> None:
+        """Refuse volumes that would have to be copied from their addresses, which is done only where it is asked for.
+
+        Raises:
+            ManifestError: how many there are.
+        """
+        away = sum(
+            bool(row.extra.get(ADDRESS)) and not row.volume.exists() and not self.remembered(row.volume) for row in rows
+        )
+        if away:
+            raise ManifestError(
+                f"{away} of {len(rows)} volumes are not here but have an address; 'emphysema-scanner cache fill "
+                "--fetch' reads them from there into the cache."
+            )
+
+    def check_at_hand(self, rows: Sequence[CohortRow]) -> None:
+        """Refuse rows whose files are not here, except volumes that were read from their addresses.
+
+        Raises:
+            ManifestError: names the first few, or how many volumes have an address and were not read.
+        """
+        self.check_asked(rows)
+        # Where a volume need not be here, the row's other files must be all the same.
+        fetched = {row.volume for row in rows if not row.volume.exists() and self.remembered(row.volume)}
+        check_volumes(replace(row, volume=self.folder) if row.volume in fetched else row for row in rows)
+
     def is_writable(self) -> bool:
         """Whether anything can be kept: the folder is ours or can become so, and can be written to."""
         try:
@@ -211,6 +257,10 @@ class VolumeCache:
         assert path is not None
         return f" lungs of {self._content(path)} {labels}"
 
+    def _note(self, volume: Path) -> Path:
+        name = _digest(str(Path(volume).absolute()))
+        return self.folder / "fetched" / name[:2] / name
+
     def _kept(self, volume: Path, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The entry of that name of a volume, made now if it isn't there or is damaged."""
         key = _digest(f"{MADE_BY} {self._content(volume)} {name}")
@@ -219,6 +269,11 @@ class VolumeCache:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return np.asarray(file["values"])  # the archive holds a checksum, which is looked at here
         except Exception:  # whatever a damaged archive makes of zipfile, zlib and NumPy: the entry is made again
+            if not Path(volume).exists() and self.remembered(volume):
+                raise UnreadableInputError(
+                    f"'{volume}' is not here, and the cache does not hold it as it is read now; run 'emphysema-scanner "
+                    "cache fill --fetch' with the same grid and field, or download it."
+                ) from None
             values = make()
         archive = io.BytesIO()
         np.savez_compressed(archive, values=values)
@@ -231,6 +286,8 @@ class VolumeCache:
         Remembered for files whose place, size and time have not changed, so that a cohort is hashed once.
         """
         volume = Path(volume).absolute()
+        if not volume.exists() and (known := self.remembered(volume)):
+            return known[0]
         if _is_detached(volume):
             image = read_ct(volume).image
             geometry = (image.GetOrigin(), image.GetSpacing(), image.GetDirection(), image.GetSize())

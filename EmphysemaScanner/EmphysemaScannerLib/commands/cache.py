@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +19,7 @@ from .options import (
 from .progress import progress_bar
 
 if TYPE_CHECKING:
+    from ..cohort.cache import VolumeCache
     from ..cohort.manifest import CohortRow
     from ..models.preprocessing import Preprocessing
 
@@ -59,18 +60,30 @@ def fill(  # noqa: PLR0913  # one parameter per option
     outside: OutsideOption = None,
     processes: ProcessesOption = None,
     cluster: ClusterOption = "",
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Read volumes that are not there from the addresses in the column url.")
+    ] = False,
 ) -> None:
     """Read all volumes of a cohort into the cache before a training, and say which cannot be read."""
     from ..base.errors import UnreadableInputError
     from ..batch.cluster import engine
     from ..batch.engine import rows_of
+    from ..cohort.cache import ENVIRONMENT, VolumeCache
     from ..cohort.manifest import read_manifest
     from ..models.preprocessing import Preprocessing
 
     number = number_of(processes, cluster)
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    if not fetch:
+        VolumeCache().check_asked(rows)
+    elif not VolumeCache().is_writable():
+        raise UnreadableInputError(
+            f"Nothing can be kept in '{VolumeCache().folder}'; {ENVIRONMENT} names another folder."
+        )
     shape = (slices, image_size, image_size)
-    filling = Filling(architecture, Preprocessing(shape=shape, field=field, margin_mm=margin, outside_hu=outside))
+    filling = Filling(
+        architecture, Preprocessing(shape=shape, field=field, margin_mm=margin, outside_hu=outside), fetch
+    )
     problems = 0
     with progress_bar() as bar, engine(filling, number, cluster) as started:
 
@@ -95,17 +108,50 @@ class Filling:
     Attributes:
         architecture: whose input.
         preprocessing: how a volume becomes it.
+        fetch: copy volumes that are not here from their addresses for as long as they are read.
     """
 
     architecture: str
     preprocessing: Preprocessing
+    fetch: bool = False
 
     def __call__(self, row: CohortRow) -> str:
         """Read one."""
         from ..cohort.cache import VolumeCache
+        from ..ct.objectstore import ADDRESS
 
-        problem = VolumeCache().problem(row, self.architecture, self.preprocessing)
+        cache, address = VolumeCache(), row.extra.get(ADDRESS, "")
+        if self.fetch and address and not row.volume.exists():
+            problem = self._fetched(row, address, cache)
+        else:
+            problem = cache.problem(row, self.architecture, self.preprocessing)
         return _problem_of(row, problem) if problem else ""
+
+    def _fetched(self, row: CohortRow, address: str, cache: VolumeCache) -> str:
+        from ..base.errors import EmphysemaScannerError
+        from ..batch.source import Source
+
+        try:
+            version = _version(address)
+            known = cache.remembered(row.volume)
+            is_same = version != "" and known is not None and known[1] == version
+            if is_same and not cache.problem(row, self.architecture, self.preprocessing):
+                return ""
+            with Source(row.volume, address).files() as files:
+                problem = cache.problem(replace(row, volume=files), self.architecture, self.preprocessing)
+                if not problem:
+                    cache.remember(row.volume, files, version)
+                return problem.replace(str(files), address)
+        except (EmphysemaScannerError, OSError) as error:
+            return str(error)
+
+
+def _version(address: str) -> str:
+    """What tells the files at an address apart; "" of a DICOM archive, which states nothing."""
+    from ..archive.webaddress import is_web_address
+    from ..ct.objectstore import version_of
+
+    return "" if is_web_address(address) else version_of(address)
 
 
 def _problem_of(row: CohortRow, problem: str) -> str:

@@ -154,12 +154,15 @@ def predict_cohort(
         def refused(part: Part, problem: str) -> Answers:
             return Answers(part, np.full((len(part), len(marks)), np.nan), (problem,) * len(part))
 
+        cache = inference.cache or VolumeCache()
+        if isinstance(cache, VolumeCache):
+            cache.check_asked([row for part in parts for row in part])
         if not parts:
             return PredictSummary(len(rows), kept, 0, out_file.path)
         asking: Work[Part, Answers] = Asking(paths, marks, inference)
         if processes == 1 and not cluster:
             inference.place(loaded)
-            asking = partial(_asked, loaded, inference.cache or VolumeCache())
+            asking = partial(_asked, loaded, cache)
         with engine(asking, processes, cluster) as started:
             for answers in rows_of(parts, started, refused, still_wanted, _one_by_one):
                 lines = []

@@ -44,7 +44,8 @@ def find_class_weights(model: Model, rows: Sequence[CohortRow], progress: Progre
     network, random = model.network, np.random.default_rng(0)
     if not isinstance(network, ConvLSTMNetwork):
         return None
-    chosen = [row for label in (0, 1) for row in _evenly([r for r in rows if r.split == "train" and r.label == label])]
+    here = [row for row in rows if row.split == "train" and row.volume.exists()]  # others are in the cache alone
+    chosen = [row for label in (0, 1) for row in _evenly([row for row in here if row.label == label])]
     seen: dict[int, list[list[Seen]]] = {0: [], 1: []}
     for number, row in enumerate(chosen):
         progress(number / len(chosen), row.volume.name)

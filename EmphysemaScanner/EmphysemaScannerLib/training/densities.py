@@ -40,7 +40,7 @@ def fit_densities(
     """
     network = untrained.network
     assert isinstance(network, DensityLogistic)
-    parts = split_rows(rows)
+    parts = split_rows(rows, cache)
     keep_plan(out, model_plan(untrained, rows, dataclasses.replace(plan, epochs=1, balance=Balance.NONE)))
 
     def read(row: CohortRow) -> Tensor:

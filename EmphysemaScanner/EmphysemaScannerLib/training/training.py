@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from ..base.errors import EmphysemaScannerError
 from ..base.lock import held
 from ..cohort.cache import ENVIRONMENT, VolumeCache
-from ..cohort.manifest import CohortRow, check_volumes
+from ..cohort.manifest import CohortRow
 from ..models.preprocessing import Field, Preprocessing
 from . import runfolder
 from .aids import way_of
@@ -74,8 +74,8 @@ class Outcome:
     main: bool
 
 
-def split_rows(rows: Sequence[CohortRow]) -> tuple[list[CohortRow], list[CohortRow]]:
-    """What is learned from, and what is tuned with; all their files are there.
+def split_rows(rows: Sequence[CohortRow], cache: VolumeCache) -> tuple[list[CohortRow], list[CohortRow]]:
+    """What is learned from, and what is tuned with; all their files are there, or were read into the cache.
 
     Raises:
         TrainingError: a split is empty or holds one class only.
@@ -90,7 +90,7 @@ def split_rows(rows: Sequence[CohortRow]) -> tuple[list[CohortRow], list[CohortR
                 f"The split '{split}' needs volumes of both labels; it has {sum(labels)} positive and "
                 f"{len(labels) - sum(labels)} negative ones. 'emphysema-scanner cohort split' assigns splits."
             )
-        check_volumes(part)
+        cache.check_at_hand(part)
         parts.append(part)
     return parts[0], parts[1]
 
@@ -171,7 +171,8 @@ def train(
     watch, out, network = watch or Watch(), Path(out).absolute(), untrained.network
     plan.check_architecture(untrained.architecture)
     way = way_of(plan)
-    parts = split_rows(rows)
+    cache = cache or VolumeCache()
+    parts = split_rows(rows, cache)
     trainer, keeper = make_trainer(network, plan, out, hardware, watch)
     _check_batch_size(plan, len(parts[0]), trainer.world_size)
     keep_plan(out, model_plan(untrained, rows, plan), trainer.is_global_zero)
@@ -180,7 +181,7 @@ def train(
     lightning.seed_everything(plan.seed, verbose=False)
     if not last.exists():
         way.prepare(network, untrained.preprocessing.shape[0])
-    cache = _writable(cache or VolumeCache())
+    cache = _writable(cache)
     sets = [
         way.volumes(part, untrained.preprocessing, cache, augment, hardware.in_memory)
         for part, augment in zip(parts, (True, False), strict=True)

@@ -90,6 +90,12 @@ def train_model(
         logits = _logits(model, tune, cache, plan.batch_size, stop)
         weights = find_class_weights(model, rows, lambda _share, _case: stop.check())
         card = dataclasses.replace(card, class_weights=weights)
+        if weights is None and any(row.split == "train" and not row.volume.exists() for row in rows):
+            print(
+                "Warning: the model has no class weights, because too few CTs of the split train are here, only what "
+                "the cache holds of them; download all and run 'emphysema-scanner disease-map'.",
+                file=sys.stderr,
+            )
     logits = way.balanced(network, logits, [row.label for row in tune])
     modelfile.save(out / MODEL_FILE, network, _calibrated(card, logits, tune))
     return out / MODEL_FILE
