@@ -18,6 +18,7 @@ from EmphysemaScannerLib.cohort.cache import VolumeCache
 from EmphysemaScannerLib.cohort.manifest import ManifestError, read_manifest
 from EmphysemaScannerLib.commands.cache import fill
 from EmphysemaScannerLib.evaluation.predict import predict_cohort
+from EmphysemaScannerLib.models import modelfile
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
 from EmphysemaScannerLib.training.training import split_rows
 from tinycohort import write_cohort
@@ -149,6 +150,21 @@ def test_what_cannot_be_fetched_is_named_and_leaves_nothing(
     with pytest.raises(UnreadableInputError, match="3 of 5"):
         filled(manifest)
     assert VolumeCache().grid_hu(tmp_path / "1.nrrd", GRID).shape == GRID.shape
+
+
+def test_predictions_are_those_of_volumes_that_are_here(
+    store: tuple[type[Store], Path, str], model_path: Path, passing: Path, tmp_path: Path
+) -> None:
+    _handler, folder, address = store
+    manifest = far(tmp_path, address, "0.nrrd", "1.nrrd")
+    slices, size, _ = modelfile.load(model_path).card.preprocessing.shape
+    fill([manifest], image_size=size, slices=slices, processes=1, fetch=True)
+    answers = []
+    for listed in (manifest, far(folder, address, "0.nrrd", "1.nrrd")):
+        predict_cohort([model_path], listed, tmp_path / f"{len(answers)}.csv")
+        answers.append((tmp_path / f"{len(answers)}.csv").read_text())
+    assert answers[0] == answers[1]
+    assert answers[0].count("done") == 2
 
 
 def test_a_grid_that_was_not_filled_is_refused_with_what_to_do(

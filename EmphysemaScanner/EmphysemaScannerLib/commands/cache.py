@@ -139,9 +139,10 @@ class Filling:
                 return ""
             with Source(row.volume, address).files() as files:
                 problem = cache.problem(replace(row, volume=files), self.architecture, self.preprocessing)
-                if not problem:
-                    cache.remember(row.volume, files, version)
-                return problem.replace(str(files), address)
+                if problem:
+                    return problem.replace(str(files), address)
+                cache.remember(row.volume, files, version)
+            return cache.problem(row, self.architecture, self.preprocessing)  # a full disk keeps nothing
         except (EmphysemaScannerError, OSError) as error:
             return str(error)
 
