@@ -81,11 +81,13 @@ def _print(console: Console, follow_up: FollowUp, report: Path) -> None:
         parts += [Text(box.title, style="bold yellow"), *(Text(f"- {line}") for line in box.lines), Text()]
     for comparison in follow_up.course.comparisons:
         figures = contents.changes(follow_up.course, comparison)
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for k, title in enumerate(figures.titles):
-            table.add_column(title, justify="right" if 0 < k < len(figures.titles) - 1 else "left")
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        shown = [0, 1, 2, 3, 4, 6]  # all but the limits, which the report gives: a terminal has 80 columns
+        for k in shown:
+            words = k in (0, shown[-1])
+            table.add_column(figures.titles[k], justify="left" if words else "right", no_wrap=not words)
         for row in figures.rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(row[k]) for k in shown))
         parts += [table, Text()]
     for made in follow_up.maps:
         rows = contents.registration(made).rows

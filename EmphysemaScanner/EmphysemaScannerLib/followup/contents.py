@@ -92,7 +92,7 @@ def changes(course: Course, comparison: Comparison) -> Table:
     """Figures down; values, change, change per year, repeatability limits and what the change may be taken for."""
     days = _days(comparison)
     return Table(
-        titles=("", days["before"], days["after"], _("Change"), _("Per year"), _("Repeatability"), _("Change is")),
+        titles=("", days["before"], days["after"], _("Change"), _("Per year"), _("Limits"), _("Change is")),
         units=("",) * 7,
         rows=tuple(_row(change) for change in comparison.changes if change.verdict is not Verdict.NOT_MEASURED),
         whole=None,

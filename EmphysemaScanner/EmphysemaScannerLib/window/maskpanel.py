@@ -1,4 +1,4 @@
-"""Panel "Lung mask and lobes": segmentations of the scene in place of the mask that is found, and as regions."""
+"""Panel of lung mask, lobes and second CT: segmentations in place of the mask that is found, and as regions."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MaskPanel:
     def look_for_edits(self, result: ResultNodes | None) -> None:
         """Tell the user if the lung mask is another than that which was measured in."""
         if result is not None and mask_is_edited(result):
-            sentence = _("The lung mask was edited: press Measure again (Lung mask and lobes) to renew all figures.")
+            sentence = _("The lung mask was edited: press Measure again (Lung mask, lobes) to renew all figures.")
             styles.say(self._ui.statusLabel, sentence, styles.WARNING)  # where it is seen without scrolling
             self._ui.masksCollapsibleButton.collapsed = False
 
