@@ -75,9 +75,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., ScanResu
     """The CTs that were scanned; scans without the network's seconds, in which 'bad' is not a chest."""
     names: list[str] = []
 
-    def scan_on(
-        device: object, image: object, model: object, progress: Callable, source: str, precision: object, masks: object
-    ):  # type: ignore[no-untyped-def]
+    def scan_on(device: object, image: object, model: object, progress: Callable, source: str, **options: object):  # type: ignore[no-untyped-def]
         names.append(source)
         if source.startswith("bad"):
             raise NotAChestCTError("This is not a chest; choose a chest CT.")

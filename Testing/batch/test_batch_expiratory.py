@@ -70,7 +70,8 @@ def test_the_row_has_the_figures_of_both_lungs(row, monkeypatch: pytest.MonkeyPa
     assert np.isnan(found.prm_normal_percent)
     assert found.expiratory_problem == "One doubt. | Another."
     cells = {
-        name: "" if str(value) == "nan" else str(value) for name, value in zip(rows.COLUMNS, found.cells(), strict=True)
+        name: "" if str(value) == "nan" else str(value)
+        for name, value in zip(rows.COLUMNS, found.cells(rows.COLUMNS), strict=True)
     }
     again = parsed(cells)
     assert again is not None

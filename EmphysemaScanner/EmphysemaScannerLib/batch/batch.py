@@ -21,6 +21,7 @@ from ..ct.reading import IMAGE_SUFFIXES, ct_series
 from ..i18n import tr as _
 from ..lungs.labelfiles import NO_FILES, MaskFiles
 from ..lungs.regions import Masks, RegionError
+from ..lungs.scope import Scope
 from ..models.modelheader import read_metadata
 from ..scan.call import Call
 from ..scan.device import Device, Precision, choose
@@ -200,6 +201,7 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     at: Mapping[Path, str] = MappingProxyType({}),
     retry: bool = False,
     objects: Path | None = None,
+    measure: Scope = Scope.HISTOGRAM,
     progress: Progress = silent,
     on_row: Callable[[BatchRow], None] = _ignore,
 ) -> BatchSummary:
@@ -224,6 +226,8 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
         retry: scan refused CTs again, changed or not.
         objects: a folder that gets a folder of DICOM objects for each CT that was read from DICOM; a CT that has a row
             and no such folder is scanned again. None if none are wanted.
+        measure: how much is measured. With ``Scope.ALL`` the table has the further columns, and a CT of which less was
+            measured is scanned again.
         progress: told the share done and the CT and its stage, at every slice (with several processes, how many are
             done); what it raises ends the batch, and only the CTs that are being scanned are lost.
         on_row: told every row of these sources as it becomes known, kept ones first.
@@ -239,9 +243,9 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
 
     model, checksum = load(model_path), read_metadata(model_path).get("sha256", "")
     objects = None if objects is None else Path(objects).absolute()
-    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects)
+    scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects, measure)
     out_csv = Path(out_csv).absolute()
-    with row_file(out_csv).growing() as table:
+    with row_file(out_csv, measure).growing() as table:
         earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
         kept: list[BatchRow] = []
         remaining: list[Source] = []
@@ -251,21 +255,21 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
                 Source(source, at.get(source, ""), masks.get(source, NO_FILES), expiratory.get(source)),
                 earlier.get(one_line(str(source))),
             )
-            if row is not None and _stands(row, ct.state(), retry, objects):
+            if row is not None and _stands(row, ct, retry, objects, measure):
                 kept.append(row)
                 on_row(row)
             else:
                 remaining.append(ct)
         if processes == 1 and not cluster:
-            here = Scanner(model, checksum, choose(device), precision, objects)
+            here = Scanner(model, checksum, choose(device), precision, objects, measure)
             coming = _rows_here(remaining, len(kept), len(sources), here, progress)
         else:
             elsewhere = engine(scanning, processes, cluster)
-            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, checksum), elsewhere, progress)
+            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, scanning), elsewhere, progress)
         added = []
         with contextlib.closing(coming):
             for row in coming:
-                table.add([row.cells()])
+                table.add([row.cells(table.of.columns)])
                 added.append(row)
                 on_row(row)
     return _summary(kept, added, out_csv)
@@ -280,15 +284,19 @@ def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) ->
     return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path, lacking)
 
 
-def _stands(row: BatchRow, state: str, retry: bool, objects: Path | None) -> bool:
-    """Whether an earlier row still holds of a CT whose files are in this state, and has the objects that are wanted."""
+def _stands(row: BatchRow, ct: Source, retry: bool, objects: Path | None, measure: Scope) -> bool:
+    """Whether an earlier row still holds of a CT in its present state, and has the objects and measures wanted."""
     if objects and row.status == DONE and not row.dicom_problem:
         written = Path(row.dicom_objects)
         if written.parent != objects or not written.is_dir():
             return False
     if row.status == REFUSED and retry:
         return False
+    state = ct.state()
     gone = not state  # as on a disk that is not mounted today: no reason to lose the answer
+    lacking = measure is Scope.ALL and row.measure != measure.value
+    if lacking and not (row.status == DONE and gone and not ct.address):
+        return False
     return row.input_state == state or (row.status == DONE and gone)
 
 
@@ -334,18 +342,24 @@ def _rows_elsewhere(
     sources: Sequence[Source],
     before: int,
     count: int,
-    asked: tuple[Model, str],
+    asked: tuple[Model, Scanning],
     starting: AbstractContextManager[Engine[Source, BatchRow]],
     progress: Progress,
 ) -> Generator[BatchRow, None, None]:
     """The rows of CTs as the workers of an engine finish them."""
-    model, checksum = asked
+    model, scanning = asked
 
     def refused(source: Source, problem: str) -> BatchRow:
         point = model.card.operating_point.probability
         state = source.state()
         return BatchRow(
-            str(source.path), REFUSED, operating_point=point, problem=problem, model=checksum, input_state=state
+            str(source.path),
+            REFUSED,
+            operating_point=point,
+            problem=problem,
+            model=scanning.checksum,
+            input_state=state,
+            measure=scanning.measure.value,
         )
 
     def still_wanted(done: int, at_a_time: int) -> None:

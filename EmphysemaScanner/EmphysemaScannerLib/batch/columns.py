@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ..lungs.measures import VOLUME_CHANGE
 from ..lungs.regions import LOBES, MaskKind, Region
+from ..lungs.scope import Scope
 from ..scan.call import Call
-from .row import DONE, LOBE_FIGURES, REFUSED
+from .figures import Figure
+from .row import DONE, FURTHER_FIGURES, LOBE_FIGURES, REFUSED
 
 _FORM = "emphysema_scanner"
 # The header of a data dictionary as REDCap exports and imports it.
@@ -71,6 +74,13 @@ def _of_lobe(lobe: Region, figure: str) -> Column:
     return Column(f"{lobe.value}_{figure}", Holds.NUMBER, f"{str(lobe).capitalize()}: {meaning}", unit, low, high)
 
 
+def _of_figure(figure: Figure) -> Column:
+    """The column of a further figure."""
+    measure = figure.measure
+    low, high = (0, 100) if measure.unit == "%" and measure is not VOLUME_CHANGE else (None, None)
+    return Column(figure.column, Holds.NUMBER, figure.meaning, measure.unit, low, high)
+
+
 COLUMNS = (
     Column("source", Holds.TEXT, "The CT's file or folder", may_identify=True),
     Column("status", Holds.CHOICE, "Whether the CT was scanned", choices=(DONE, REFUSED)),
@@ -101,19 +111,29 @@ COLUMNS = (
     *(_of_lobe(lobe, figure) for lobe in LOBES for figure in LOBE_FIGURES),
 )
 """In the order of the table."""
+FURTHER_COLUMNS = (
+    Column("measure", Holds.CHOICE, "How much was measured", choices=tuple(scope.value for scope in Scope)),
+    *map(_of_figure, FURTHER_FIGURES),
+)
+"""Those behind them in a table for which everything is measured."""
 
 
-def redcap_dictionary() -> str:
+def columns_of(measure: Scope) -> tuple[Column, ...]:
+    """The columns of a table for what is measured, in its order."""
+    return COLUMNS if measure is Scope.HISTOGRAM else (*COLUMNS, *FURTHER_COLUMNS)
+
+
+def redcap_dictionary(measure: Scope = Scope.HISTOGRAM) -> str:
     """A data dictionary of the table (CSV) that REDCap imports: a field for each column, the first names the record."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_REDCAP)
-    writer.writerows(_fields())
+    writer.writerows(_fields(columns_of(measure)))
     return buffer.getvalue()
 
 
-def _fields() -> Iterator[tuple[str, ...]]:
-    for column in COLUMNS:
+def _fields(columns: Sequence[Column]) -> Iterator[tuple[str, ...]]:
+    for column in columns:
         choices = " | ".join(f"{choice}, {choice}" for choice in column.choices)
         is_number = column.holds is Holds.NUMBER
         yield (

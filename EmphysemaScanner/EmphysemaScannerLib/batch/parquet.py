@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..base.errors import reason
 from ..i18n import tr as _
-from .row import BatchError, BatchRow, parsed, row_file
+from ..lungs.scope import Scope
+from .columns import Column, Holds, columns_of
+from .row import BatchError, parsed, row_file
 
 
 def write_parquet(csv: Path, folder: Path) -> bool:
@@ -31,14 +33,16 @@ def write_parquet(csv: Path, folder: Path) -> bool:
         return False
     import duckdb
 
-    rows = [row for row in map(parsed, row_file(csv).rows()) if row is not None]
-    columns = {field.name: _column(rows, field) for field in dataclasses.fields(BatchRow)}
+    table = row_file(csv)
+    written = [column for column in columns_of(Scope.ALL) if column.name in table.columns]
+    rows = [row.cells(table.columns) for row in map(parsed, table.rows()) if row is not None]
+    columns = {column.name: _column([row[k] for row in rows], column) for k, column in enumerate(written)}
     new = folder.with_name(f".{folder.name}.new")
     try:
         shutil.rmtree(new, ignore_errors=True)
         with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
             connection.register("columns", columns)
-            text = f"COPY (SELECT {_SELECTED} FROM columns) TO ? (FORMAT parquet, PARTITION_BY (status))"  # noqa: S608
+            text = f"COPY (SELECT {_selected(written)} FROM columns) TO ? (FORMAT parquet, PARTITION_BY (status))"  # noqa: S608
             connection.execute(text, [str(new)])
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
@@ -50,15 +54,16 @@ def write_parquet(csv: Path, folder: Path) -> bool:
     return True
 
 
-_SELECTED = ", ".join(
-    f"nullif({field.name}, 'nan'::DOUBLE) AS {field.name}" if field.type == "float" else field.name
-    for field in dataclasses.fields(BatchRow)
-)
+def _selected(columns: Sequence[Column]) -> str:
+    names = (
+        f"nullif({column.name}, 'nan'::DOUBLE) AS {column.name}" if column.holds is Holds.NUMBER else column.name
+        for column in columns
+    )
+    return ", ".join(names)
 
 
-def _column(rows: list[BatchRow], field: dataclasses.Field[object]) -> np.ndarray:
-    values = [getattr(row, field.name) for row in rows]
-    if field.type == "float":
+def _column(values: Sequence[object], column: Column) -> np.ndarray:
+    if column.holds is Holds.NUMBER:
         return np.array(values, np.float64)
     # Names of files may be bytes that are no text.
     return np.array([str(value).encode(errors="replace").decode() for value in values], object)

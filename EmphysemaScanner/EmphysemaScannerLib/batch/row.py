@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from ..base.rowfile import Cells, RowFile
 from ..i18n import tr as _
 from ..lungs.expiration import ExpiratoryPair, PairFigures
 from ..lungs.regions import LOBES
+from ..lungs.scope import Scope
 from ..scan.device import Precision, scan_on
 from ..scan.pair import Expiratory, read_expiratory, scan_pair
+from .figures import FIGURES, figures_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from ..scan.result import ScanResult
 
 DONE, REFUSED = "done", "refused"
+_LONGEST_HEADER = 1 << 20  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,7 @@ class Scanner:
         device: where the network runs.
         precision: numerical precision of the network.
         objects: the folder that gets a folder of DICOM objects for each CT; None if none are wanted.
+        measure: how much is measured.
     """
 
     model: Model
@@ -48,6 +53,7 @@ class Scanner:
     device: torch.device
     precision: Precision
     objects: Path | None = None
+    measure: Scope = Scope.HISTOGRAM
 
 
 class BatchError(EmphysemaScannerError):
@@ -56,7 +62,7 @@ class BatchError(EmphysemaScannerError):
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One CT of a batch: a line of the CSV, whose columns are the attributes in this order, of ``lobes`` its keys.
+    """One CT of a batch: a line of the CSV; columns are the attributes and the keys of ``lobes`` and ``further``.
 
     Attributes:
         source: the CT's file or folder, absolute.
@@ -82,6 +88,8 @@ class BatchRow:
         prm_emphysema_percent, prm_small_airways_percent, prm_normal_percent: classes of the parametric response map.
         expiratory_problem: what is missing or doubtful of the CT in expiration, separated by " | ".
         lobes: figures of the lobes by their columns, ``LOBE_COLUMNS``, as far as they are known.
+        measure: how much was measured, a value of ``scope.Scope``; "" in rows of tables without the further columns.
+        further: the further figures by their columns, ``FURTHER_COLUMNS``, as far as they are known.
     """
 
     source: str
@@ -109,17 +117,23 @@ class BatchRow:
     prm_normal_percent: float = math.nan
     expiratory_problem: str = ""
     lobes: Mapping[str, float] = field(default_factory=dict)
+    measure: str = ""
+    further: Mapping[str, float] = field(default_factory=dict)
 
-    def cells(self) -> tuple[object, ...]:
-        """The line's values, as ``COLUMNS``."""
-        values = (getattr(self, name) for name in _ATTRIBUTES)
-        return (*values, *(self.lobes.get(name, math.nan) for name in LOBE_COLUMNS))
+    def cells(self, columns: Sequence[str]) -> tuple[object, ...]:
+        """The line's values in these columns, some of ``columns_of``."""
+        figures = {**self.lobes, **self.further}
+        return tuple(getattr(self, name) if name in _OWN_COLUMNS else figures.get(name, math.nan) for name in columns)
 
 
 LOBE_FIGURES = ("laa_950_percent", "perc15_hu", "volume_l", "disease_extent_percent", "evidence_share_percent")
 LOBE_COLUMNS = tuple(f"{lobe.value}_{figure}" for lobe in LOBES for figure in LOBE_FIGURES)
-_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.name != "lobes")
+_FURTHER = ("measure", "further")
+_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.name not in ("lobes", *_FURTHER))
+_OWN_COLUMNS = frozenset((*_ATTRIBUTES, "measure"))
 COLUMNS = (*_ATTRIBUTES, *LOBE_COLUMNS)
+FURTHER_FIGURES = tuple(figure for figure in FIGURES if figure.column not in COLUMNS)
+FURTHER_COLUMNS = tuple(figure.column for figure in FURTHER_FIGURES)
 _PAIR_COLUMNS = _ATTRIBUTES[_ATTRIBUTES.index("expiratory_ratio") :]
 _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.type == "float")
 
@@ -165,6 +179,7 @@ def row_of(
             model=scanner.checksum,
             seconds=round(time.perf_counter() - start, 2),
             input_state=input_state,
+            measure=scanner.measure.value,
         )
     objects, missing = _write_objects(ct, result, scanner.objects, report)
     whole = result.densitometry.get("whole")
@@ -187,12 +202,23 @@ def row_of(
         lung_mask=result.lungs_from.kind.value,
         lobe_mask="" if result.lobes_from is None else result.lobes_from.kind.value,
         lobes=_lobes_of(result),
+        measure=scanner.measure.value,
+        further=figures_of(result),
         **_pair_of(result.expiration),
     )
 
 
 def _scanned(scanner: Scanner, ct: CT, name: str, masks: Masks, report: Progress) -> ScanResult:
-    return scan_on(scanner.device, ct, scanner.model, report, name, precision=scanner.precision, masks=masks)
+    return scan_on(
+        scanner.device,
+        ct,
+        scanner.model,
+        report,
+        name,
+        precision=scanner.precision,
+        masks=masks,
+        measure=scanner.measure,
+    )
 
 
 def _second(path: Path, ct: CT) -> Expiratory | ExpiratoryPair:
@@ -253,11 +279,31 @@ def _write_objects(ct: CT, result: ScanResult, folder: Path | None, report: Prog
     return str(own), ""
 
 
-def row_file(path: Path) -> RowFile:
-    """The table at ``path``, with the columns of earlier versions understood."""
+def columns_of(measure: Scope) -> tuple[str, ...]:
+    """The columns of a table for what is measured."""
+    return COLUMNS if measure is Scope.HISTOGRAM else (*COLUMNS, "measure", *FURTHER_COLUMNS)
+
+
+def row_file(path: Path, measure: Scope = Scope.HISTOGRAM) -> RowFile:
+    """The table at ``path``, with the columns of earlier versions understood.
+
+    Args:
+        path: of the CSV; it may not be there yet.
+        measure: what the table must have columns for. A table that has the further columns keeps them.
+    """
+    columns = columns_of(Scope.ALL if _has_further_columns(path) else measure)
     masks = ("lung_mask", "lobe_mask")
-    later = ("call_reason", "input_state", "dicom_objects", "dicom_problem", *masks, *_PAIR_COLUMNS, *LOBE_COLUMNS)
-    return RowFile(path, COLUMNS, ("source", "model"), "batch", BatchError, later, renamed={"answer": "call"})
+    later = ("call_reason", "input_state", "dicom_objects", "dicom_problem", *masks, *_PAIR_COLUMNS)
+    later += (*LOBE_COLUMNS, "measure", *FURTHER_COLUMNS)
+    return RowFile(path, columns, ("source", "model"), "batch", BatchError, later, renamed={"answer": "call"})
+
+
+def _has_further_columns(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return "measure" in next(csv.reader([file.readline(_LONGEST_HEADER)]), [])
+    except (OSError, UnicodeDecodeError, csv.Error):  # RowFile finds what it is instead
+        return False
 
 
 def parsed(cells: Cells) -> BatchRow | None:
@@ -266,6 +312,8 @@ def parsed(cells: Cells) -> BatchRow | None:
     try:
         values.update({name: float(values[name] or "nan") for name in _FIGURES})
         values["lobes"] = {name: float(cells[name]) for name in LOBE_COLUMNS if cells[name]}
+        values["further"] = {name: float(cells[name]) for name in FURTHER_COLUMNS if cells.get(name)}
     except ValueError:
         return None
+    values["measure"] = cells.get("measure", "")
     return BatchRow(**values) if values["status"] in (DONE, REFUSED) else None

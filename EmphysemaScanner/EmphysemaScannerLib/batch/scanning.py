@@ -12,6 +12,7 @@ from .. import __version__
 from ..ct.reading import CT, read_ct
 from ..i18n import tr as _
 from ..lungs.regions import Masks
+from ..lungs.scope import Scope
 from ..models.modelheader import read_metadata
 from ..scan.device import Device, Precision, choose, take_own_gpu
 from .row import BatchError, BatchRow, Scanner, row_of
@@ -24,7 +25,7 @@ class Scanning:
 
     Attributes:
         model_path, checksum: the model file, and what its rows name it by.
-        device, precision, objects: as for ``batch.run_batch``.
+        device, precision, objects, measure: as for ``batch.run_batch``.
         version: of EmphysemaScanner where the batch was started.
     """
 
@@ -33,6 +34,7 @@ class Scanning:
     device: Device
     precision: Precision
     objects: Path | None = None
+    measure: Scope = Scope.HISTOGRAM
     version: str = __version__
 
     def __call__(self, source: Source) -> BatchRow:
@@ -77,4 +79,4 @@ def _loaded(scanning: Scanning, _thread: int) -> Scanner:
         )  # fmt: skip
     model, device = load(scanning.model_path), choose(scanning.device)
     take_own_gpu()
-    return Scanner(model, scanning.checksum, device, scanning.precision, scanning.objects)
+    return Scanner(model, scanning.checksum, device, scanning.precision, scanning.objects, scanning.measure)

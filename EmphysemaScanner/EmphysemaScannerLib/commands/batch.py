@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..base.errors import shown
+from ..lungs.scope import Scope
 from ..report import wording
 from ..scan.device import Device, Precision
-from .options import ClusterOption, DeviceOption, DicomOutOption, ModelOption, number_of
+from .options import ClusterOption, DeviceOption, DicomOutOption, MeasureOption, ModelOption, number_of
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
         bool, typer.Option("--fetch", help="Copy CTs that are not there from the addresses in the list's column url.")
     ] = False,
     dicom_out: DicomOutOption = None,
+    measure: MeasureOption = Scope.HISTOGRAM,
 ) -> None:
     """Scan many CTs into one CSV, one row per CT; run again to resume, and to scan changed CTs again."""
     from ..archive.writing import check_packages
@@ -71,6 +73,7 @@ def batch(  # noqa: PLR0913  # one parameter per option
             at=at,
             retry=retry,
             objects=dicom_out,
+            measure=measure,
             progress=progress,
             on_row=_print_row,
         )
