@@ -28,7 +28,7 @@ from ..scan.device import Device, Precision, choose
 from .cluster import engine
 from .engine import Engine, rows_of
 from .inputstate import visible_files
-from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, row_file, row_of
+from .row import DONE, REFUSED, BatchError, BatchRow, Scanner, parsed, refused_row, row_file, row_of
 from .scanning import Scanning, read
 from .source import Source, addresses
 
@@ -350,17 +350,7 @@ def _rows_elsewhere(
     model, scanning = asked
 
     def refused(source: Source, problem: str) -> BatchRow:
-        point = model.card.operating_point.probability
-        state = source.state()
-        return BatchRow(
-            str(source.path),
-            REFUSED,
-            operating_point=point,
-            problem=problem,
-            model=scanning.checksum,
-            input_state=state,
-            measure=scanning.measure.value,
-        )
+        return refused_row(source.path, problem, model.card, scanning.checksum, source.state(), scanning.measure)
 
     def still_wanted(done: int, at_a_time: int) -> None:
         said = _("{done} of {count} CTs are done, {at_a_time} at a time")

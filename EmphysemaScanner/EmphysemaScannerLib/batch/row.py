@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..ct.reading import CT
     from ..lungs.regions import Masks
+    from ..models.modelcard import ModelCard
     from ..models.modelfile import Model
     from ..scan.result import ScanResult
 
@@ -138,6 +139,21 @@ _PAIR_COLUMNS = _ATTRIBUTES[_ATTRIBUTES.index("expiratory_ratio") :]
 _FIGURES = tuple(field.name for field in dataclasses.fields(BatchRow) if field.type == "float")
 
 
+def refused_row(
+    source: Path, problem: str, card: ModelCard, checksum: str, input_state: str, measure: Scope
+) -> BatchRow:
+    """The row of a CT that could not be scanned; the arguments are named as the row's columns are."""
+    return BatchRow(
+        source=str(source),
+        status=REFUSED,
+        operating_point=card.operating_point.probability,
+        problem=problem,
+        model=checksum,
+        input_state=input_state,
+        measure=measure.value,
+    )
+
+
 def row_of(
     source: Path,
     input_state: str,
@@ -157,7 +173,6 @@ def row_of(
         expiratory: the patient's CT in expiration; what is wrong with it refuses nothing.
     """
     start = time.perf_counter()
-    point = scanner.model.card.operating_point.probability
     try:
         report(0.0, _("Reading the file"))
         ct, masks = read()
@@ -171,23 +186,16 @@ def row_of(
     except (EmphysemaScannerError, OSError, RuntimeError, MemoryError) as error:
         # RuntimeError is ITK's and PyTorch's: one CT that they cannot handle must not end a night's work.
         known = isinstance(error, EmphysemaScannerError)
-        return BatchRow(
-            source=str(source),
-            status=REFUSED,
-            operating_point=point,
-            problem=str(error) if known else f"It could not be scanned ({error or type(error).__name__}).",
-            model=scanner.checksum,
-            seconds=round(time.perf_counter() - start, 2),
-            input_state=input_state,
-            measure=scanner.measure.value,
-        )
+        problem = str(error) if known else f"It could not be scanned ({error or type(error).__name__})."
+        refused = refused_row(source, problem, scanner.model.card, scanner.checksum, input_state, scanner.measure)
+        return dataclasses.replace(refused, seconds=round(time.perf_counter() - start, 2))
     objects, missing = _write_objects(ct, result, scanner.objects, report)
     whole = result.densitometry.get("whole")
     return BatchRow(
         source=str(source),
         status=DONE,
         probability=result.probability,
-        operating_point=point,
+        operating_point=scanner.model.card.operating_point.probability,
         call=result.call.value,
         call_reason=result.call_reason,
         laa_950_percent=whole.laa_950_percent if whole else math.nan,

@@ -40,7 +40,7 @@ class FollowUpKind(str, Enum):
     MAPS = "maps"
 
     def label(self) -> str:
-        """Its name in the window."""
+        """Its name while it is written."""
         return {
             FollowUpKind.REPORT_HTML: _("Report (HTML)"),
             FollowUpKind.REPORT_PDF: _("Report (PDF)"),

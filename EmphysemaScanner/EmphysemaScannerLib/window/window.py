@@ -391,9 +391,7 @@ class Window(VTKObservationMixin):
         written = self._do(self.ui.saveButton, self.ui.progressBar, label, _("The results could not be saved."), write)
         if written:
             self.saving.remember()
-            names = ", ".join(path.name for path in written)
-            said = _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names)
-            styles.say(label, " ".join(filter(None, (said, self._add_to_database(written[0].parent)))))
+            styles.say(label, " ".join(filter(None, (_saved(written), self._add_to_database(written[0].parent)))))
 
     def _add_to_database(self, folder: Path) -> str:
         """What was saved into Slicer's DICOM database, or why it was not, in a sentence; "" where it is not ticked."""
@@ -459,8 +457,7 @@ class Window(VTKObservationMixin):
         failed = _("The follow-up could not be saved.")
         written = self._do(ui.followUpSaveButton, ui.progressBar, label, failed, write)
         if written:
-            names = ", ".join(path.name for path in written)
-            styles.say(label, _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names))
+            styles.say(label, _saved(written))
 
     def _start_training(self, manifest: Path, folder: Path, epochs: int, architecture: str) -> BackgroundProcess:
         process: BackgroundProcess = self.logic.startTraining(
@@ -526,3 +523,9 @@ class Window(VTKObservationMixin):
             node.overlayColours,
             node.chart,
         )
+
+
+def _saved(written: list[Path]) -> str:
+    """Where files were written, and which, as a sentence."""
+    names = ", ".join(path.name for path in written)
+    return _("Saved to '{folder}': {names}.").format(folder=written[0].parent, names=names)
