@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
+from ..base.errors import UnreadableInputError
 from ..i18n import tr as _
 
 if TYPE_CHECKING:
     from ..ct.provenance import Provenance
+    from ..ct.reading import CT
     from ..ct.series import Volume
+    from ..scene.straighten import StraightImage
 
 INSTANCES = "DICOM.instanceUIDs"
 
@@ -33,6 +37,23 @@ def volume_of(files: Sequence[Path]) -> Volume | None:
     from ..ct import reading
 
     return reading.volume_of(files)
+
+
+def single_volume_of(files: Sequence[Path]) -> Volume | None:
+    """The slices in files; None without files, and where they make no single volume, which the CT's warnings state."""
+    try:
+        return volume_of(files)
+    except UnreadableInputError:
+        return None
+
+
+def ct_of(straight: StraightImage, files: Sequence[Path]) -> CT:
+    """A CT of the scene with what its files state."""
+    from ..ct.reading import CT
+
+    known = provenance_of(files)
+    sheared = sheared_warnings(files, bool(straight.warnings))
+    return CT(straight.image, dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared)))
 
 
 def provenance_of(files: Sequence[Path]) -> Provenance:

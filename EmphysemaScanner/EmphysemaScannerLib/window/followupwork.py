@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..scene.pairs import Pair, PairNodes, show_pairs
 from ..scene.straighten import prepare
-from .dicomfiles import files_of, provenance_of, sheared_warnings, volume_of
+from .dicomfiles import ct_of, files_of, single_volume_of
 from .packages import Need, ensure
 from .waiting import VolumeRemovedError, wait_for
 
@@ -31,7 +30,7 @@ def techniques_of(nodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[Technique]:
     """How volumes of the scene were acquired, as far as the DICOM files state that Slicer loaded them from."""
     from ..followup.technique import technique_of
 
-    return [technique_of(volume_of(files_of(node))) for node in nodes]
+    return [technique_of(single_volume_of(files_of(node))) for node in nodes]
 
 
 def follow_up(
@@ -58,7 +57,6 @@ def follow_up(
     straighten, files = [prepare(node) for node in nodes], [files_of(node) for node in nodes]
 
     def work(report: Report) -> FollowUp:
-        from ..ct.reading import CT
         from ..followup.comparison import course
         from ..followup.followup import with_maps
         from ..followup.scanning import DatedCT, followed
@@ -69,10 +67,7 @@ def follow_up(
         model, series = modelfile.load(path), []
         for k, make in enumerate(straighten):
             report(0.0, _("Reading the CT"))
-            straight, stated = make(), provenance_of(files[k])
-            sheared = sheared_warnings(files[k], bool(straight.warnings))
-            provenance = dataclasses.replace(stated, warnings=(*stated.warnings, *straight.warnings, *sheared))
-            series.append(DatedCT(CT(straight.image, provenance), days[k], techniques[k], names[k]))
+            series.append(DatedCT(ct_of(make(), files[k]), days[k], techniques[k], names[k]))
         chosen = devices.choose(device)
         points = followed(series, model, chosen, lambda share, stage: report(_SCANNING * share, stage), precision)
         return with_maps(course(points), lambda share, stage: report(_SCANNING + (1 - _SCANNING) * share, stage))

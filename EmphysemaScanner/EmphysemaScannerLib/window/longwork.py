@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import slicer
 
-from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled, UnreadableInputError
+from ..base.errors import EmphysemaScannerError, NotAChestCTError, ScanCancelled
 from ..i18n import tr as _
 from ..jobs.worker import Report
 from ..lungs.regions import GivenRegions, MaskKind, Origin
@@ -20,7 +20,7 @@ from ..models.modelheader import read_card
 from ..scene.result import add_attribution, find_result, mask_is_edited, mask_of, result_of
 from ..scene.straighten import StraightImage, prepare
 from . import commands
-from .dicomfiles import files_of, provenance_of, sheared_warnings, volume_of
+from .dicomfiles import ct_of, files_of, single_volume_of, volume_of
 from .masknodes import NO_NODES, MaskNodes
 from .packages import Need, ensure
 from .waiting import wait_for
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..archive.kinds import ObjectKind
     from ..batch.batch import BatchSummary
     from ..batch.row import BatchRow
-    from ..ct.reading import CT
     from ..ct.series import Volume
     from ..evaluation.compare import Comparison
     from ..report.saving import Kind
@@ -67,10 +66,11 @@ def scan(
         from ..scan.pair import Expiratory, check_pair, scan_pair
 
         report(0.0, _("Reading the CT"))
-        ct, expiration = _read(straighten, files), None
+        ct, expiration = ct_of(straighten(), files), None
         if second is not None:
-            other = _read(second, second_files)
-            check_pair(*(CT(one.image, volume=_volume_of(its)) for one, its in ((ct, files), (other, second_files))))
+            other = ct_of(second(), second_files)
+            both = ((ct, files), (other, second_files))
+            check_pair(*(CT(one.image, volume=single_volume_of(its)) for one, its in both))
             expiration = Expiratory(other.image, other.provenance)
         report(0.0, _("Loading the model"))
         model = modelfile.load(path)
@@ -85,23 +85,6 @@ def scan(
         )
 
     return wait_for(work, progress, volume_node)
-
-
-def _read(straighten: Callable[[], StraightImage], files: Sequence[Path]) -> CT:
-    """A CT of the scene with what its DICOM files state."""
-    from ..ct.reading import CT
-
-    straight, known = straighten(), provenance_of(files)
-    sheared = sheared_warnings(files, bool(straight.warnings))
-    return CT(straight.image, dataclasses.replace(known, warnings=(*known.warnings, *straight.warnings, *sheared)))
-
-
-def _volume_of(files: Sequence[Path]) -> Volume | None:
-    """The DICOM slices of a CT; None where they make no single volume, of which its warnings tell."""
-    try:
-        return volume_of(files)
-    except UnreadableInputError:
-        return None
 
 
 def attribute(volume_node: vtkMRMLScalarVolumeNode, path: Path, device: Device, progress: Report | None) -> Attribution:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import slicer
 from PySide6 import QtCore
@@ -53,3 +56,17 @@ def test_a_cancelled_comparison_leaves_the_scene_as_it_was(window: Driver) -> No
         window.press("followUpButton")
     assert window.panel.window.follow_up.found is None
     assert (window.node_ids(), arrangement()) == (before, shown)
+
+
+def test_a_ct_whose_files_make_no_single_volume_is_listed_without_a_date(window: Driver) -> None:
+    several = mock.Mock(side_effect=window.module("base.errors").UnreadableInputError("two volumes"))
+    with ExitStack() as patched:
+        for name in ("followuppanel", "followupwork"):
+            module = window.module(f"window.{name}")
+            patched.enter_context(mock.patch.object(module, "files_of", return_value=[Path("a.dcm")]))
+        patched.enter_context(mock.patch.object(window.module("window.dicomfiles"), "volume_of", several))
+        patched.enter_context(mock.patch.object(window.module("window.ctpanel"), "files_of", return_value=[]))
+        window.add_ct("Before")
+        window.panel.window.follow_up.fill()
+    assert several.called
+    assert window.ui.followUpTable.item(0, 1).text() == ""
