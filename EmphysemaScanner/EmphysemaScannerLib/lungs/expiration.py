@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .registration import RegistrationQuality
 
 EMPHYSEMA_HU, TRAPPED_HU, VESSEL_HU = -950, -856, -500
-_LARGEST_RATIO = 0.9  # of the volumes; 0.4 to 0.7 is usual between full inspiration and expiration
+_LARGEST_RATIO = 0.9  # of the volumes; a limit of our own
 _Labels = NDArray[np.uint8]
 
 
