@@ -10,10 +10,24 @@ import torch
 from chests import read_twins
 from EmphysemaScannerLib.models import fast_reading
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTMNetwork
-from looks import draw
+from looks import Kind, Look, draw
 from torch import Tensor
+from torch.nn import functional
 
 _PLACE = 16  # rows and columns of the input that one place of unit 4 covers
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where lesions are in looks.
+
+    Attributes:
+        lesions: (looks, 35, h, w) the share of each place of unit 4 in lesions.
+        highest: (looks, 35) the highest share of any voxel of a slice.
+    """
+
+    lesions: Tensor
+    highest: Tensor
 
 
 @dataclass(frozen=True)
@@ -21,18 +35,22 @@ class Features:
     """Looks, two at a time of the same content.
 
     Attributes:
-        states: (looks, 35, channels, h, w) the normalised hidden states of unit 3.
-        lesions: (looks, 35, h / 2, w / 2) the share of each place of unit 4 in lesions.
-        highest: (looks, 35) the highest share of any voxel of a slice.
+        states: (looks, 35, channels, 2 h, 2 w) the normalised hidden states of unit 3.
+        truth: of the same looks.
     """
 
     states: Tensor
-    lesions: Tensor
-    highest: Tensor
+    truth: Truth
+
+
+def truth_of(looks: list[Look]) -> Truth:
+    """Where lesions are in these looks."""
+    share = torch.from_numpy(np.stack([look.lesions for look in looks]))
+    return Truth(functional.avg_pool2d(share, _PLACE), share.amax((2, 3)))
 
 
 def make(
-    network: ConvLSTMNetwork, healthy: list[Path], diseased: list[Path], out: Path, count: int, whole: bool
+    network: ConvLSTMNetwork, healthy: list[Path], diseased: list[Path], out: Path, count: int, kind: Kind, seed: int
 ) -> list[Path]:
     """Draw so many contents, every second one with disease, and read them; those that are there are kept."""
     out.mkdir(parents=True, exist_ok=True)
@@ -40,18 +58,17 @@ def make(
     for number, path in enumerate(paths):
         if path.exists():
             continue
-        rng = np.random.default_rng([47 if whole else 41, number])
+        rng = np.random.default_rng([seed, number])
         some = diseased if number % 2 else healthy
-        looks = draw(rng, read_twins(some[int(rng.integers(len(some)))]), bool(number % 2), whole)
-        share = np.stack([look.lesions for look in looks])
-        places = share.shape[2] // _PLACE
+        looks = draw(rng, read_twins(some[int(rng.integers(len(some)))]), bool(number % 2), kind)
+        truth = truth_of(looks)
         part = path.with_suffix(".part")
         with part.open("wb") as file:
             np.savez(
                 file,
                 states=_read(network, np.stack([look.x for look in looks])).view(torch.int16).numpy(),
-                lesions=share.reshape(*share.shape[:2], places, _PLACE, places, _PLACE).mean((3, 5)),
-                highest=share.max((2, 3)),
+                lesions=truth.lesions.numpy(),
+                highest=truth.highest.numpy(),
             )
         part.replace(path)
     return paths
@@ -70,4 +87,4 @@ def read(paths: list[Path]) -> Features:
     lesions, highest = (
         torch.from_numpy(np.concatenate([file[key] for file in files])) for key in ("lesions", "highest")
     )
-    return Features(states, lesions, highest)
+    return Features(states, Truth(lesions, highest))

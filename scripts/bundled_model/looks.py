@@ -1,4 +1,4 @@
-"""Looks at a chest, as the bundled model's last unit learns from them.
+"""Looks at a chest, as the bundled model learns from them.
 
 What a chest is like is drawn first (``content``): healthy, its diseased twin, both blended along the axis or in spots,
 or disease of random texture, depth and place; other density. Then two looks at it are drawn (``look``), which lack the
@@ -9,7 +9,7 @@ noise differ. The network is to give both the same answer.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from chests import PREPROCESSING, Chest, Twins
@@ -54,6 +54,30 @@ class Framing:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """How contents are shown.
+
+    Attributes:
+        size: rows and columns of a look.
+        cut: chances that the top, the bottom and both ends of the lungs are missing.
+        noisy: chance of much noise.
+        part: how much of the box's rows and columns is shown, from and to.
+        at: where, 0 to 1, from and to.
+    """
+
+    size: int
+    cut: tuple[float, float, float]
+    noisy: float
+    part: tuple[float, float]
+    at: tuple[float, float]
+
+
+CROPS = Kind(PREPROCESSING.shape[1] // 2, (0.25, 0.2, 0.15), 0.1, (0.45, 0.75), (0, 1))
+WHOLE = Kind(PREPROCESSING.shape[1], (0.27, 0.27, 0.16), 0.2, (1, 1), (0.5, 0.5))
+CUT_CROPS = replace(CROPS, cut=WHOLE.cut, noisy=WHOLE.noisy)
+
+
+@dataclass(frozen=True)
 class Look:
     """The network's input (35, size, size), and the share of its voxels in lesions."""
 
@@ -61,22 +85,21 @@ class Look:
     lesions: Floats
 
 
-def draw(rng: Rng, twins: Twins, diseased: bool, whole: bool) -> list[Look]:
-    """Two looks at one content: crops of 64 x 64, or of whole lungs, which are cut and noisy more often."""
+def draw(rng: Rng, twins: Twins, diseased: bool, kind: Kind, looks: int = 2) -> list[Look]:
+    """So many looks at one content."""
     drawn = _other_density(rng, content(rng, twins, diseased), not diseased)
     r = rng.random()
-    ends = (0.27, 0.54, 0.7) if whole else (0.25, 0.45, 0.6)
+    top, bottom, both = np.cumsum(kind.cut)
     missing = (0.0, 0.0)
-    if r < ends[0]:
+    if r < top:
         missing = (0.0, rng.uniform(0, 0.6))
-    elif r < ends[1]:
+    elif r < bottom:
         missing = (rng.uniform(0, 0.6), 0.0)
-    elif r < ends[2]:
+    elif r < both:
         missing = (rng.uniform(0, 0.35), rng.uniform(0, 0.35))
     turned = (bool(rng.random() < 0.5), bool(rng.random() < 0.5))
-    part, at = ((1.0, 1.0), (0.5, 0.5)) if whole else (_two(rng, 0.45, 0.75), _two(rng, 0, 1))
-    framing = Framing(missing, turned, part, at, PREPROCESSING.shape[1] if whole else PREPROCESSING.shape[1] // 2)
-    return [look(rng, drawn, framing, noisy=0.2 if whole else 0.1) for _ in range(2)]
+    framing = Framing(missing, turned, _two(rng, *kind.part), _two(rng, *kind.at), kind.size)
+    return [look(rng, drawn, framing, kind.noisy) for _ in range(looks)]
 
 
 def _two(rng: Rng, low: float, high: float) -> tuple[float, float]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the bundled model: units 1 to 3 of a model that is there, and a unit 4 that adds up evidence over the lungs.
+"""Make the bundled model from one that is there: a new unit 4 adds up evidence over the lungs, then units 2 to 4 learn.
 
     .venv/bin/python scripts/bundled_model/make.py OUT --start MODEL --train train/manifest-full.csv --chests CT ... \
         --tune tune/manifest-full.csv --tune-chests CT ... --card docs/demonstration-model.card.json
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import features
 import numpy as np
+import together
 import torch
 import unit4
 from chests import DARK_PERCENT, PREPROCESSING, chests, read_twins, twins_of
@@ -29,13 +30,16 @@ from EmphysemaScannerLib.models.likeness import measures, training_range
 from EmphysemaScannerLib.models.modelcard import OperatingPoint, TrainingRange
 from EmphysemaScannerLib.training.aids import enlarge
 from EmphysemaScannerLib.training.card import card_texts
+from looks import CROPS, WHOLE
 from scipy.special import expit
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder of the work")
-    parser.add_argument("--start", type=Path, required=True, help="model whose units 1 to 3 are kept")
+    parser.add_argument(
+        "--start", type=Path, required=True, help="model whose unit 1 is kept, and whose units 2 and 3 go on"
+    )
     parser.add_argument("--train", type=Path, required=True, help="manifest of simulated twins")
     parser.add_argument("--chests", type=Path, nargs="+", required=True, help="the chests they were made from")
     parser.add_argument("--tune", type=Path, required=True, help="manifest of simulated cases of other chests")
@@ -44,6 +48,7 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=2500, help="contents shown in crops")
     parser.add_argument("--whole", type=int, default=600, help="contents shown as whole lungs")
     parser.add_argument("--epochs", type=float, nargs=2, default=(8, 4), help="of crops, of whole lungs")
+    parser.add_argument("--together", type=int, default=3000, help="steps in which units 2 to 4 learn together")
     given = parser.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(1)
@@ -54,10 +59,8 @@ def main() -> None:
     unit4.begin_adding(small)
     evidence = unit4.Evidence(small.units[3].recurrence.filters)
     healthy, diseased = chests(given.train, given.chests, given.out / "chests")
-    seen = features.make(small, healthy, diseased, given.out / "crops", given.crops, whole=False)
-    unit4.learn(small, evidence, seen, given.epochs[0], 2e-3, 0.1, say)
-    seen = features.make(small, healthy, diseased, given.out / "whole", given.whole, whole=True)
-    unit4.learn(small, evidence, seen, given.epochs[1], 6e-4, 0.2, say)
+    learn_unit4(small, evidence, healthy, diseased, given)
+    together.learn(small, evidence, healthy, diseased, given.out / "together", given.together, say=say)
 
     network = enlarge(small, PREPROCESSING.shape[1]).eval()
     temperature, point = tuned(network, given.tune, given.tune_chests, given.out / "tune")
@@ -71,10 +74,31 @@ def main() -> None:
         training_range=range_of([*healthy, *diseased]),
         metrics=(),
         disease_map=None,
+        class_weights=None,
         **texts,
     )
     modelfile.save(given.out / "model.safetensors", network, card)
     say(f"Written to {given.out / 'model.safetensors'}.")
+
+
+def learn_unit4(
+    small: ConvLSTMNetwork,
+    evidence: unit4.Evidence,
+    healthy: list[Path],
+    diseased: list[Path],
+    given: argparse.Namespace,
+) -> None:
+    """Unit 4 and the dense layer alone, on crops and then on whole lungs, which units 1 to 3 read once."""
+    both, kept = torch.nn.ModuleList([small, evidence]), given.out / "unit4.pt"
+    if kept.exists():
+        both.load_state_dict(torch.load(kept, weights_only=True))
+        return
+    seen = features.make(small, healthy, diseased, given.out / "crops", given.crops, CROPS, seed=41)
+    unit4.learn(small, evidence, seen, given.epochs[0], 2e-3, 0.1, say)
+    seen = features.make(small, healthy, diseased, given.out / "whole", given.whole, WHOLE, seed=47)
+    unit4.learn(small, evidence, seen, given.epochs[1], 6e-4, 0.2, say)
+    torch.save(both.state_dict(), kept.with_suffix(".part"))
+    kept.with_suffix(".part").replace(kept)
 
 
 def say(what: str) -> None:

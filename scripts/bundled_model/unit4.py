@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import features
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from EmphysemaScannerLib.models import fast_learning
 from EmphysemaScannerLib.models.conv_lstm import ConvLSTM, ConvLSTMNetwork, Direction
-from features import Features
+from features import Truth
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,6 +41,25 @@ def begin_adding(network: ConvLSTMNetwork) -> None:
         norm.bias.zero_()
 
 
+@dataclass(frozen=True)
+class Losses:
+    """Scalars.
+
+    Attributes:
+        running: after every slice, has disease been read?
+        where: how much disease has been read at each place so far, and in this slice?
+        differs: by how much the answers to two looks at one content differ, squared.
+    """
+
+    running: Tensor
+    where: Tensor
+    differs: Tensor
+
+    def total(self, alike: float) -> Tensor:
+        """Alike: how much two looks at a content are held to one answer."""
+        return 0.5 * self.running + self.where + alike * self.differs
+
+
 class Evidence(nn.Module):
     """Losses on what unit 4 says place by place and slice by slice; the dense layer has the same weights everywhere."""
 
@@ -49,8 +69,8 @@ class Evidence(nn.Module):
         self.bias = nn.Parameter(torch.tensor(-1.0))
         self.scale = nn.Parameter(torch.tensor(0.0))
 
-    def forward(self, unit: nn.Module, states: Tensor, seen: Features, alike: float) -> Tensor:
-        """The loss of hidden states (looks, 35, filters, h, w)."""
+    def forward(self, unit: nn.Module, states: Tensor, truth: Truth) -> Losses:
+        """The losses of hidden states (looks, 35, filters, h, w); looks at one content lie side by side."""
         norm = unit.state_norm
         states = functional.pad(states.float(), (0, 0, 0, 0, 0, 0, 0, 1))  # the empty state before the first slice
         gain = self.weight * norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -58,7 +78,7 @@ class Evidence(nn.Module):
         running = terms.sum((2, 3)) + self.bias
         final = 4 * torch.tanh(running / 4)
         differs = (final[::2] - final[1::2]).square().mean()
-        return 0.5 * _running_loss(running, seen.highest) + self._where(terms, seen.lesions) + alike * differs
+        return Losses(_running_loss(running, truth.highest), self._where(terms, truth.lesions), differs)
 
     def _where(self, terms: Tensor, lesions: Tensor) -> Tensor:
         """How much disease has been read at each place so far, and in this slice?"""
@@ -128,8 +148,8 @@ def learn(
         seen = features.read(some)
         with torch.autocast("cpu", torch.bfloat16):
             states = fast_learning.hidden_states((unit,), seen.states)[0]
-        found: Tensor = evidence(unit, states, seen, alike)
-        return found
+        losses: Losses = evidence(unit, states, seen.truth)
+        return losses.total(alike)
 
     for step in range(steps):
         rng = np.random.default_rng([_SEED, step])
