@@ -26,5 +26,5 @@ fi
   --start "$start" \
   --train "$out/simulated-train/manifest-full.csv" --chests "${train[@]}" \
   --tune "$out/simulated-tune/manifest-full.csv" --tune-chests "${tune[@]}" --card docs/demonstration-model.card.json "${@:2}"
-.venv/bin/emphysema-scanner disease-map "$out/model.safetensors" "$out"/simulated-{train,tune}/manifest-full.csv \
+[[ -e "$out/with-map.safetensors" ]] || .venv/bin/emphysema-scanner disease-map "$out/model.safetensors" "$out"/simulated-{train,tune}/manifest-full.csv \
   --data "simulated cases of $TRAIN" --out "$out/with-map.safetensors"
