@@ -112,16 +112,19 @@ def training_folder(path: Path) -> None:
 def rows_of_a_batch(path: Path) -> None:
     out = batchrow.row_file(path)
     with out.growing() as table:
-        for row in map(batchrow.parsed, table.rows):
+        rows = list(out.rows())
+        for row in map(batchrow.parsed, rows):
             assert row is None or row.status in ("done", "refused")
-        before = [row for row in table.rows if row["source"] != "x"]
+        for cells in rows:
+            assert table.before(cells["source"], cells["model"]) == cells
+        before = [row for row in rows if row["source"] != "x"]
         table.add([["x"] * len(batchrow.COLUMNS)])
     assert [row for row in out.rows() if row["source"] != "x"] == before
     assert [row["source"] for row in out.rows()].count("x") == 1
 
 
 def rows_of_predictions(path: Path) -> None:
-    predict._row_file(path).rows()
+    list(predict._row_file(path).rows())
 
 
 def list_of_cts(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from EmphysemaScannerLib.base.rowfile import line
 from EmphysemaScannerLib.batch import columns, row
 from EmphysemaScannerLib.batch.batch import run_batch
 from EmphysemaScannerLib.batch.figures import FIGURES, figures_of
@@ -154,6 +155,18 @@ def test_the_cells_are_the_figures_of_the_scan(
     assert {*kinds} == {*row.columns_of(Scope.ALL)}
     assert {kinds[name] for name in (*row.FURTHER_COLUMNS, *row.LOBE_COLUMNS)} == {"DOUBLE"}
     assert read == [(found.densitometry["right"].perc10_hu, None, "all")]
+
+
+def test_a_large_table_becomes_several_files_of_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("EmphysemaScannerLib.batch.parquet.ROWS_A_FILE", 2)
+    rows = [row.BatchRow(f"/{k}", row.DONE if k else row.REFUSED, probability=k / 8) for k in range(6)]
+    out = tmp_path / "out.csv"
+    out.write_text("".join(map(line, (row.COLUMNS, *(one.cells(row.COLUMNS) for one in rows)))))
+    assert write_parquet(out, tmp_path / "out.parquet")
+    assert len(list((tmp_path / "out.parquet" / "status=done").iterdir())) == 3
+    files = f"'{tmp_path}/out.parquet/*/*.parquet'"
+    read = duckdb.sql(f"SELECT source, status, probability FROM {files} ORDER BY source").fetchall()
+    assert read == [(one.source, one.status, one.probability) for one in rows]
 
 
 def test_the_dictionary_has_the_further_columns_when_asked(tmp_path: Path) -> None:

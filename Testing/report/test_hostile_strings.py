@@ -166,7 +166,7 @@ def test_no_cell_of_a_table_that_grows_is_a_formula_and_every_cell_comes_back(
     with out.growing() as table:
         table.add(rows)
     expected = [{"a": " ".join(a.splitlines()), "b": " ".join(b.splitlines())} for a, b in rows]
-    assert out.rows() == [row for k, row in enumerate(expected) if row not in expected[:k]]
+    assert list(out.rows()) == [row for k, row in enumerate(expected) if row not in expected[:k]]
     with out.path.open(newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.reader(file):
             words = [cell for cell in row if not re.fullmatch(r"[+-][0-9.]+(e[+-]?[0-9]+)?", cell, re.IGNORECASE)]

@@ -6,6 +6,7 @@ one counts; the others are removed when the work ends or, after a kill, when it 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -15,15 +16,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from ..i18n import tr as _
 from .errors import EmphysemaScannerError
 from .lock import held, lock_beside
-from .wholefile import write_whole
+from .wholefile import writing_whole
 
 _BYTES = "surrogateescape"  # names of files may be bytes that are no text
 
 Cells = dict[str, str]
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,15 @@ class RowFile:
     later: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
 
-    def rows(self) -> list[Cells]:
-        """The whole rows that are there; none if there is no file.
+    def rows(self) -> Iterator[Cells]:
+        """The whole rows that are there, each when it is asked for; none if there is no file.
 
         Raises:
             EmphysemaScannerError: (``error``) the file is something else.
         """
-        return self._read()[1]
+        with self._reading() as there:
+            for _at, cells in there.rows():
+                yield there.named(cells)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,10 +89,10 @@ class RowFile:
         """
         with self.locked():
             with self._written():
-                rows = self._tidy()
+                starts = self._tidy()
                 file = self.path.open("a", newline="", encoding="utf-8", errors=_BYTES)
             try:
-                yield GrowingRows(self, rows, file)
+                yield GrowingRows(self, starts, file)
             finally:
                 with suppress(OSError):  # every row is on the disk already
                     file.close()
@@ -102,38 +107,113 @@ class RowFile:
             sentence = _("'{path}' cannot be written ({why}); name another file.")
             raise self.error(sentence.format(path=self.path, why=error.strerror)) from error
 
-    def _read(self) -> tuple[bool, list[Cells]]:
-        """Whether the file begins with today's header and ends with a whole row; and its whole rows."""
-        if not self.path.exists():
-            return False, []
-        try:
-            text = self.path.read_text(encoding="utf-8-sig", errors=_BYTES)
-            if "\n" not in text and line(self.columns).startswith(text):
-                return False, []
-            # Line by line: no quote that was left open, as another program may, takes the lines after it.
-            header, *rows = (next(csv.reader([row]), []) for row in text.split("\n")[:-1])
-        except (OSError, UnicodeDecodeError, ValueError, csv.Error):
-            text, header, rows = "", [], []
-        named = [self.renamed.get(name, name) for name in header]
-        lacking = {*self.columns} - {*named}
-        if not lacking <= {*self.later} or named != [name for name in self.columns if name not in lacking]:
-            raise self.error(
-                _("'{path}' is not the result of a {work}; name a new file.").format(path=self.path, work=self.work)
-            )
-        whole = (map(_unguarded, cells) for cells in rows if len(cells) == len(header))
-        empty = dict.fromkeys(self.columns, "")
-        rows_there = [{**empty, **dict(zip(named, cells, strict=True))} for cells in whole]
-        return text.endswith("\n") and tuple(header) == self.columns, rows_there
+    @contextmanager
+    def _reading(self) -> Iterator[_Reading]:
+        with self._understood():
+            file = self.path.open("rb") if self.path.exists() else io.BytesIO()
+        with file:
+            yield _Reading(self, file)
 
-    def _tidy(self) -> list[Cells]:
-        """One row of each key, the last; the file holds these when this returns."""
-        sound, rows = self._read()
-        last = {tuple(row[name] for name in self.key): row for row in rows}
-        kept = list(last.values())
-        if not sound or len(kept) < len(rows):
-            text = "".join(map(line, (self.columns, *(list(row.values()) for row in kept))))
-            write_whole(self.path.resolve(), text.encode(errors=_BYTES))
-        return kept
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, csv.Error) as error:
+            sentence = _("'{path}' is not the result of a {work}; name a new file.")
+            raise self.error(sentence.format(path=self.path, work=self.work)) from error
+
+    def _tidy(self) -> dict[Key, int]:
+        """Where the row of each key begins, of several the last one; the file holds these when this returns."""
+        with self._reading() as there:
+            starts, count = dict[Key, int](), 0
+            for at, cells in there.rows():
+                starts[there.key(cells)] = at
+                count += 1
+            if there.is_sound and len(starts) == count:
+                return starts
+        with writing_whole(self.path.resolve()) as new, self._reading() as there:
+            new.write(line(self.columns).encode(errors=_BYTES))
+            for key, at in starts.items():
+                row = there.named(there.cells_at(at))
+                starts[key] = new.tell()
+                new.write(line([*row.values()]).encode(errors=_BYTES))
+        return starts
+
+
+class _Reading:
+    """A ``RowFile`` that is read one row at a time, since it may be larger than the memory.
+
+    Args:
+        of: which.
+        file: its bytes.
+
+    Attributes:
+        is_sound: whether what was read so far is a header of today and whole rows.
+    """
+
+    def __init__(self, of: RowFile, file: IO[bytes]) -> None:
+        self._of, self._file = of, file
+        self._lines = _lines(file)
+        with of._understood():
+            _start, raw = next(self._lines, (0, b""))
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+            is_whole = _is_ended(raw)
+            if not is_whole and line(of.columns).encode(errors=_BYTES).startswith(raw):
+                header: list[str] = [*of.columns]
+            else:
+                header = _cells(raw) if is_whole else []
+            self._names = [of.renamed.get(name, name) for name in header]
+            lacking = {*of.columns} - {*self._names}
+            if not lacking <= {*of.later} or self._names != [name for name in of.columns if name not in lacking]:
+                raise ValueError(header)
+        self.is_sound = is_whole and tuple(header) == of.columns
+        self._key = [self._names.index(name) for name in of.key]
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Where each whole row begins in the file, and its cells."""
+        for at, raw in self._lines:
+            if not _is_ended(raw):
+                self.is_sound = False
+                return
+            with self._of._understood():
+                cells = _cells(raw)
+            if len(cells) == len(self._names):
+                yield at, cells
+
+    def cells_at(self, start: int) -> list[str]:
+        """The cells of the row that begins there."""
+        self._file.seek(start)
+        return _cells(next(_lines(self._file))[1])
+
+    def key(self, cells: Sequence[str]) -> Key:
+        """What tells a row apart."""
+        return tuple(_unguarded(cells[k]) for k in self._key)
+
+    def named(self, cells: Sequence[str]) -> Cells:
+        """A row's cells by today's columns."""
+        found = dict.fromkeys(self._of.columns, "")
+        found.update(zip(self._names, map(_unguarded, cells), strict=True))
+        return found
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Each line with its end (LF, CRLF or CR), and how many bytes come before it.
+
+    Line by line: no quote that was left open, as another program may, takes the lines after it.
+    """
+    before = 0
+    for some in file:
+        for raw in some.splitlines(keepends=True):
+            yield before, raw
+            before += len(raw)
+
+
+def _is_ended(raw: bytes) -> bool:
+    return raw.endswith((b"\n", b"\r"))
+
+
+def _cells(raw: bytes) -> list[str]:
+    return next(csv.reader([raw.rstrip(b"\r\n").decode(errors=_BYTES)]), [])
 
 
 @dataclass(frozen=True)
@@ -142,13 +222,20 @@ class GrowingRows:
 
     Attributes:
         of: which.
-        rows: those that were there before, one of each key.
+        starts: where the rows that were there before begin, one of each key.
         file: where the next ones go.
     """
 
     of: RowFile
-    rows: Sequence[Cells]
+    starts: Mapping[Key, int]
     file: io.TextIOWrapper
+
+    def before(self, *key: str) -> Cells | None:
+        """The row with this key that was there before; None without one."""
+        if key not in self.starts:
+            return None
+        with self.of._reading() as there:
+            return there.named(there.cells_at(self.starts[key]))
 
     def add(self, rows: Sequence[Sequence[object]]) -> None:
         """Append rows, and have them on the disk when this returns.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -183,6 +184,9 @@ def _plain(path: Path) -> Path:
         return path if os.path.exists(path) else plain  # noqa: PTH110 - Path.exists raises for some names
 
 
+_Outcome = tuple[bool, str, bool]  # of a row: whether it is done, its call, and whether DICOM objects are lacking
+
+
 def _ignore(row: BatchRow) -> None:
     pass
 
@@ -246,42 +250,49 @@ def run_batch(  # noqa: PLR0913  # all but three have defaults, and are named
     scanning = Scanning(Path(model_path).absolute(), checksum, device, precision, objects, measure)
     out_csv = Path(out_csv).absolute()
     with row_file(out_csv, measure).growing() as table:
-        earlier = {row.source: row for row in map(parsed, table.rows) if row is not None and row.model == checksum}
-        kept: list[BatchRow] = []
+        kept, added = Counter[_Outcome](), Counter[_Outcome]()
         remaining: list[Source] = []
         for source in sources:
             progress(0.0, _("Checking which CTs have changed"))
-            ct, row = (
-                Source(source, at.get(source, ""), masks.get(source, NO_FILES), expiratory.get(source)),
-                earlier.get(one_line(str(source))),
-            )
+            ct = Source(source, at.get(source, ""), masks.get(source, NO_FILES), expiratory.get(source))
+            cells = table.before(one_line(str(source)), checksum)
+            row = None if cells is None else parsed(cells)
             if row is not None and _stands(row, ct, retry, objects, measure):
-                kept.append(row)
+                kept[_outcome(row)] += 1
                 on_row(row)
             else:
                 remaining.append(ct)
         if processes == 1 and not cluster:
             here = Scanner(model, checksum, choose(device), precision, objects, measure)
-            coming = _rows_here(remaining, len(kept), len(sources), here, progress)
+            coming = _rows_here(remaining, kept.total(), len(sources), here, progress)
         else:
             elsewhere = engine(scanning, processes, cluster)
-            coming = _rows_elsewhere(remaining, len(kept), len(sources), (model, scanning), elsewhere, progress)
-        added = []
+            coming = _rows_elsewhere(remaining, kept.total(), len(sources), (model, scanning), elsewhere, progress)
         with contextlib.closing(coming):
             for row in coming:
                 table.add([row.cells(table.of.columns)])
-                added.append(row)
+                added[_outcome(row)] += 1
                 on_row(row)
     return _summary(kept, added, out_csv)
 
 
-def _summary(kept: Sequence[BatchRow], added: Sequence[BatchRow], path: Path) -> BatchSummary:
-    done = [row for row in (*kept, *added) if row.status == DONE]
-    positive, no_call = (sum(row.call == call.value for row in done) for call in (Call.POSITIVE, Call.NONE))
-    refused = len(kept) + len(added) - len(done)
-    refused_before = sum(row.status == REFUSED for row in kept)
-    lacking = sum(bool(row.dicom_problem) for row in done)
-    return BatchSummary(len(done), refused, positive, no_call, len(kept), refused_before, path, lacking)
+def _outcome(row: BatchRow) -> _Outcome:
+    return row.status == DONE, row.call, bool(row.dicom_problem)
+
+
+def _summary(kept: Counter[_Outcome], added: Counter[_Outcome], path: Path) -> BatchSummary:
+    every = kept + added
+
+    def done_with(call: Call) -> int:
+        return sum(count for (is_done, of, _lacks), count in every.items() if is_done and of == call.value)
+
+    refused, refused_before = (
+        sum(count for (is_done, _call, _lacks), count in some.items() if not is_done) for some in (every, kept)
+    )
+    lacking = sum(count for (is_done, _call, lacks), count in every.items() if is_done and lacks)
+    positive, no_call = map(done_with, (Call.POSITIVE, Call.NONE))
+    done = every.total() - refused
+    return BatchSummary(done, refused, positive, no_call, kept.total(), refused_before, path, lacking)
 
 
 def _stands(row: BatchRow, ct: Source, retry: bool, objects: Path | None, measure: Scope) -> bool:

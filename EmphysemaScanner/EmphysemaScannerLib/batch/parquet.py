@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Sequence
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ from ..lungs.scope import Scope
 from .columns import Column, Holds, columns_of
 from .row import BatchError, parsed, row_file
 
+ROWS_A_FILE = 4096  # of a table with all measures, 23 MB as numbers
+
 
 def write_parquet(csv: Path, folder: Path) -> bool:
     """Write the rows of a batch's CSV as Parquet, partitioned by status, in place of what an earlier run wrote there.
 
     Args:
         csv: as ``batch.run_batch`` left it.
-        folder: gets ``status=done`` and ``status=refused``; figures are doubles, missing ones null.
+        folder: gets ``status=done`` and ``status=refused``, with files of at most ``ROWS_A_FILE`` rows, so that a large
+            table needs no more memory; figures are doubles, missing ones null.
 
     Returns:
         False if DuckDB, which writes it, is not installed.
@@ -35,15 +39,19 @@ def write_parquet(csv: Path, folder: Path) -> bool:
 
     table = row_file(csv)
     written = [column for column in columns_of(Scope.ALL) if column.name in table.columns]
-    rows = [row.cells(table.columns) for row in map(parsed, table.rows()) if row is not None]
-    columns = {column.name: _column([row[k] for row in rows], column) for k, column in enumerate(written)}
+    rows = (row.cells(table.columns) for row in map(parsed, table.rows()) if row is not None)
     new = folder.with_name(f".{folder.name}.new")
     try:
         shutil.rmtree(new, ignore_errors=True)
         with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
-            connection.register("columns", columns)
-            text = f"COPY (SELECT {_selected(written)} FROM columns) TO ? (FORMAT parquet, PARTITION_BY (status))"  # noqa: S608
-            connection.execute(text, [str(new)])
+            for number in count():
+                if not (some := list(islice(rows, ROWS_A_FILE))):
+                    break
+                columns = {column.name: _column([row[k] for row in some], column) for k, column in enumerate(written)}
+                connection.register("columns", columns)
+                options = f"PARTITION_BY (status), OVERWRITE_OR_IGNORE, FILENAME_PATTERN 'data_{number:03}_{{i}}'"
+                text = f"COPY (SELECT {_selected(written)} FROM columns) TO ? (FORMAT parquet, {options})"  # noqa: S608
+                connection.execute(text, [str(new)])
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
     except (duckdb.Error, OSError) as error:

@@ -141,7 +141,7 @@ def predict_cohort(
     marks = tuple(map(fingerprint, loaded))
     out_file = _row_file(Path(out).absolute())
     with out_file.growing() as table:
-        done = {(row["volume"], row["model"]) for row in table.rows if row["status"] == DONE}
+        done = {(row["volume"], row["model"]) for row in out_file.rows() if row["status"] == DONE}
         remaining = [row for row in rows if any((_name(row, manifest), mark) not in done for mark in marks)]
         kept, size = len(rows) - len(remaining), inference.batch_size
         parts = [tuple(remaining[k : k + size]) for k in range(0, len(remaining), size)]
