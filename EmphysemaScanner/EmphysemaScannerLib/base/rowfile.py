@@ -92,7 +92,8 @@ class RowFile:
                 starts = self._tidy()
                 file = self.path.open("a", newline="", encoding="utf-8", errors=_BYTES)
             try:
-                yield GrowingRows(self, starts, file)
+                with self._reading() as there:
+                    yield GrowingRows(self, starts, there, file)
             finally:
                 with suppress(OSError):  # every row is on the disk already
                     file.close()
@@ -223,19 +224,20 @@ class GrowingRows:
     Attributes:
         of: which.
         starts: where the rows that were there before begin, one of each key.
+        there: those rows.
         file: where the next ones go.
     """
 
     of: RowFile
     starts: Mapping[Key, int]
+    there: _Reading
     file: io.TextIOWrapper
 
     def before(self, *key: str) -> Cells | None:
         """The row with this key that was there before; None without one."""
         if key not in self.starts:
             return None
-        with self.of._reading() as there:
-            return there.named(there.cells_at(self.starts[key]))
+        return self.there.named(self.there.cells_at(self.starts[key]))
 
     def add(self, rows: Sequence[Sequence[object]]) -> None:
         """Append rows, and have them on the disk when this returns.

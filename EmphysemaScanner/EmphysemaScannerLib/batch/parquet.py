@@ -16,7 +16,7 @@ from ..lungs.scope import Scope
 from .columns import Column, Holds, columns_of
 from .row import BatchError, parsed, row_file
 
-ROWS_A_FILE = 4096  # of a table with all measures, 23 MB as numbers
+ROWS_A_FILE = 2048  # of a table with all measures, 12 MB as numbers
 
 
 def write_parquet(csv: Path, folder: Path) -> bool:
