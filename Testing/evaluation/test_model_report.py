@@ -10,8 +10,10 @@ import everymodel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from EmphysemaScannerLib.cohort.manifest import CohortRow
 from EmphysemaScannerLib.ct.grid import Grid
-from EmphysemaScannerLib.evaluation.modelreport import changes, page, real
+from EmphysemaScannerLib.evaluation.modelreport import changes, cuts, page, real
 from EmphysemaScannerLib.evaluation.modelreport.page import _csv
 from EmphysemaScannerLib.evaluation.modelreport.places import enlarged, found, most_highlighted
 from EmphysemaScannerLib.evaluation.modelreport.report import Amount, Material, spread, write_report
@@ -202,11 +204,52 @@ def test_the_whole_report_is_written_on_a_small_network(tmp_path: Path, monkeypa
     with (written.parent / "simulated-disease.csv").open() as file:
         assert next(csv.DictReader(file))["AUC of LAA%-950"].startswith("1.000")
     assert "flipped left-right" in text
+    with (written.parent / "simulated-cuts.csv").open() as file:
+        shown = {row["cases"]: row for row in csv.DictReader(file)}
+    missing = [f"{end} 40 % missing{of}" for end in ("upper", "lower") for of in ("", ": the same cases whole")]
+    assert list(shown) == ["as they are", "upside down", *missing]
+    assert {row["with / without"] for row in shown.values()} == {"2 / 2"}
+    assert shown["lower 40 % missing"]["AUC of Perc15"].startswith("1.000")
+
+
+def test_a_cut_ct_lacks_an_end_of_its_lungs() -> None:
+    image, labels = phantom_image(), phantom()[1]
+    used = np.flatnonzero(labels.any((1, 2)))
+    missing = round(0.4 * len(used))
+    whole = sitk.GetArrayFromImage(image)
+    upper, lower = (sitk.GetArrayFromImage(cuts.cut(image, labels, shown)) for shown in cuts.CUTS)
+    assert np.array_equal(upper, whole[: used[-1] + 1 - missing])
+    assert np.array_equal(lower, whole[used[0] + missing :])
+
+
+def test_a_ct_upside_down_is_read_from_the_other_end(tmp_path: Path) -> None:
+    sitk.WriteImage(phantom_image(), str(tmp_path / "well.nrrd"))
+    shots, _ = cuts._shots([everymodel.model_of("conv_lstm")], CohortRow(tmp_path / "well.nrrd", 0, "a"), 0)
+    (whole, (x,)), (turned, (y,)), *_ = shots
+    assert (whole.shown, turned.shown) == (cuts.Shown.WHOLE, cuts.Shown.TURNED)
+    assert torch.equal(y, x.flip(0))
+    assert turned.laa_950_percent == whole.laa_950_percent
+
+
+def test_disease_that_lies_in_the_missing_part_does_not_count(tmp_path: Path) -> None:
+    image, labels = phantom_image(), phantom()[1]
+    share = np.zeros(labels.shape, np.uint8)
+    middle = int(np.median(np.flatnonzero(labels.any((1, 2)))))
+    share[middle + 15 :] = 255 * (labels[middle + 15 :] > 0)  # at the top
+    for name, array in (("ill", sitk.GetArrayFromImage(image)), ("lesions", share)):
+        sitk.WriteImage(Grid.of_image(image).to_image(array), str(tmp_path / f"{name}.nrrd"))
+    sitk.WriteImage(image, str(tmp_path / "well.nrrd"))
+    rows = [
+        CohortRow(tmp_path / "well.nrrd", 0, "a"),
+        CohortRow(tmp_path / "ill.nrrd", 1, "b", lesions=tmp_path / "lesions.nrrd"),
+    ]
+    (table,) = cuts.cuts([everymodel.model_of("conv_lstm")], rows).tables
+    counted = {row[0]: row[1] for row in table.rows}
+    assert counted["upper 40 % missing"] == "0 / 1"
+    assert counted["lower 40 % missing"] == "1 / 1"
 
 
 def test_cases_are_spread_over_the_extents_of_disease(tmp_path: Path) -> None:
-    from EmphysemaScannerLib.cohort.manifest import CohortRow
-
     rows = [CohortRow(Path(f"{k}"), 1, f"{k}", extra={"extent_percent": str(k)}) for k in (5, 1, 9, 3, 7)]
     assert [row.patient for row in spread(rows, 2)] == ["3", "7"]
     assert len(spread(rows, 50)) == 5

@@ -18,6 +18,7 @@ from ...models.modelfile import Model
 from ..compare import labelled_rows
 from . import page
 from .changes import invariance
+from .cuts import cuts
 from .real import RealScan, read_list, real
 from .section import Section, kept, key_of
 from .simulated import simulated
@@ -108,6 +109,7 @@ def _measurements(
         raise EmphysemaScannerError(f"{manifest.name} has no cases with lesion maps; name a manifest of simulate.")
     key = key_of([*paths, manifest, material.predictions], split, quick)
     yield "simulated", key, partial(simulated, models, rows, manifest, material.predictions)
+    yield "cuts", key_of([*paths, manifest], split, quick), partial(cuts, models, rows)
     if listed:
         key = key_of([*paths, scans], [one.volume.exists() for one in listed])
         yield "real", key, partial(real, models, listed)

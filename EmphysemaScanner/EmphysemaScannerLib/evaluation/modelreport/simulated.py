@@ -44,8 +44,7 @@ def simulated(
         answers = predict_all(models, rows, progress, cache)
     else:
         answers = read_predictions(predictions, models, rows, manifest)
-    names = [model.card.name for model in models]
-    names = [name if names.index(name) == k else f"{name} ({k + 1})" for k, name in enumerate(names)]
+    names = names_of(models)
     scores = dict(zip(names, answers, strict=True))
     for name, of, sign in DENSITY:
         if all(row.extra.get(of) for row in rows):
@@ -64,8 +63,8 @@ def simulated(
         f"are not. Operating point {point:.3f}: {escaped(models[0].card.operating_point.source.rstrip('.'))}."
     ]
     tables = [
-        _table("simulated-disease", "By subtype and extent", scores, disease, names[0], point),
-        _table("simulated-scan", "By kernel, noise and slice distance", scores, by_scan, names[0], point),
+        by_group("simulated-disease", "By subtype and extent", scores, disease, names[0], point),
+        by_group("simulated-scan", "By kernel, noise and slice distance", scores, by_scan, names[0], point),
     ]
     extents = [chosen for name, chosen in disease if ":" in name]
     plots = []
@@ -75,7 +74,13 @@ def simulated(
     return Section("Simulated cases of unseen anatomies", said, tables, plots)
 
 
-def _table(
+def names_of(models: Sequence[Model]) -> list[str]:
+    """The cards' names; a second model of the same name gets its number."""
+    names = [model.card.name for model in models]
+    return [name if names.index(name) == k else f"{name} ({k + 1})" for k, name in enumerate(names)]
+
+
+def by_group(
     name: str,
     title: str,
     scores: dict[str, Predictions],
@@ -83,6 +88,16 @@ def _table(
     model: str,
     point: float,
 ) -> Table:
+    """A line for each group of cases.
+
+    Args:
+        name: the table's.
+        title: the table's.
+        scores: of all cases, by model or measurement.
+        groups: name, and which cases are in it.
+        model: whose sensitivity and specificity are given.
+        point: its operating point.
+    """
     columns = ("cases", "with / without", "sensitivity", "specificity", *(f"AUC of {of}" for of in scores))
     rows = []
     for group, chosen in groups:
