@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -193,8 +194,34 @@ def voxels_sha256(hu: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Computed:
+    """An array that is computed voxel by voxel from others when a slice of it is read, and takes no memory itself.
+
+    Attributes:
+        of_slice: makes a slice (rows, columns) from those of the arrays.
+        arrays: all of the same shape (slices, rows, columns).
+    """
+
+    of_slice: Callable[..., NDArray[np.generic]]
+    arrays: tuple[NDArray[np.generic], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(slices, rows, columns)."""
+        return self.arrays[0].shape
+
+    def __getitem__(self, index: int) -> NDArray[np.generic]:
+        """Slice ``index``."""
+        return self.of_slice(*(array[index] for array in self.arrays))
+
+    def part(self, where: tuple[slice, ...]) -> Computed:
+        """The same in a box of the arrays."""
+        return Computed(self.of_slice, tuple(array[where] for array in self.arrays))
+
+
 def area_average(
-    array: NDArray[np.generic],
+    array: NDArray[np.generic] | Computed,
     shape: tuple[int, int, int],
     at_least: float = -np.inf,
     at_most: float = np.inf,
@@ -217,10 +244,11 @@ def area_average(
     edges = over or [(0, n) for n in array.shape]
     slices, rows, columns = (_box_weights(n, m, *e) for n, m, e in zip(array.shape, shape, edges, strict=True))
     if within is not None:
-        array = array[within]
+        array = array.part(within) if isinstance(array, Computed) else array[within]
         slices, rows, columns = (w[:, part] for w, part in zip((slices, rows, columns), within, strict=True))
     for axis, weights in ((1, rows), (2, columns)):
-        if array.strides[axis] < 0:  # memory is read forwards, which is faster, and its weights are turned instead
+        # Memory is read forwards, which is faster, and its weights are turned instead.
+        if isinstance(array, np.ndarray) and array.strides[axis] < 0:
             array = np.flip(array, axis)
             weights.indices = array.shape[axis] - 1 - weights.indices
     limited = at_most < np.inf or at_least > -np.inf

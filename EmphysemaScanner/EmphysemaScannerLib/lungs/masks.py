@@ -18,7 +18,7 @@ from .fieldofview import field_of_view
 from .lungs import Lungs, find_lungs, segment_lungs
 from .maskwarnings import mask_warnings
 from .morphology import box
-from .regions import BOTH, LOBES, OWN, GivenRegions, MaskKind, Masks, Origin, RegionError
+from .regions import BOTH, LOBES, OWN, GivenRegions, MaskKind, Masks, Origin, RegionError, lobe_voxels
 
 _SAME_PLACE = 0.1  # voxels
 _LEAST_COVERED_PERCENT = 50.0  # of the lungs that are found
@@ -218,8 +218,8 @@ def _doubts(lungs: Labels, found: Labels, origin: Origin) -> list[str]:
 
 def _lobe_doubts(lungs: Labels, lobes: Labels, given: GivenRegions | None, origin: Origin) -> list[str]:
     doubts = []
-    here = np.bincount(lobes.ravel(), minlength=len(LOBES) + 1)
-    there = np.bincount(given.lobes.ravel(), minlength=len(LOBES) + 1) if given is not None else here
+    here = lobe_voxels(lobes)
+    there = here if given is None else lobe_voxels(given.lobes)
     outside = [str(lobe) for lobe in LOBES if there[lobe.lobe] and not here[lobe.lobe]]
     if outside:
         doubts.append(f"The {' and the '.join(outside)} of {_called(origin)} lie outside the lungs of this CT.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ct.grid import Computed
 from .preprocessing import Labels, View
 
 LOW_HU = -950  # as in LAA%-950
@@ -29,8 +30,7 @@ def low_share(
     Returns:
         (slices, rows, columns), 0 to 1; 0 where there is no lung.
     """
-    low = np.zeros(labels.shape, bool)
-    low[within] = np.less(hu[within], LOW_HU) & (labels[within] > 0)
+    low = Computed(lambda plane, lungs: np.less(plane, LOW_HU) & (lungs > 0), (hu, labels))
     share: NDArray[np.float32] = np.zeros_like(lung)
     np.divide(view.share(low, within=within), lung, out=share, where=lung > 0)
     return share.clip(0, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..ct.grid import Box, Grid, area_average, canonical_view
+from ..ct.grid import Box, Computed, Grid, area_average, canonical_view
 from ..lungs.morphology import box
 from .field import Field as Field
 from .field import Needs as Needs
@@ -27,12 +27,13 @@ class View:
     Attributes:
         over: the part, in voxels of the canonical CT.
         grid: the network's grid, which covers the part edge to edge.
-        outside: (slices, rows, columns) voxels of the canonical CT that are set to one value; None if none are.
+        lungs: (slices, rows, columns) the lungs on the canonical CT's voxels, where all that is 0 is set to one value;
+            None if nothing is.
     """
 
     over: Box
     grid: Grid
-    outside: NDArray[np.bool_] | None = None
+    lungs: Labels | None = None
 
     def slice_of(self, count: int) -> NDArray[np.int64]:
         """Which of the grid's slices each slice of the CT falls into, by its centre; the nearest for those beyond.
@@ -45,7 +46,9 @@ class View:
         at = (np.arange(count) + 0.5 - first) * slices // (last - first)
         return at.astype(np.int64).clip(0, slices - 1)
 
-    def share(self, mask: NDArray[np.generic], within: tuple[slice, ...] | None = None) -> NDArray[np.float32]:
+    def share(
+        self, mask: NDArray[np.generic] | Computed, within: tuple[slice, ...] | None = None
+    ) -> NDArray[np.float32]:
         """How much of each of the grid's voxels a mask fills, 0 to 1.
 
         Args:
@@ -105,7 +108,7 @@ class Preprocessing:
             for part, step, n in zip(box(labels), ct.spacing_mm, ct.shape, strict=True)
         )
         over = (deep, high, wide)
-        return View(over, ct.part(over, self.shape), None if self.outside_hu is None else labels == 0)
+        return View(over, ct.part(over, self.shape), None if self.outside_hu is None else labels)
 
     def average(self, array_hu: NDArray[np.generic], view: View | None = None) -> NDArray[np.float32]:
         """A canonical array in HU (slices, rows, columns) averaged onto the network's grid, still in HU.
@@ -117,13 +120,16 @@ class Preprocessing:
         if view is None:
             return area_average(array_hu, self.shape, at_least=self.padding_hu)
         read = tuple(slice(math.floor(first), math.ceil(last)) for first, last in view.over)
-        part = array_hu[read]
-        if view.outside is not None:
-            part = np.where(view.outside[read], np.float32(self.outside_hu), part)
+        part: NDArray[np.generic] | Computed = array_hu[read]
+        if view.lungs is not None:
+            part = Computed(self._without_outside, (array_hu[read], view.lungs[read]))
         (a, b), (c, d), (e, f) = (
             (first - used.start, last - used.start) for (first, last), used in zip(view.over, read, strict=True)
         )
         return area_average(part, self.shape, at_least=self.padding_hu, over=((a, b), (c, d), (e, f)))
+
+    def _without_outside(self, hu: NDArray[np.generic], lungs: Labels) -> NDArray[np.generic]:
+        return np.where(lungs == 0, np.float32(self.outside_hu or 0), hu)
 
     def normalise(self, grid_hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """HU to the network's input range [0, 1] through the window."""

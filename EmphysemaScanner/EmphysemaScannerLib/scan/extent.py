@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ct.grid import Computed
 from ..lungs import RIGHT
 from ..lungs.densitometry import thirds
-from ..lungs.morphology import box
 from ..lungs.regions import LOBES
 from ..models.preprocessing import View
 
@@ -21,6 +21,7 @@ def region_shares(
     lung: NDArray[np.float32],
     voxels_by_slice: NDArray[np.int64],
     view: View,
+    within: tuple[slice, ...] = (slice(None),) * 3,
 ) -> Shares:
     """How much of each voxel of a network's grid the lung of each region fills, 0 to 1.
 
@@ -30,19 +31,19 @@ def region_shares(
         lung: the share of lung in each voxel of the grid.
         voxels_by_slice: lung voxels of each slice of the CT.
         view: the part of the CT that the network read.
+        within: a box of the CT outside of which there is no lung.
 
     Returns:
         By region: "whole", "right", "left", "upper", "middle", "lower", and the lobes by their names.
     """
-    whole, right = lung.astype(np.float64), _share(np.asarray(labels == RIGHT), view)
+    whole, right = lung.astype(np.float64), _share(labels, RIGHT, view, within)
     third = thirds(voxels_by_slice)
     regions = {"whole": whole, "right": right, "left": whole - right}
     for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
         regions[name] = whole * _share_of_slices(voxels_by_slice, third == number, view)
-    for lobe in LOBES if lobes is not None else ():
-        mask = np.asarray(lobes == lobe.lobe)
-        if mask.any():
-            regions[lobe.value] = _share(mask, view)
+    for lobe in LOBES:
+        if lobes is not None and any((plane == lobe.lobe).any() for plane in lobes[within]):
+            regions[lobe.value] = _share(lobes, lobe.lobe, view, within)
     return regions
 
 
@@ -103,11 +104,9 @@ def evidence_share(evidence: NDArray[np.floating], shares: Shares) -> dict[str, 
     }
 
 
-def _share(mask: NDArray[np.bool_], view: View) -> NDArray[np.float64]:
-    """How much of each voxel of the grid a mask fills."""
-    if not mask.any():
-        return np.zeros(view.grid.shape)
-    return view.share(mask, within=box(mask)).astype(np.float64)
+def _share(labels: NDArray[np.uint8], value: int, view: View, within: tuple[slice, ...]) -> NDArray[np.float64]:
+    """How much of each voxel of the grid a label fills."""
+    return view.share(Computed(lambda plane: plane == value, (labels,)), within=within).astype(np.float64)
 
 
 def _share_of_slices(voxels_by_slice: NDArray[np.int64], chosen: NDArray[np.bool_], view: View) -> NDArray[np.float64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -57,5 +59,18 @@ def run_manifest(model_sha256: str, input_sha256: str, device: str, precision: s
 
 def versions(names: Sequence[str]) -> dict[str, str]:
     """The versions of those of some packages that are installed."""
-    installed = {name: next(iter(metadata.distributions(name=name)), None) for name in names}
-    return {name: found.version for name, found in installed.items() if found is not None}
+    found = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = _version(name)
+    return found
+
+
+@functools.cache
+def _version(name: str) -> str:
+    """Of a package that is installed; reading it takes longer than checking a CT, and it stays while the process runs.
+
+    Raises:
+        PackageNotFoundError: it is not; it may be later.
+    """
+    return metadata.version(name)

@@ -18,7 +18,7 @@ from ..lungs.further import measure_further
 from ..lungs.imagewarnings import NoiseWarning, image_warnings
 from ..lungs.masks import LungRegions
 from ..lungs.measurements import Measurements
-from ..lungs.regions import LOBES
+from ..lungs.regions import LOBES, lobe_voxels
 from ..lungs.scope import Scope
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import View
@@ -83,7 +83,7 @@ def measured_in(
 
 def _lobes_there(lobes: NDArray[np.uint8]) -> dict[int, str]:
     """The names of the lobes that have voxels, by their values; a lobe that was removed is not in the label map."""
-    there = np.flatnonzero(np.bincount(lobes.ravel(), minlength=len(LOBES) + 1)[1:]) + 1
+    there = np.flatnonzero(lobe_voxels(lobes)[1:]) + 1
     return {number: LOBES[number - 1].value for number in there.tolist()}
 
 
@@ -126,7 +126,7 @@ def regional_figures(
     extent: dict[str, float] = {}
     share: dict[str, float] = {}
     if evidence is not None:
-        shares = region_shares(regions.lungs, regions.lobes, lung, lungs.voxels_by_slice, view)
+        shares = region_shares(regions.lungs, regions.lobes, lung, lungs.voxels_by_slice, view, regions.box)
         share = evidence_share(np.asarray(evidence, np.float32), coarser(shares, evidence.shape))
         if disease is not None and card.disease_map is not None:
             extent = disease_extent(disease, card.disease_map.floor, shares)
