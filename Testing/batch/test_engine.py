@@ -52,7 +52,7 @@ def ignore(done: int, at_a_time: int) -> None:
 def test_whatever_ends_every_ct_has_one_row_and_only_the_one_to_blame_is_refused(
     start: Callable[[], Started], tmp_path: Path
 ) -> None:
-    names = [*"ab", "unlucky", "deadly", *"cdef"]
+    names = ["pair 1a", "pair 1b", *"ab", "unlucky", "deadly", *"cdef", "pair 2a", "pair 2b"]
     with start() as engine:
         rows = list(rows_of([Source(tmp_path / f"{name}.nrrd") for name in names], engine, refused, ignore))
     assert sorted(Path(row.source).stem for row in rows) == sorted(names)
@@ -61,6 +61,9 @@ def test_whatever_ends_every_ct_has_one_row_and_only_the_one_to_blame_is_refused
     assert bad[0].problem.endswith(
         "processes ended while they scanned it, perhaps for want of memory; scan it by itself."
     )
+    gpu = {Path(row.source).stem: int(row.model or 0) % 2 for row in rows}  # as take_own_gpu has it
+    assert gpu["pair 1a"] != gpu["pair 1b"]
+    assert gpu["pair 2a"] != gpu["pair 2b"]  # by processes that replace others
 
 
 class Counted:
