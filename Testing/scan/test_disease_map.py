@@ -20,7 +20,7 @@ from EmphysemaScannerLib.models.lowdensity import low_share
 from EmphysemaScannerLib.models.modelcard import ClassWeights, DiseaseMap, ModelCard, UnitWeights
 from EmphysemaScannerLib.models.modelfile import Model
 from EmphysemaScannerLib.models.preprocessing import Preprocessing
-from EmphysemaScannerLib.scan.extent import disease_extent, region_shares
+from EmphysemaScannerLib.scan.extent import disease_extent, diseased, region_shares
 from EmphysemaScannerLib.scan.result import ScanResult
 from EmphysemaScannerLib.scan.scan import scan
 from EmphysemaScannerLib.scan.serialise import record_to_json, result_from_json, result_to_dict, write_overlays
@@ -131,7 +131,8 @@ def test_a_model_without_a_disease_map_gives_none_and_the_same_answer(result: Sc
 def extent_of(probability: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
     shares = region_shares(labels, None, view.share(labels), (labels > 0).sum((1, 2)), view)
-    return disease_extent(probability.astype(np.float32), 0.5, shares)
+    found = diseased(probability.astype(np.float32), 0.5)
+    return {name: disease_extent(found, share) for name, share in shares}
 
 
 def test_the_extent_is_the_sum_of_the_probabilities_of_marked_places_in_the_lung() -> None:

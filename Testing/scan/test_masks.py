@@ -106,7 +106,7 @@ def test_evidence_is_shared_out_by_the_lung_at_its_place_and_what_speaks_against
     _, labels = phantom()
     view = Preprocessing(shape=(35, 64, 64)).view(Grid.of_image(phantom_image()))
     fine = region_shares(labels, lobes(), view.share(labels), (labels > 0).sum((1, 2)), view)
-    shares = coarser(fine, (35, 8, 8))
+    shares = {name: coarser(share, (35, 8, 8)) for name, share in fine}
     evidence = np.full((35, 8, 8), -1.0)
     evidence[30, 4, 2] = 3  # right upper lobe
     evidence[19, 4, 5] = 1  # left; both of its lobes meet in this slice of two

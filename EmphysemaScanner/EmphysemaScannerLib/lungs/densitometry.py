@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -272,19 +273,22 @@ class _Counted:
                     self.below_950[index, k] = np.count_nonzero(planes[-1] < -950)
             return np.concatenate(planes)
 
-        def count(part: tuple[int, range]) -> list[_Counts | None]:
-            return [_counted(values_of(part, index)) for index in range(len(values))]
+        shape = (len(cuts) - 1, len(values))
+        counts, adding = np.zeros((*shape, _BINS), np.int64), threading.Lock()
 
-        counted = list(zip(parts, in_threads(count, parts), strict=True))
-        self._counts: NDArray[np.int64] | None = None
+        def count(part: tuple[int, range]) -> bool:
+            for index in range(len(values)):
+                found = _counted(values_of(part, index))
+                if found is None:
+                    return False
+                with adding:
+                    counts[part[0], index] += found
+            return True
+
+        self._counts = counts if all(in_threads(count, parts)) else None
         self._span = slice(0, 0)  # of the whole HU that occur
         self._values: list[list[list[_Values]]] = []
-        shape = (len(cuts) - 1, len(values))
-        if all(counts is not None for _, found in counted for counts in found):
-            self._counts = np.zeros((*shape, _BINS), np.int64)
-            for (number, _), found in counted:
-                for index, counts in enumerate(found):
-                    self._counts[number, index] += counts
+        if self._counts is not None:
             occurring = np.flatnonzero(self._counts.any((0, 1)))
             self._span = slice(int(occurring[0]), int(occurring[-1]) + 1) if occurring.size else slice(0, 0)
         else:
@@ -326,7 +330,7 @@ def _counted(values: _Values) -> _Counts | None:
         whole = values.astype(np.int16, copy=False)
     if whole is not values and not np.array_equal(whole, values):
         return None
-    return np.bincount(whole.astype(np.int64) - _LOWEST, minlength=_BINS)
+    return np.bincount(np.subtract(whole, _LOWEST, dtype=np.int64), minlength=_BINS)
 
 
 def _histogram(counts: _Counts) -> Histogram:

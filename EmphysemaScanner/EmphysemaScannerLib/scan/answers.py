@@ -104,7 +104,7 @@ def _conv_lstm(network: ConvLSTMNetwork, x: Tensor, reading: Reading) -> Answer:
     with reading.autocast(x):
         hidden = network.read(x, next_slice)
     activations = {
-        name: states[0].float().square().mean(1).sqrt().cpu().numpy()
+        name: torch.stack([plane.float().square().mean(0) for plane in states[0]]).sqrt().cpu().numpy()
         for name, states in zip(network.unit_names, hidden, strict=True)
     }
     weighted, disease = {}, None

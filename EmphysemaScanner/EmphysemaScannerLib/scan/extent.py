@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,8 @@ from ..lungs.densitometry import thirds
 from ..lungs.regions import LOBES
 from ..models.preprocessing import View
 
-Shares = dict[str, NDArray[np.float64]]
-"""By region, (slices, rows, columns): how much of each place of a map its lung fills."""
+Share = NDArray[np.float64]
+"""(slices, rows, columns): how much of each place of a map a region's lung fills, or is diseased."""
 
 
 def region_shares(
@@ -22,8 +24,8 @@ def region_shares(
     voxels_by_slice: NDArray[np.int64],
     view: View,
     within: tuple[slice, ...] = (slice(None),) * 3,
-) -> Shares:
-    """How much of each voxel of a network's grid the lung of each region fills, 0 to 1.
+) -> Iterator[tuple[str, Share]]:
+    """How much of each voxel of a network's grid the lung of each region fills, 0 to 1, one region after the other.
 
     Args:
         labels: 1 right lung, 2 left, on the canonical CT's voxels.
@@ -33,55 +35,58 @@ def region_shares(
         view: the part of the CT that the network read.
         within: a box of the CT outside of which there is no lung.
 
-    Returns:
-        By region: "whole", "right", "left", "upper", "middle", "lower", and the lobes by their names.
+    Yields:
+        Names and shares: "whole", "right", "left", "upper", "middle", "lower", and the lobes by their names.
     """
-    whole, right = lung.astype(np.float64), _share(labels, RIGHT, view, within)
+    whole = lung.astype(np.float64)
+    yield "whole", whole
+    right = _share(labels, RIGHT, view, within)
+    yield "right", right
+    yield "left", whole - right
     third = thirds(voxels_by_slice)
-    regions = {"whole": whole, "right": right, "left": whole - right}
     for number, name in ((2, "upper"), (1, "middle"), (0, "lower")):
-        regions[name] = whole * _share_of_slices(voxels_by_slice, third == number, view)
+        yield name, whole * _share_of_slices(voxels_by_slice, third == number, view)
     for lobe in LOBES:
         if lobes is not None and any((plane == lobe.lobe).any() for plane in lobes[within]):
-            regions[lobe.value] = _share(lobes, lobe.lobe, view, within)
-    return regions
+            yield lobe.value, _share(lobes, lobe.lobe, view, within)
 
 
-def coarser(shares: Shares, shape: tuple[int, ...]) -> Shares:
-    """The shares at the places of a map that a network pooled, of which each holds whole voxels of its grid.
+def coarser(share: Share, shape: tuple[int, ...]) -> Share:
+    """A share at the places of a map that a network pooled, of which each holds whole voxels of its grid.
 
     Args:
-        shares: as ``region_shares`` gives them.
+        share: in each voxel of the grid.
         shape: (slices, rows, columns) of the map.
     """
     slices, rows, columns = shape
-
-    def of(share: NDArray[np.float64]) -> NDArray[np.float64]:
-        blocks = share.reshape(slices, -1, rows, share.shape[1] // rows, columns, share.shape[2] // columns)
-        return np.asarray(blocks.mean((1, 3, 5)))
-
-    return {name: of(share) for name, share in shares.items()}
+    blocks = share.reshape(slices, -1, rows, share.shape[1] // rows, columns, share.shape[2] // columns)
+    return np.asarray(blocks.mean((1, 3, 5)))
 
 
-def disease_extent(probability: NDArray[np.float32], floor: float, shares: Shares) -> dict[str, float]:
-    """The share of the lung that is diseased: the sum of the probabilities of marked places, by their lung.
+def diseased(probability: NDArray[np.float32], floor: float) -> Share:
+    """How much of each place of a disease map is diseased.
 
     Args:
         probability: (slices, rows, columns) of the map, inferior to superior.
         floor: the probability from which a place is marked; others count as healthy.
-        shares: of the regions at the map's places.
+    """
+    return np.where(probability >= floor, probability, 0).astype(np.float64)
+
+
+def disease_extent(disease: Share, share: Share) -> float:
+    """The share of a region's lung that is diseased: the sum of the probabilities of marked places, by their lung.
+
+    Args:
+        disease: as ``diseased`` gives it.
+        share: of the region at the map's places.
 
     Returns:
-        Per cent by region; NaN for one without lung.
+        Per cent; NaN for a region without lung.
     """
-    diseased = np.where(probability >= floor, probability, 0).astype(np.float64)
-    return {
-        name: 100 * float((share * diseased).sum() / total) if (total := share.sum()) > 1e-6 else float("nan")
-        for name, share in shares.items()
-    }
+    return 100 * float((share * disease).sum() / total) if (total := share.sum()) > 1e-6 else float("nan")
 
 
-def evidence_share(evidence: NDArray[np.floating], shares: Shares) -> dict[str, float]:
+def evidence_share(evidence: NDArray[np.floating], shares: Mapping[str, Share]) -> dict[str, float]:
     """How much of the evidence towards emphysema lies in each region.
 
     The evidence of a place belongs to the regions in it by their shares of its lung; that of places without lung, and
@@ -89,7 +94,7 @@ def evidence_share(evidence: NDArray[np.floating], shares: Shares) -> dict[str, 
 
     Args:
         evidence: (slices, rows, columns), logit, inferior to superior.
-        shares: of the regions at the evidence's places.
+        shares: of the regions, by name, at the evidence's places; with that of both lungs as "whole".
 
     Returns:
         Per cent of the evidence towards emphysema in both lungs, by region; NaN where there is none.
@@ -104,7 +109,7 @@ def evidence_share(evidence: NDArray[np.floating], shares: Shares) -> dict[str, 
     }
 
 
-def _share(labels: NDArray[np.uint8], value: int, view: View, within: tuple[slice, ...]) -> NDArray[np.float64]:
+def _share(labels: NDArray[np.uint8], value: int, view: View, within: tuple[slice, ...]) -> Share:
     """How much of each voxel of the grid a label fills."""
     return view.share(Computed(lambda plane: plane == value, (labels,)), within=within).astype(np.float64)
 

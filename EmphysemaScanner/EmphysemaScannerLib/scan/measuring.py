@@ -22,7 +22,7 @@ from ..lungs.regions import LOBES, lobe_voxels
 from ..lungs.scope import Scope
 from ..models.modelcard import ModelCard
 from ..models.preprocessing import View
-from .extent import coarser, disease_extent, evidence_share, region_shares
+from .extent import coarser, disease_extent, diseased, evidence_share, region_shares
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,13 @@ def regional_figures(
     extent: dict[str, float] = {}
     share: dict[str, float] = {}
     if evidence is not None:
-        shares = region_shares(regions.lungs, regions.lobes, lung, lungs.voxels_by_slice, view, regions.box)
-        share = evidence_share(np.asarray(evidence, np.float32), coarser(shares, evidence.shape))
-        if disease is not None and card.disease_map is not None:
-            extent = disease_extent(disease, card.disease_map.floor, shares)
+        known = None if disease is None or card.disease_map is None else diseased(disease, card.disease_map.floor)
+        coarse = {}
+        for name, fine in region_shares(regions.lungs, regions.lobes, lung, lungs.voxels_by_slice, view, regions.box):
+            coarse[name] = coarser(fine, evidence.shape)
+            if known is not None:
+                extent[name] = disease_extent(known, fine)
+        share = evidence_share(np.asarray(evidence, np.float32), coarse)
     sides = zip(lungs.voxels_by_slice_and_side, lungs.below_950_by_slice_and_side, strict=True)
     right, left = (laa_by_slice(voxels, low, view) for voxels, low in sides)
     laa = laa_by_slice(lungs.voxels_by_slice, lungs.below_950_by_slice, view)
