@@ -44,9 +44,9 @@ def followup(
     import SimpleITK as sitk
 
     from ..followup.comparison import course
-    from ..followup.followup import FollowUp, with_maps
+    from ..followup.followup import FollowUp
     from ..followup.saving import HTML_FILE, write_follow_up
-    from ..followup.scanning import followed, read_series
+    from ..followup.scanning import compared, followed, read_series
     from ..models.modelfile import load
     from ..models.modelfolder import default_model_path
     from ..report.outputfolder import check_output_folder, whole_or_nothing
@@ -57,11 +57,10 @@ def followup(
     loaded, chosen = load(model or default_model_path()), choose(device)
     series = read_series(paths, dates, named)
     with progress_bar() as progress:
-        points = followed(series, loaded, chosen, lambda share, text: progress(share * (0.6 if maps else 1.0), text))
-        compared = course(points)
-        made = FollowUp(compared)
         if maps:
-            made = with_maps(compared, lambda share, text: progress(0.6 + 0.4 * share, text))
+            made = compared(series, loaded, chosen, progress)
+        else:
+            made = FollowUp(course(followed(series, loaded, chosen, progress)))
     with whole_or_nothing(out) as folder, stage("Writing the results"):
         write_follow_up(made, folder)
     _print(Console(), made, out / HTML_FILE)

@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..i18n import tr as _
 from ..lungs.normalisation import perc15_at_volume
 from . import limits
@@ -26,6 +29,8 @@ class Figure:
         limit: its repeatability; None where no publication is known.
         adjusted: whether the depth of breath is accounted for.
         rises_with_disease: which way more emphysema moves it; None for neither.
+        least_range: of a plot's axis, so that a small change looks small.
+        can_be_negative: whether an axis may go below 0.
     """
 
     key: str
@@ -36,6 +41,31 @@ class Figure:
     limit: Limit | None = None
     adjusted: bool = False
     rises_with_disease: bool | None = None
+    least_range: float = 1.0
+    can_be_negative: bool = False
+
+    def limits_around(self, value: float) -> tuple[float, float] | None:
+        """The range around a first value in which repeated CTs lie; None where there is no limit or no value."""
+        if self.limit is None or not math.isfinite(value):
+            return None
+        return value + self.limit.low, value + self.limit.high
+
+    def shown(self, values: NDArray[np.float64]) -> tuple[float, float]:
+        """The axis of a plot over time.
+
+        Args:
+            values: (CTs,); NaN where it was not measured.
+
+        Returns:
+            Its lowest and highest value.
+        """
+        if self is PROBABILITY:
+            return 0.0, 115.0
+        ends = [*values[np.isfinite(values)], *(self.limits_around(values[0]) or ())]
+        low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+        middle, half = (low + high) / 2, max(high - low, self.least_range) / 2 * 1.4
+        low, high = middle - half, middle + half
+        return (0.0, high - low) if low < 0 and not self.can_be_negative else (low, high)
 
 
 def _extent(point: TimePoint, _volume_l: float) -> float:
@@ -54,7 +84,7 @@ PROBABILITY = Figure(
     lambda point, _volume: 100 * point.result.probability,
     rises_with_disease=True,
 )
-EXTENT = Figure("extent", _("Extent of disease"), "%", 1, _extent, rises_with_disease=True)
+EXTENT = Figure("extent", _("Extent of disease"), "%", 1, _extent, rises_with_disease=True, least_range=5.0)
 LAA_950 = Figure(
     "laa_950",
     "LAA%-950",
@@ -63,9 +93,18 @@ LAA_950 = Figure(
     lambda point, _volume: point.lungs.laa_950_percent,
     limits.LAA_950,
     rises_with_disease=True,
+    least_range=5.0,
 )
 PERC15 = Figure(
-    "perc15", "Perc15", "HU", 0, lambda point, _volume: point.lungs.perc15_hu, limits.PERC15, rises_with_disease=False
+    "perc15",
+    "Perc15",
+    "HU",
+    0,
+    lambda point, _volume: point.lungs.perc15_hu,
+    limits.PERC15,
+    rises_with_disease=False,
+    least_range=30.0,
+    can_be_negative=True,
 )
 VOLUME = Figure("volume", _("Lung volume"), "L", 2, lambda point, _volume: point.lungs.volume_l)
 PERC15_ADJUSTED = Figure(
@@ -77,6 +116,7 @@ PERC15_ADJUSTED = Figure(
     limits.PERC15_ADJUSTED,
     adjusted=True,
     rises_with_disease=False,
+    least_range=30.0,
 )
 MEAN_ADJUSTED = Figure(
     "mean_density_adjusted",
@@ -86,6 +126,7 @@ MEAN_ADJUSTED = Figure(
     _mean_at_volume,
     adjusted=True,
     rises_with_disease=False,
+    least_range=30.0,
 )
 FIGURES = (PROBABILITY, EXTENT, LAA_950, PERC15, PERC15_ADJUSTED, MEAN_ADJUSTED, VOLUME)
 """In the order of tables."""

@@ -15,6 +15,8 @@ from ..i18n import tr as _
 from ..report.contents import pseudonym
 from ..scan import device as devices
 from ..scan.device import Precision
+from .comparison import course
+from .followup import FollowUp, with_maps
 from .technique import Technique, technique_of
 from .timepoint import TimePoint, check_dates, check_patients, parse_dates
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from ..models.modelfile import Model
+
+_SCANNING = 0.6  # share of the time
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,29 @@ def read_series(paths: Sequence[Path], dates: str, named: bool) -> list[DatedCT]
     known = check_dates(files, days, _("give the dates of all CTs with --dates"))
     names = files if named else [pseudonym(ct.image) for ct in cts]
     return [DatedCT(*parts) for parts in zip(cts, known, techniques, names, strict=True)]
+
+
+def compared(
+    series: Sequence[DatedCT],
+    model: Model,
+    device: torch.device,
+    progress: Progress = silent,
+    precision: Precision = Precision.AUTO,
+) -> FollowUp:
+    """Scan CTs, compare them, and map where density changed.
+
+    Args:
+        series: the CTs.
+        model: the model.
+        device: where the network runs.
+        progress: told the share done and the stage; whatever it raises ends the work.
+        precision: numerical precision of the network.
+
+    Raises:
+        EmphysemaScannerError: (a kind of) one of them cannot be scanned, or they make no follow-up.
+    """
+    points = followed(series, model, device, lambda share, stage: progress(_SCANNING * share, stage), precision)
+    return with_maps(course(points), lambda share, stage: progress(_SCANNING + (1 - _SCANNING) * share, stage))
 
 
 def followed(

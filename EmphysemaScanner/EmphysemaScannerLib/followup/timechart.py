@@ -14,8 +14,6 @@ from .figures import EXTENT, LAA_950, PERC15, PERC15_ADJUSTED, PROBABILITY, VOLU
 HEIGHT_INCHES = 3.6
 INK, QUIET, BAND, RAW = "#1f2933", "#7b8794", "#d7e3ee", "#c8531c"
 _PANELS = (PROBABILITY, EXTENT, LAA_950, PERC15, PERC15_ADJUSTED, VOLUME)
-_LEAST_RANGE = {PROBABILITY.key: 20.0, EXTENT.key: 5.0, LAA_950.key: 5.0, PERC15.key: 30.0, PERC15_ADJUSTED.key: 30.0}
-_NOT_BELOW_0 = (PROBABILITY, EXTENT, LAA_950, VOLUME)
 _ROOM = 0.15  # of the time between the first and the last CT, on either side
 _MOST_TICKS = 3
 
@@ -34,8 +32,9 @@ def _panel(axes: Axes, course: Course, figure: Figure) -> None:
     values = np.array(course.values(figure))
     room = _ROOM * float(np.ptp(days))
     axes.set_xlim(days[0] - room, days[-1] + room)
-    if figure.limit is not None and np.isfinite(values[0]):
-        axes.axhspan(values[0] + figure.limit.low, values[0] + figure.limit.high, color=BAND, linewidth=0)
+    limits = figure.limits_around(values[0])
+    if limits is not None:
+        axes.axhspan(*limits, color=BAND, linewidth=0)
     if np.isfinite(values).any():
         axes.plot(days, values, color=INK, linewidth=1.2, marker="o", markersize=4)
         for day, value in zip(days, values, strict=True):
@@ -44,7 +43,7 @@ def _panel(axes: Axes, course: Course, figure: Figure) -> None:
             )
     else:
         axes.text(0.5, 0.5, _("not measured"), fontsize=7, color=QUIET, ha="center", transform=axes.transAxes)
-    _give_range(axes, figure, values)
+    axes.set_ylim(*figure.shown(values))
     ticked = np.unique(np.linspace(0, len(days) - 1, min(len(days), _MOST_TICKS)).round().astype(int))
     axes.set_xticks(days[ticked], [course.points[k].taken.isoformat() for k in ticked])
     axes.set_title(f"{figure.title} ({figure.unit})", fontsize=7.5, color=INK)
@@ -53,22 +52,3 @@ def _panel(axes: Axes, course: Course, figure: Figure) -> None:
         axes.spines[side].set_visible(False)
     axes.grid(color="#e4e7eb", linewidth=0.5)
     axes.set_axisbelow(True)
-
-
-def _give_range(axes: Axes, figure: Figure, values: np.typing.NDArray[np.float64]) -> None:
-    """A range in which a small change looks small."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return
-    ends = [known.min(), known.max()]
-    if figure.limit is not None:
-        ends += [values[0] + figure.limit.low, values[0] + figure.limit.high]
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
-    least = _LEAST_RANGE.get(figure.key, 1.0)
-    middle, half = (low + high) / 2, max(high - low, least) / 2 * 1.4
-    low, high = middle - half, middle + half
-    if figure in _NOT_BELOW_0 and low < 0:
-        low, high = 0.0, high - low
-    if figure is PROBABILITY:
-        low, high = 0.0, 115.0
-    axes.set_ylim(low, high)

@@ -70,6 +70,12 @@ def years_between(earlier: date, later: date) -> float:
     return (later - earlier).days / 365.25
 
 
+def decimal_year(day: date) -> float:
+    """A day as an axis of years draws it: 2 July 2024 is 2024.5."""
+    first = date(day.year, 1, 1)
+    return day.year + (day - first).days / (date(day.year + 1, 1, 1) - first).days
+
+
 def parse_dates(text: str, count: int) -> tuple[date, ...]:
     """Dates as a user writes them: year-month-day, separated by commas.
 

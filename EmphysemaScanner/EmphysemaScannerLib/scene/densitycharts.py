@@ -5,7 +5,7 @@ Slicer's plots draw a line at a value only as a series, so each threshold has a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +111,7 @@ def _add_histogram(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, no
     ]
     y_title = _("% of the lung per {width} HU").format(width=BIN_HU)
     chart = _chart(scene, nodes, Chart.HISTOGRAM, shown, (f"{name} histogram", DENSITY, y_title))
-    _fix(chart, SHOWN_HU, (0.0, top))
+    fix_ranges(chart, SHOWN_HU, (0.0, top))
 
 
 def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nodes: DensityNodes) -> None:
@@ -135,7 +135,7 @@ def _add_regions(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, node
     chart = _chart(scene, nodes, Chart.REGIONS, shown, (f"{name} LAA%-950 by region", _("LAA%-950 (%)"), ""))
     most = max((figures.laa_950_percent for figures in regions.values()), default=0.0)
     bars = max(len(regions), 1)
-    _fix(chart, (0.0, 1.1 * max(LEAST_LAA_PERCENT, most)), (0.5 - bars, 0.5 + LEGEND_ROWS * bars))
+    fix_ranges(chart, (0.0, 1.1 * max(LEAST_LAA_PERCENT, most)), (0.5 - bars, 0.5 + LEGEND_ROWS * bars))
 
 
 def _barred(result: ScanResult) -> dict[str, Densitometry]:
@@ -169,7 +169,7 @@ def _add_clusters(scene: slicer.vtkMRMLScene, result: ScanResult, name: str, nod
     chart = _chart(scene, nodes, Chart.CLUSTERS, shown, (f"{name} cluster sizes", SIZE, y_title))
     sizes = max(float(np.nanmax(columns[f"{side} {SIZE}"], initial=1.0)) for side in found)
     counts = max(float(np.nanmax(columns[side], initial=1.0)) for side in found)
-    _fix(chart, (0.0, 1.05 * sizes), (0.0, LEGEND_SHARE * counts))
+    fix_ranges(chart, (0.0, 1.05 * sizes), (0.0, LEGEND_SHARE * counts))
 
 
 def _side(side: str) -> str:
@@ -189,6 +189,28 @@ def _line(
     """The series of that key, one that is there or a new one."""
     series = nodes.series.get(key) or scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
     nodes.series[key] = series
+    draw_line(series, table, columns, name, colour, width)
+    return series
+
+
+def draw_line(
+    series: slicer.vtkMRMLPlotSeriesNode,
+    table: slicer.vtkMRMLTableNode,
+    columns: tuple[str, str],
+    name: str,
+    colour: tuple[float, float, float],
+    width: float = 1.0,
+) -> None:
+    """Let a series draw two columns of a table as a line.
+
+    Args:
+        series: the series.
+        table: with the columns.
+        columns: titles of those of the horizontal and the vertical axis.
+        name: in the legend.
+        colour: red, green, blue; 0 to 1.
+        width: pixels.
+    """
     series.SetName(name)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(columns[0])
@@ -197,7 +219,6 @@ def _line(
     series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
     series.SetLineWidth(width)
-    return series
 
 
 def _chart(
@@ -207,9 +228,25 @@ def _chart(
     series: list[slicer.vtkMRMLPlotSeriesNode],
     titles: tuple[str, str, str],
 ) -> slicer.vtkMRMLPlotChartNode:
-    """The chart of that key, one that is there or a new one; its name and the titles of its axes."""
-    chart = nodes.charts.get(key) or scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-    nodes.charts[key] = chart
+    nodes.charts[key] = add_chart(scene, series, titles, nodes.charts.get(key))
+    return nodes.charts[key]
+
+
+def add_chart(
+    scene: slicer.vtkMRMLScene,
+    series: Sequence[slicer.vtkMRMLPlotSeriesNode],
+    titles: tuple[str, str, str],
+    chart: slicer.vtkMRMLPlotChartNode | None = None,
+) -> slicer.vtkMRMLPlotChartNode:
+    """A chart of series.
+
+    Args:
+        scene: gets the new node.
+        series: what is drawn.
+        titles: the node's name and the titles of its axes.
+        chart: one that is there already; None for a new one.
+    """
+    chart = chart or scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
     name, x_title, y_title = titles
     chart.SetName(name)
     for one in series:
@@ -224,7 +261,8 @@ def _chart(
     return chart
 
 
-def _fix(chart: slicer.vtkMRMLPlotChartNode, x: tuple[float, float], y: tuple[float, float]) -> None:
+def fix_ranges(chart: slicer.vtkMRMLPlotChartNode, x: tuple[float, float], y: tuple[float, float]) -> None:
+    """Show these ranges of the axes, whatever is drawn."""
     chart.XAxisRangeAutoOff()
     chart.SetXAxisRange(*x)
     chart.YAxisRangeAutoOff()

@@ -51,23 +51,31 @@ READING_LAYOUTS = {
 # Two CTs of one patient side by side. In groups of their own: the layers of linked views would be handed on to them.
 EARLIER_VIEWS = ("EmphysemaScannerEarlierAxial", "EmphysemaScannerEarlierCoronal")
 LATER_VIEWS = ("EmphysemaScannerLaterAxial", "EmphysemaScannerLaterCoronal")
-PAIR_LAYOUT = 8_429
+COURSE_PLOT = "EmphysemaScannerCourse"
+PAIR_LAYOUT, COURSE_LAYOUT = 8_429, 8_430  # the second where no two CTs could be registered
+_COURSE = _PLOT_VIEW.format(tag=COURSE_PLOT, label="T")
 _PAIR = """<layout type="vertical" split="true">
   <item splitSize="500"><layout type="horizontal" split="true">
     <item splitSize="500">{}</item>
     <item splitSize="500">{}</item>
   </layout></item>
   <item splitSize="500"><layout type="horizontal" split="true">
-    <item splitSize="500">{}</item>
-    <item splitSize="500">{}</item>
+    <item splitSize="350">{}</item>
+    <item splitSize="350">{}</item>
+    <item splitSize="300">{}</item>
   </layout></item>
 </layout>""".format(
     *(
         _SLICE_VIEW.format(tag=tag, orientation=orientation, label=label, colour=colour, group=group)
         for orientation, colour, k in (("Axial", "#F34A33", 0), ("Coronal", "#6EB04B", 1))
         for tag, label, group in ((EARLIER_VIEWS[k], "1", 2), (LATER_VIEWS[k], "2", 3))
-    )
+    ),
+    _COURSE,
 )
+FOLLOW_UP_LAYOUTS = {
+    PAIR_LAYOUT: _PAIR,
+    COURSE_LAYOUT: f'<layout type="vertical"><item>{_COURSE}</item></layout>',
+}
 
 
 def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
@@ -76,7 +84,7 @@ def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
     Args:
         layout: the scene's layout node.
     """
-    for number, description in {**READING_LAYOUTS, PAIR_LAYOUT: _PAIR}.items():
+    for number, description in {**READING_LAYOUTS, **FOLLOW_UP_LAYOUTS}.items():
         if not layout.IsLayoutDescription(number):
             layout.AddLayoutDescription(number, description)
 

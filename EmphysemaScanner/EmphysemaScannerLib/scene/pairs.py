@@ -1,4 +1,4 @@
-"""Two CTs of one patient side by side: the later one brought onto the earlier, and the change of density over it."""
+"""CTs of one patient side by side: the later one brought onto the earlier, the change of density, charts over time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..i18n import tr as _
 from ..scan.result import OverlayMap
 from . import layout
 from .colours import ENTRIES, ColourMap, add_colours, colours_of, set_colours
+from .coursecharts import FigureOverTime, add_course_chart
 from .membership import all_or_nothing, put_into, remove_folder, remove_nodes
 from .result import FOLDER_ATTRIBUTE, FOLLOW_UP_ATTRIBUTE
 from .views import CTWindow, announce_layers, use_window
@@ -65,26 +66,61 @@ class PairNodes:
         return all(node.GetScene() is not None for node in (self.earlier, self.moved, self.change))
 
 
-def show_pairs(earlier: slicer.vtkMRMLScalarVolumeNode, pairs: Sequence[Pair]) -> list[PairNodes]:
-    """Put pairs into the scene, as one folder beside the earlier CT; whole or not at all. Earlier ones leave.
+@dataclass(frozen=True, eq=False)
+class FollowUpNodes:
+    """A follow-up in the scene.
+
+    Attributes:
+        pairs: each later CT that could be registered.
+        charts: of the figures over time, by their titles.
+    """
+
+    pairs: list[PairNodes]
+    charts: dict[str, slicer.vtkMRMLPlotChartNode]
+
+    def still_there(self) -> FollowUpNodes:
+        """Those that the user has not removed since."""
+        return FollowUpNodes(
+            [pair for pair in self.pairs if pair.are_there],
+            {title: chart for title, chart in self.charts.items() if chart.GetScene() is not None},
+        )
+
+
+def show_follow_up(
+    earlier: slicer.vtkMRMLScalarVolumeNode, pairs: Sequence[Pair], figures: Sequence[FigureOverTime]
+) -> FollowUpNodes:
+    """Put a follow-up into the scene, as one folder beside the earlier CT; whole or not at all. Earlier ones leave.
 
     Args:
         earlier: the CT that the pairs' grid lies on.
         pairs: each later CT with the change.
+        figures: what charts show over time.
     """
     scene = earlier.GetScene()
     before, folder_before = _of(earlier)
     with all_or_nothing(scene):
         made = [PairNodes(earlier, _add_moved(earlier, pair), _add_change(earlier, pair)) for pair in pairs]
         added = [node for nodes in made for node in (nodes.moved, nodes.change)]
+        charts = {}
+        for figure in figures:
+            charts[figure.title], drawn = add_course_chart(scene, figure, earlier.GetName())
+            added += drawn
         for node in added:
             node.SetAttribute(FOLLOW_UP_ATTRIBUTE, earlier.GetID())
         _put_in_folder(earlier, added)
+    _take_out_of_views(scene, before)
     remove_nodes(scene, before)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if folder_before and hierarchy.GetNumberOfItemChildren(folder_before) == 0:
         remove_folder(scene, hierarchy, folder_before)
-    return made
+    return FollowUpNodes(made, charts)
+
+
+def draw_chart(scene: slicer.vtkMRMLScene, chart: slicer.vtkMRMLPlotChartNode | None) -> None:
+    """Show a chart, or none, in the plot view of the layouts of a follow-up; none also before a scene is closed."""
+    view = scene.GetSingletonNode(layout.COURSE_PLOT, "vtkMRMLPlotViewNode")
+    if view is not None:
+        view.SetPlotChartNodeID(None if chart is None else chart.GetID())
 
 
 def draw_pair(nodes: PairNodes) -> None:
@@ -172,13 +208,24 @@ def _of(earlier: slicer.vtkMRMLScalarVolumeNode) -> tuple[list[slicer.vtkMRMLNod
     """What an earlier follow-up has put into the scene beside a CT, and its folder; 0 for none."""
     scene = earlier.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    nodes = [scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode") for i in range(count)]
+    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
     found = [node for node in nodes if node.GetAttribute(FOLLOW_UP_ATTRIBUTE) == earlier.GetID()]
     if not found:
         return [], 0
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(found[0]))
     return found, folder if hierarchy.HasItemAttribute(folder, FOLDER_ATTRIBUTE) else 0
+
+
+def _take_out_of_views(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLNode]) -> None:
+    """So that no view gives a volume that leaves a new display node, which would stay."""
+    leaving = {node.GetID() for node in nodes}
+    draw_chart(scene, None)
+    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        composite = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
+        if composite.GetBackgroundVolumeID() in leaving:
+            composite.SetBackgroundVolumeID(None)
+        if composite.GetForegroundVolumeID() in leaving:
+            composite.SetForegroundVolumeID(None)
 
 
 def _put_in_folder(earlier: slicer.vtkMRMLScalarVolumeNode, nodes: Sequence[slicer.vtkMRMLNode]) -> None:

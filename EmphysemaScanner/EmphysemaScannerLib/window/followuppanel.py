@@ -12,7 +12,8 @@ import slicer
 
 from ..base.errors import EmphysemaScannerError
 from ..i18n import tr as _
-from ..scene import pairs
+from ..scene import layout, pairs
+from ..scene.pairs import FollowUpNodes
 from . import styles
 from .ctpanel import cts
 from .dicomfiles import files_of
@@ -21,7 +22,6 @@ from .pairlayout import PairLayout
 
 if TYPE_CHECKING:
     from ..followup.followup import FollowUp
-    from ..scene.pairs import PairNodes
 
 
 class FollowUpPanel:
@@ -36,12 +36,13 @@ class FollowUpPanel:
         self._ui, self._changed = ui, changed
         self._nodes: list[Any] = []
         self.found: FollowUp | None = None
-        self._shown: list[PairNodes] = []
+        self._shown = FollowUpNodes([], {})
         self.layout = PairLayout(ui.followUpLayoutButton, self._draw)
         styles.set_up_table(ui.followUpTable, [_("CT"), _("Date")])
         ui.followUpTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.followUpTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        ui.followUpPairComboBox.connect("currentIndexChanged(int)", lambda _index: self._draw())
+        ui.followUpPairComboBox.connect("currentIndexChanged(int)", lambda _index: self._draw_pair())
+        ui.followUpMeasureComboBox.connect("currentIndexChanged(int)", lambda _index: self._draw_chart())
         styles.say(ui.followUpStatusLabel, "")
         styles.say(ui.followUpWarningsLabel, "")
         styles.say(ui.followUpSaveStatusLabel, "")
@@ -75,8 +76,8 @@ class FollowUpPanel:
         dates = [table.item(row, 1).text().strip() or None for row in rows]
         return [self._nodes[row] for row in rows], dates
 
-    def show(self, found: FollowUp, shown: list[PairNodes]) -> None:
-        """Show what was found, and the CTs side by side."""
+    def show(self, found: FollowUp, shown: FollowUpNodes) -> None:
+        """Show what was found, the CTs side by side, and a chart over time."""
         from ..followup import contents
 
         ui, self.found, self._shown = self._ui, found, shown
@@ -84,24 +85,22 @@ class FollowUpPanel:
         styles.say(ui.followUpWarningsLabel, "\n".join(lines), styles.WARNING)
         ui.followUpResultLabel.text = "<br>".join(_tables(found))
         ui.followUpResultLabel.visible = True
-        was = ui.followUpPairComboBox.blockSignals(True)
-        ui.followUpPairComboBox.clear()
-        for made in found.maps:
-            ui.followUpPairComboBox.addItem(_pair_name(made))
-        ui.followUpPairComboBox.currentIndex = len(found.maps) - 1
-        ui.followUpPairComboBox.blockSignals(was)
-        if shown:
-            self.layout.show()
+        _offer(ui.followUpPairComboBox, [_pair_name(made) for made in found.maps], len(found.maps) - 1)
+        before, titles = ui.followUpMeasureComboBox.currentText, list(shown.charts)
+        _offer(ui.followUpMeasureComboBox, titles, titles.index(before) if before in titles else 0)
+        self.layout.arrangement = layout.PAIR_LAYOUT if shown.pairs else layout.COURSE_LAYOUT
+        self.layout.show()
         self._changed()
 
     def update(self, busy: bool) -> None:
         """Enable and show what depends on the state."""
         ui = self._ui
-        self._shown = [nodes for nodes in self._shown if nodes.are_there]
-        there = bool(self._shown)
+        self._shown = self._shown.still_there()
+        there = bool(self._shown.pairs or self._shown.charts)
         ui.followUpLayoutButton.enabled = there or self.layout.is_shown
         ui.followUpLayoutButton.checked = self.layout.is_shown
-        ui.followUpPairComboBox.visible = len(self._shown) > 1
+        ui.followUpPairComboBox.visible = len(self._shown.pairs) > 1
+        ui.followUpMeasureComboBox.visible = bool(self._shown.charts)
         ui.followUpTable.enabled = not busy
         ui.followUpSaveFrame.visible = self.found is not None
 
@@ -119,7 +118,10 @@ class FollowUpPanel:
 
     def forget(self) -> None:
         """The scene is about to be emptied."""
-        self.found, self._shown = None, []
+        self.found, self._shown = None, FollowUpNodes([], {})
+        pairs.draw_chart(slicer.mrmlScene, None)
+        for chooser in (self._ui.followUpPairComboBox, self._ui.followUpMeasureComboBox):
+            _offer(chooser, [], -1)
         self._ui.followUpResultLabel.visible = False
         for label in (self._ui.followUpStatusLabel, self._ui.followUpWarningsLabel, self._ui.followUpSaveStatusLabel):
             styles.say(label, "")
@@ -129,15 +131,33 @@ class FollowUpPanel:
         self.layout.close()
 
     def _draw(self) -> None:
-        """Fill the views of the pair layout."""
-        self._shown = [nodes for nodes in self._shown if nodes.are_there]
-        if not self._shown or not self.layout.is_shown:
+        """Fill the views of the follow-up's layout."""
+        self._draw_chart()
+        self._draw_pair()
+
+    def _draw_chart(self) -> None:
+        chart = self._shown.still_there().charts.get(self._ui.followUpMeasureComboBox.currentText)
+        if chart is not None and self.layout.is_shown:
+            pairs.draw_chart(slicer.mrmlScene, chart)
+
+    def _draw_pair(self) -> None:
+        there = self._shown.still_there().pairs
+        if not there or not self.layout.is_shown:
             return
-        chosen = min(max(self._ui.followUpPairComboBox.currentIndex, 0), len(self._shown) - 1)
-        nodes = self._shown[chosen]
+        nodes = there[min(max(self._ui.followUpPairComboBox.currentIndex, 0), len(there) - 1)]
         pairs.draw_pair(nodes)
         slicer.app.processEvents()  # the views must have their sizes before the CT is fitted into them
         self.layout.look_at(pairs.most_loss(nodes))
+
+
+def _offer(chooser: Any, texts: list[str], index: int) -> None:
+    """Fill a chooser without telling anybody."""
+    was = chooser.blockSignals(True)
+    chooser.clear()
+    for text in texts:
+        chooser.addItem(text)
+    chooser.currentIndex = index
+    chooser.blockSignals(was)
 
 
 def _stated_day(node: Any) -> str:

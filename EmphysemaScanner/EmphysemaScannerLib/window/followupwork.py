@@ -7,9 +7,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..i18n import tr as _
 from ..jobs.worker import Report
-from ..scene.pairs import Pair, PairNodes, show_pairs
+from ..scene.coursecharts import FigureOverTime
+from ..scene.pairs import FollowUpNodes, Pair, show_follow_up
 from ..scene.straighten import prepare
 from .dicomfiles import ct_of, files_of, single_volume_of
 from .packages import Need, ensure
@@ -18,12 +21,11 @@ from .waiting import VolumeRemovedError, wait_for
 if TYPE_CHECKING:
     from slicer import vtkMRMLScalarVolumeNode
 
+    from ..followup.comparison import Course
     from ..followup.followup import FollowUp
     from ..followup.saving import FollowUpKind
     from ..followup.technique import Technique
     from ..scan.device import Device, Precision
-
-_SCANNING = 0.6  # share of the time
 
 
 def techniques_of(nodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[Technique]:
@@ -57,9 +59,7 @@ def follow_up(
     straighten, files = [prepare(node) for node in nodes], [files_of(node) for node in nodes]
 
     def work(report: Report) -> FollowUp:
-        from ..followup.comparison import course
-        from ..followup.followup import with_maps
-        from ..followup.scanning import DatedCT, followed
+        from ..followup.scanning import DatedCT, compared
         from ..models import modelfile
         from ..scan import device as devices
 
@@ -68,9 +68,7 @@ def follow_up(
         for k, make in enumerate(straighten):
             report(0.0, _("Reading the CT"))
             series.append(DatedCT(ct_of(make(), files[k]), days[k], techniques[k], names[k]))
-        chosen = devices.choose(device)
-        points = followed(series, model, chosen, lambda share, stage: report(_SCANNING * share, stage), precision)
-        return with_maps(course(points), lambda share, stage: report(_SCANNING + (1 - _SCANNING) * share, stage))
+        return compared(series, model, devices.choose(device), report, precision)
 
     found = wait_for(work, progress, nodes[0])
     if any(node.GetScene() is not scene for node in nodes):
@@ -78,8 +76,8 @@ def follow_up(
     return found
 
 
-def show(found: FollowUp, nodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[PairNodes]:
-    """Put the registered CTs and the change maps into the scene.
+def show(found: FollowUp, nodes: Sequence[vtkMRMLScalarVolumeNode]) -> FollowUpNodes:
+    """Put the registered CTs, the change maps and charts over time into the scene.
 
     Args:
         found: the comparison.
@@ -101,7 +99,21 @@ def show(found: FollowUp, nodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[Pair
         )
         for made in found.maps
     ]
-    return show_pairs(earlier, pairs)
+    return show_follow_up(earlier, pairs, _over_time(found.course))
+
+
+def _over_time(course: Course) -> list[FigureOverTime]:
+    """The figures that were measured, as charts draw them."""
+    from ..followup.figures import FIGURES
+    from ..followup.timepoint import decimal_year
+
+    years, drawn = np.array([decimal_year(point.taken) for point in course.points]), []
+    for figure in FIGURES:
+        values = np.array(course.values(figure))
+        if np.isfinite(values).any():
+            title = f"{figure.title} ({figure.unit})"
+            drawn.append(FigureOverTime(title, years, values, figure.limits_around(values[0]), figure.shown(values)))
+    return drawn
 
 
 def save(

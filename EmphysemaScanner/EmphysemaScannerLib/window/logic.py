@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..report.saving import Kind
     from ..scan.attribution import Attribution
     from ..scan.result import ScanResult
-    from ..scene.pairs import PairNodes
+    from ..scene.pairs import FollowUpNodes
     from ..scene.result import ResultNodes
     from .masknodes import MaskNodes
 
@@ -293,8 +293,8 @@ class EmphysemaScannerLogic(ScriptedLoadableModuleLogic):
 
         return followupwork.follow_up(volumeNodes, dates, self._model(modelPath), device, precision, progress)
 
-    def showFollowUp(self, followUp: FollowUp, volumeNodes: Sequence[vtkMRMLScalarVolumeNode]) -> list[PairNodes]:
-        """Put each later CT, registered onto the first, and the change of density into the scene, in one folder.
+    def showFollowUp(self, followUp: FollowUp, volumeNodes: Sequence[vtkMRMLScalarVolumeNode]) -> FollowUpNodes:
+        """Put each later CT, registered onto the first, the change of density and charts over time into one folder.
 
         Args:
             followUp: what ``followup`` found.

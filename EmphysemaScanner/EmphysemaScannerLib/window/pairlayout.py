@@ -1,4 +1,4 @@
-"""Two CTs side by side in linked views; the user's own layout comes back with one click."""
+"""Two CTs side by side in linked views with a chart over time; the user's own layout comes back with one click."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ class PairLayout(VTKObservationMixin):
     def __init__(self, button: Any, shown: Callable[[], None]) -> None:
         VTKObservationMixin.__init__(self)
         self._button, self._shown = button, shown
+        self.arrangement = layout.PAIR_LAYOUT  # or that of the chart alone
         self._before: int | None = None
         self._following = False
         button.connect("clicked(bool)", self._on_clicked)
 
     @property
     def is_shown(self) -> bool:
-        """Whether the two CTs are shown now."""
+        """Whether the follow-up is shown now."""
         node = _layout_node()
-        return node is not None and node.GetViewArrangement() == layout.PAIR_LAYOUT
+        return node is not None and node.GetViewArrangement() in layout.FOLLOW_UP_LAYOUTS
 
     def show(self) -> None:
-        """Switch to the two CTs, remembering the user's layout."""
+        """Switch to the follow-up, remembering the user's layout."""
         node = _layout_node()
         if node is None:  # Slicer without a main window
             return
         if not self.is_shown:
             self._before = node.GetViewArrangement()
         layout.register_layouts(node)
-        node.SetViewArrangement(layout.PAIR_LAYOUT)
+        node.SetViewArrangement(self.arrangement)
         self._button.checked = True
         self._link()
         self._shown()

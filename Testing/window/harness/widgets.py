@@ -529,6 +529,17 @@ class qMRMLPlotWidget(_Widget):  # type: ignore[misc]
         return self._node
 
 
+class qMRMLSliceControllerWidget(_Widget):  # type: ignore[misc]
+    """The bar above a slice view."""
+
+    def __init__(self, logic: slicer.vtkMRMLSliceLogic) -> None:
+        super().__init__()
+        self._logic = logic
+
+    def fitSliceToBackground(self) -> None:
+        self._logic.FitSliceToBackground(400, 400)
+
+
 class qMRMLSliceWidget(_Widget):  # type: ignore[misc]
     """A slice view: its logic, without a picture."""
 
@@ -538,6 +549,9 @@ class qMRMLSliceWidget(_Widget):  # type: ignore[misc]
 
     def sliceLogic(self) -> slicer.vtkMRMLSliceLogic:
         return self._logic
+
+    def sliceController(self) -> qMRMLSliceControllerWidget:
+        return qMRMLSliceControllerWidget(self._logic)
 
     def mrmlSliceNode(self) -> slicer.vtkMRMLSliceNode:
         return self._logic.GetSliceNode()
@@ -551,7 +565,15 @@ CTK = {
     for kind in (ctkCheckBox, ctkCollapsibleButton, ctkComboBox, ctkMessageBox, ctkPathLineEdit, ctkSliderWidget)
 }
 SLICER = {
-    kind.__name__: kind for kind in (qMRMLNodeComboBox, qMRMLPlotView, qMRMLPlotWidget, qMRMLSliceWidget, qMRMLWidget)
+    kind.__name__: kind
+    for kind in (
+        qMRMLNodeComboBox,
+        qMRMLPlotView,
+        qMRMLPlotWidget,
+        qMRMLSliceControllerWidget,
+        qMRMLSliceWidget,
+        qMRMLWidget,
+    )
 }
 
 
