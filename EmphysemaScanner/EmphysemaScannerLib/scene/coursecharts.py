@@ -70,7 +70,9 @@ def add_course_chart(
             limit.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
             series.append(limit)
         made += series[1:]
-    chart = add_chart(scene, series, (f"{title} over time", _("Year"), figure.title))
+    # The plot is low beside the CTs: a title beside the axis would not fit.
+    across = _("{figure} by year").format(figure=figure.title)
+    chart = add_chart(scene, series, (f"{title} over time", across, ""))
     chart.SetLegendVisibility(False)
     fix_ranges(chart, shown, figure.shown)
     return chart, [*made, chart]

@@ -55,15 +55,15 @@ COURSE_PLOT = "EmphysemaScannerCourse"
 PAIR_LAYOUT, COURSE_LAYOUT = 8_429, 8_430  # the second where no two CTs could be registered
 _COURSE = _PLOT_VIEW.format(tag=COURSE_PLOT, label="T")
 _PAIR = """<layout type="vertical" split="true">
-  <item splitSize="500"><layout type="horizontal" split="true">
+  <item splitSize="370"><layout type="horizontal" split="true">
     <item splitSize="500">{}</item>
     <item splitSize="500">{}</item>
   </layout></item>
-  <item splitSize="500"><layout type="horizontal" split="true">
-    <item splitSize="350">{}</item>
-    <item splitSize="350">{}</item>
-    <item splitSize="300">{}</item>
+  <item splitSize="340"><layout type="horizontal" split="true">
+    <item splitSize="500">{}</item>
+    <item splitSize="500">{}</item>
   </layout></item>
+  <item splitSize="290">{}</item>
 </layout>""".format(
     *(
         _SLICE_VIEW.format(tag=tag, orientation=orientation, label=label, colour=colour, group=group)
