@@ -62,7 +62,8 @@ def write_page(results: dict[str, Any], folder: Path) -> None:
     _plot(parts, folder / "performance.svg")
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown; its first column is text, the others are figures."""
     head = list(head)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
@@ -74,7 +75,7 @@ def _machine(results: dict[str, Any]) -> str:
     loads = ", ".join(f"{name} {part['machine']['load before']}" for name, part in results.items())
     minutes = sum(part["seconds"] for part in results.values()) / 60
     rows += [("load of the machine before each part", loads), ("minutes in all", f"{minutes:.0f}")]
-    return _table(["machine", ""], rows)
+    return table(["machine", ""], rows)
 
 
 def _targets(parts: dict[str, Any]) -> str:
@@ -121,7 +122,7 @@ def _targets(parts: dict[str, Any]) -> str:
     met = [(text, wanted, value, "yes" if well else "**no**") for text, wanted, value, well in rows]
     below = [f"- {text}: {value} instead of {wanted}." for text, wanted, value, well in rows if not well]
     said = "Below what was wanted:\n\n" + "\n".join(below) if below else "Nothing is below what was wanted."
-    return f"## Targets\n\n{said}\n\n" + _table(["", "wanted", "measured", "met"], met)
+    return f"## Targets\n\n{said}\n\n" + table(["", "wanted", "measured", "met"], met)
 
 
 def _earned(parts: dict[str, Any]) -> str:
@@ -138,7 +139,7 @@ def _earned(parts: dict[str, Any]) -> str:
     text = "## What our own code brings\n\n"
     text += f"Beside *{BEST}*. Code of our own is kept where it is {EARNS_TIME:g} times as fast or needs at most "
     text += f"{EARNS_MEMORY:g} of the memory.\n\n"
-    return text + _table(["", "times as fast", "of the memory", "kept for it"], rows)
+    return text + table(["", "times as fast", "of the memory", "kept for it"], rows)
 
 
 def _middle(measured: list[dict[str, Any]], name: str) -> float:
@@ -183,7 +184,7 @@ def _limits(parts: dict[str, Any]) -> str:
         *(f"ms in {name}" for name in speeds),
         *(f"at most x best settings in {name}" for name in speeds),
     ]
-    return text + _table(head, rows)
+    return text + table(head, rows)
 
 
 def _network(parts: dict[str, Any]) -> str:
@@ -196,7 +197,7 @@ def _network(parts: dict[str, Any]) -> str:
                 row += [f"{median(measured, 'faults'):,.0f}", f"{median(measured, 'over_torch_mib'):,.0f}"]
                 row.append(f"{measured[0]['apart']:.1e}")
             head = [f"batch {batch}, {settings}", "ms a volume", *RATIOS, "page faults", "MiB over torch", "apart"]
-            text += "\n" + _table(head, rows)
+            text += "\n" + table(head, rows)
     return text
 
 
@@ -216,7 +217,7 @@ rounding, which Adam's first steps amplify, since they are as large for the smal
                 row.append(f"{median(measured, 'over_torch_mib'):,.0f}")
                 row += [f"{measured[k]['loss']:.4f}" for k in steps]
             head = [f"{size} x {size}, {settings}", "ms a volume", *RATIOS, "MiB over torch"]
-            text += "\n" + _table([*head, *(f"loss, step {k + 1}" for k in steps)], rows)
+            text += "\n" + table([*head, *(f"loss, step {k + 1}" for k in steps)], rows)
     return text
 
 
@@ -234,7 +235,7 @@ def _scan(parts: dict[str, Any]) -> str:
             row += [f"{1e3 * measured[0]['wall']:,.0f}", f"{max(m['over_torch_mib'] for m in measured) - ct:,.0f}"]
             row.append(f"{measured[0]['over_before_mib']:,.0f}")
         head = ["ms", "x peer", "x peer, CPU time", "first, ms", "MiB over torch", "MiB over before"]
-        text += "\n" + _table([settings, *head], rows)
+        text += "\n" + table([settings, *head], rows)
     scans = list(parts["scan"].values())
     text += "\n" + _stages(
         {f"{label}, {name}": v for name, found in parts["scan"].items() for label, v in found.items()}
@@ -256,7 +257,7 @@ def _stages(found: dict[str, Any]) -> str:
             seconds = [m["stages"][stage] for m in measured[1:]]
             share = middle(seconds) / median(measured)
             rows.append((label, STAGES.get(stage, stage), spread(seconds), f"{100 * share:.0f} %"))
-    lines = _table(["", "stage", "ms", "share"], rows)
+    lines = table(["", "stage", "ms", "share"], rows)
     return lines.replace("| --- | ---: |", "| --- | --- |", 1)
 
 
@@ -275,7 +276,7 @@ def _growth(parts: dict[str, Any]) -> str:
         (slices, spread([m["wall"] for m in measured[1:]]), f"{median(measured, 'over_before_mib'):.0f}")
         for slices, measured in parts["growth"].items()
     ]
-    return text + _table(["slices", "ms", "MiB above before the scan"], rows)
+    return text + table(["slices", "ms", "MiB above before the scan"], rows)
 
 
 def _many(parts: dict[str, Any]) -> str:
@@ -286,7 +287,7 @@ def _many(parts: dict[str, Any]) -> str:
         (name, spread([m["wall"] for m in some]), f"{_middle(some, 'resident_mib'):.0f}")
         for name, some in (("first tenth", scans[:tenth]), ("last tenth", scans[-tenth:]))
     ]
-    return text + _table(["", "ms", "MiB resident afterwards"], rows)
+    return text + table(["", "ms", "MiB resident afterwards"], rows)
 
 
 def _cold(parts: dict[str, Any]) -> str:
@@ -295,7 +296,7 @@ def _cold(parts: dict[str, Any]) -> str:
     )
     torch = middle(parts["cold"]["torch"])
     rows = [(name, spread(seconds), f"{middle(seconds) / torch:.2f}") for name, seconds in parts["cold"].items()]
-    return text + "\n\n" + _table(["import of", "ms", "x torch"], rows)
+    return text + "\n\n" + table(["import of", "ms", "x torch"], rows)
 
 
 def _cohort(parts: dict[str, Any]) -> str:
@@ -312,7 +313,7 @@ def _cohort(parts: dict[str, Any]) -> str:
         (processes, f"{middle(values):.0f} ({min(values):.0f} to {max(values):.0f})")
         for processes, values in cohort["per_minute"].items()
     ]
-    return text + "\n\n" + _table(["processes", "CTs a minute"], rows)
+    return text + "\n\n" + table(["processes", "CTs a minute"], rows)
 
 
 def _plot(parts: dict[str, Any], path: Path) -> None:

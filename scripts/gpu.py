@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "Testing")]
 
 import peers  # noqa: E402
 from machine import describe  # noqa: E402
+from page import table  # noqa: E402
 
 LIMIT_S, COMPILE_LIMIT_S = 570, 150
 CLOSE_ENOUGH = 1.1  # the simplest way within 10 % of the best is kept
@@ -86,20 +87,9 @@ BF16 = Arithmetic("bfloat16", True, torch.bfloat16, 1e-1)
 ALL = (STRICT, TF32, BF16)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of the page; the first column is text, the others are figures."""
-
-    title: str
-    about: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> str:
-        """The table with its heading."""
-        lines = [f"## {self.title}", "", self.about, "", f"| {' | '.join(self.header)} |"]
-        lines.append("| --- |" + " ---: |" * (len(self.header) - 1))
-        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in self.rows), ""])
+def section(title: str, about: str, header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A part of the page with its heading and its table, whose first column is text; the others are figures."""
+    return f"## {title}\n\n{about}\n\n{table(header, rows)}"
 
 
 @dataclass
@@ -195,7 +185,7 @@ class Moved(TorchDispatchMode):
         return out
 
 
-def floors(run: Run) -> Table:
+def floors(run: Run) -> str:
     """What the card can do, and how long a volume takes it at least."""
     network = run.network(ConvLSTMNetwork).to("meta")
     x = torch.empty(1, run.slices, 1, network.image_size, network.image_size, device="meta")
@@ -218,10 +208,10 @@ def floors(run: Run) -> Table:
         "(float32) if all else is fused with them. Peak: a product of matrices; bandwidth: copying 1 GiB."
     )
     header = ("", "TFLOP/s", "GB/s", "ms a volume by operations", "ms a volume by bytes")
-    return Table("Floors", about, header, rows)
+    return section("Floors", about, header, rows)
 
 
-def equality(run: Run) -> Table:
+def equality(run: Run) -> str:
     """The logits of every architecture, and the gradient of the Conv-LSTM, beside the CPU's."""
     rows = []
     for name, architecture in ARCHITECTURES.items():
@@ -242,7 +232,7 @@ def equality(run: Run) -> Table:
     rows.append(("Conv-LSTM, gradient, relative", *_gradients(run)))
     limits = ", ".join(f"{a.name} {a.apart:g}" for a in ALL)
     about = f"Largest difference of a logit from the CPU's in float32, two volumes, random weights; allowed: {limits}."
-    return Table("Equality with the CPU", about, ("", *(a.name for a in ALL)), rows)
+    return section("Equality with the CPU", about, ("", *(a.name for a in ALL)), rows)
 
 
 def _gradients(run: Run) -> list[str]:
@@ -264,7 +254,7 @@ def _judged(apart: float, most: float) -> str:
     return f"{apart:.1e}" if apart <= most else f"**{apart:.1e}, more than {most:g}**"
 
 
-def out_of_memory(run: Run) -> Table:
+def out_of_memory(run: Run) -> str:
     """A scan for which the card's memory does not suffice must be calculated on the CPU and state so."""
     model, cpu = run.model, torch.device("cpu")
     truth = scan_on(cpu, run.ct, model, silent, "CT")
@@ -279,7 +269,7 @@ def out_of_memory(run: Run) -> Table:
         ("afterwards, with all", _judged(abs(after.logit - truth.logit), STRICT.apart), "**yes**" if again else "no"),
     ]
     about = "A whole scan with a limit on the card's memory (in a rehearsal, an error raised by hand)."
-    return Table("Out of memory", about, ("", "logit, from the CPU's", "warning"), rows)
+    return section("Out of memory", about, ("", "logit, from the CPU's", "warning"), rows)
 
 
 @contextlib.contextmanager
@@ -302,7 +292,7 @@ def _little_memory(run: Run, network: nn.Module) -> Iterator[None]:
     yield
 
 
-def latency(run: Run) -> Table:
+def latency(run: Run) -> str:
     """A whole scan by stage."""
     truth = scan_on(torch.device("cpu"), run.ct, run.model, silent, "CT").logit
     found: dict[str, list[dict[str, float]]] = {}
@@ -321,10 +311,10 @@ def latency(run: Run) -> Table:
     rows.append(("logit, from the CPU's", *apart))
     size = " x ".join(map(str, run.ct.image.GetSize()))
     about = f"Milliseconds by stage, CT of {size}, median of {run.scans - 1}. Torch itself has TF32 in convolutions."
-    return Table("A whole scan", about, ("", *found), rows)
+    return section("A whole scan", about, ("", *found), rows)
 
 
-def throughput(run: Run) -> Table:
+def throughput(run: Run) -> str:
     """Volumes a second by batch size and arithmetic, with the memory that they need."""
     network = run.network().to(run.device)
 
@@ -340,10 +330,10 @@ def throughput(run: Run) -> Table:
     batches = (1, 2, 4, 8, 16, 32, 64) if run.real else (1, 2)
     rows = [(str(batch), *(cell for a in ALL for cell in figures(batch, a))) for batch in batches]
     header = ["batch", *(title for a in ALL for title in (f"{a.name}, volumes/s", "MiB"))]
-    return Table("Reading by batch size", "The Conv-LSTM as it is used, volumes on the card already.", header, rows)
+    return section("Reading by batch size", "The Conv-LSTM as it is used, volumes on the card already.", header, rows)
 
 
-def ways(run: Run) -> Table:
+def ways(run: Run) -> str:
     """The recurrence of 4 x 35 dependent steps, eager, as a CUDA graph, and compiled."""
     rows = []
     for batch in (1, 8) if run.real else (1,):
@@ -361,7 +351,7 @@ def ways(run: Run) -> Table:
                 time_ = f"{1e3 * took / batch:,.2f}" if np.isfinite(took) else f"failed, or over {COMPILE_LIMIT_S} s"
                 rows.append((f"batch {batch}, {arithmetic.name}: {name}", time_, f"{took / best:,.2f}", mark))
     about = "*Kept*: the simplest that takes at most 1.1 times the best one's time."
-    return Table("The recurrence", about, ("", "ms a volume", "of the best", ""), rows)
+    return section("The recurrence", about, ("", "ms a volume", "of the best", ""), rows)
 
 
 SIMPLEST_FIRST = ("ours, eager", "plain, eager", "naive, eager", "ours, CUDA graph", "plain, torch.compile")
@@ -417,7 +407,7 @@ def compile_alone(run: Run, batch: int, arithmetic: Arithmetic) -> float:
         return run.seconds(lambda: read(x))
 
 
-def training(run: Run) -> Table:
+def training(run: Run) -> str:
     """A step with AdamW: ours, the naive network, and it at cuDNN-friendly settings."""
     rows = []
     for batch in (4, 16) if run.real else (2,):
@@ -449,10 +439,10 @@ def training(run: Run) -> Table:
                 rows.append((f"batch {batch}, {arithmetic.name}: {name}", *figures))
         torch.backends.cudnn.benchmark = False
     header = ("", "ms a volume", "times as fast as naive", "MiB")
-    return Table("A step of training", "Forward, back, AdamW; volumes on the card already.", header, rows)
+    return section("A step of training", "Forward, back, AdamW; volumes on the card already.", header, rows)
 
 
-PARTS: tuple[Callable[[Run], Table], ...] = (floors, equality, out_of_memory, latency, throughput, training, ways)
+PARTS: tuple[Callable[[Run], str], ...] = (floors, equality, out_of_memory, latency, throughput, training, ways)
 
 
 def card(run: Run) -> dict[str, str]:
@@ -470,13 +460,13 @@ def card(run: Run) -> dict[str, str]:
     return said
 
 
-def _text(part: Callable[[Run], Table], run: Run) -> str:
+def _text(part: Callable[[Run], str], run: Run) -> str:
     """A part of the page; of one that fails the reason, so that the others are known all the same."""
     begun = time.monotonic()
     if begun - run.began > LIMIT_S - 30:
         return f"## {part.__name__}\n\nNot measured: no time was left.\n"
     try:
-        return part(run).markdown()
+        return part(run)
     except Exception as error:
         traceback.print_exc()
         return f"## {part.__name__}\n\n**Failed:** {type(error).__name__}: {error}\n"
