@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicomfiles import small_ct, write_dicom
+from EmphysemaScannerLib.base import parallel
 from EmphysemaScannerLib.base.errors import EmphysemaScannerError
-from EmphysemaScannerLib.ct.dicomheader import is_dicom
+from EmphysemaScannerLib.ct import dicomfolder
+from EmphysemaScannerLib.ct.dicomheader import is_dicom, slices_in
 from EmphysemaScannerLib.ct.reading import CT, ct_series, read_ct
 from pydicom.uid import generate_uid
 
@@ -287,3 +291,37 @@ def test_a_file_that_may_not_be_opened_is_named(series: list[Path], monkeypatch:
 
     monkeypatch.setattr("EmphysemaScannerLib.ct.dicomfolder.is_dicom", refuse)
     assert "'0009.dcm' cannot be read (it cannot be opened (Permission denied))" in sentence(series[0].parent)
+
+
+def test_headers_are_read_while_others_wait_for_files(series: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = dicomfolder.contents(series)
+    look, both = dicomfolder._look, threading.Barrier(2, timeout=30)
+    wait_for = set(series[:2])
+
+    def slow(path: Path) -> object:
+        if path in wait_for:
+            both.wait()  # raises where the other file is looked into only after this one
+        return look(path)
+
+    monkeypatch.setattr(parallel, "threads", lambda: 2)
+    monkeypatch.setattr(dicomfolder, "_look", slow)
+    found = dicomfolder.contents(reversed(series))
+    assert [s.path for s in found.slices] == [s.path for s in alone.slices] == series
+    assert found.others == alone.others == ()
+
+
+def test_warnings_are_shown_again_after_headers_were_read_in_several_threads(series: list[Path]) -> None:
+    before = list(warnings.filters)
+    both = threading.Barrier(2, timeout=30)
+
+    def read(which: list[Path]) -> None:
+        both.wait()
+        for path in which:
+            slices_in(path)
+
+    readers = [threading.Thread(target=read, args=(part,)) for part in (series[::2], series[1::2])]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert list(warnings.filters) == before

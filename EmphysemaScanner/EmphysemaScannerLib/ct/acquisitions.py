@@ -33,6 +33,8 @@ Positions = NDArray[np.float64]
 
 def angle_degrees(one: Slice, other: Slice) -> float:
     """The angle by which two slices' axes differ, the larger one of rows and columns."""
+    if one.axes is other.axes:  # as in nearly every series
+        return 0.0
     cosines = (one.axes * other.axes).sum(1)
     sines = np.linalg.norm(np.cross(one.axes, other.axes), axis=1)
     return float(np.degrees(np.arctan2(sines, cosines)).max())

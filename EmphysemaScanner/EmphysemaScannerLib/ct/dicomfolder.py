@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..base.parallel import in_threads
 from .acquisitions import SAME_PLACE_MM, positions_mm
 from .dicomheader import Other, Slice, is_dicom, slices_in
 
@@ -35,8 +36,7 @@ def contents(paths: Iterable[Path]) -> Contents:
     """Look into files, once into each that several links lead to; exact copies of slices are among the others."""
     slices: list[Slice] = []
     others: list[Other] = []
-    for path in _each_once(paths):
-        found = _look(path)
+    for found in in_threads(_look, _each_once(paths)):  # while one waits for its file, another reads its header
         if isinstance(found, Other):
             others.append(found)
         else:
@@ -127,8 +127,7 @@ def _spread(files: Sequence[Path]) -> list[Path]:
 
 
 def _of_series(paths: Iterable[Path], series: str) -> list[Slice]:
-    looked = [_look(path) for path in paths]
-    return [s for one in looked if not isinstance(one, Other) for s in one if s.header.uid == series]
+    return [s for one in in_threads(_look, paths) if not isinstance(one, Other) for s in one if s.header.uid == series]
 
 
 def may_be_slices(others: Iterable[Other], slices: Sequence[Slice]) -> list[Other]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pydicom
@@ -195,10 +196,33 @@ def is_dicom(path: Path) -> bool:
     return head[4:6] in _REPRESENTATIONS or (length <= _LONGEST_FIRST_VALUE and length % 2 == 0)
 
 
+class _WithoutWarnings:
+    """No warnings as long as some thread is inside; ``warnings.catch_warnings`` is for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_without_warnings = _WithoutWarnings()
+
+
 def slices_in(path: Path) -> Sequence[Slice] | Other:
     """The slices that a DICOM file holds, of any modality, or what else it is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every value that breaks the standard, harmless here
+    with _without_warnings:  # pydicom warns of every value that breaks the standard, harmless here
         try:
             with path.open("rb") as file:
                 header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_READ)
@@ -307,7 +331,7 @@ def _slice(
         position=np.array(texts("ImagePositionPatient"), float).reshape(3),
         axes=_axes(texts("ImageOrientationPatient")),
         pixel_mm=_one(tuple(float(mm) for mm in texts("PixelSpacing"))),
-        size=(int(places[-1].get("Rows") or 0), int(places[-1].get("Columns") or 0)),
+        size=(int(_whole(places[-1], "Rows") or 0), int(_whole(places[-1], "Columns") or 0)),
         thickness_mm=thickness if math.isfinite(thickness) else 0.0,
         slope=number("RescaleSlope", math.nan),
         intercept=number("RescaleIntercept", math.nan),
@@ -337,14 +361,14 @@ def _one(value: Value) -> Value:
 def _stored_pixels(header: pydicom.Dataset, file: BinaryIO) -> StoredPixels | None:
     """Where a file's pixels are, if they are plain; the file stands where its header ended, before the pixels' tag."""
     syntax = header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
-    layout = [header.get(name) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit")]
+    layout = [_whole(header, name) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit")]
     if syntax not in _PLAIN_SYNTAXES or layout[:2] != [1, 16] or not 0 < layout[2] <= 16 or layout[3] != layout[2] - 1:
         return None
     at, tag = file.tell(), file.read(12)
     if tag[:4] != _PIXEL_DATA:
         return None
     is_explicit = tag[4:6] in (b"OW", b"OB")
-    return StoredPixels(at + (12 if is_explicit else 8), layout[2], header.get("PixelRepresentation") == 1)
+    return StoredPixels(at + (12 if is_explicit else 8), layout[2], _whole(header, "PixelRepresentation") == 1)
 
 
 def patient_of(header: pydicom.Dataset) -> Patient:
@@ -393,6 +417,14 @@ def _texts(header: pydicom.Dataset, name: str) -> tuple[str, ...]:
     if value is None or value == "":
         return ()
     return tuple(str(one).strip() for one in (value if isinstance(value, MultiValue) else (value,)))
+
+
+def _whole(header: pydicom.Dataset, name: str) -> Any:
+    """The value of an attribute that is one whole number of 16 bits (US), or what there is instead."""
+    raw = header.get_item(_TAG[name]) if _TAG[name] in header else None
+    if isinstance(raw, RawDataElement) and raw.VR in (None, "US") and raw.value is not None and len(raw.value) == 2:
+        return int.from_bytes(raw.value, "little" if raw.is_little_endian else "big")  # much faster than pydicom
+    return header.get(name)
 
 
 def _is_plain(value: bytes | None) -> bool:
