@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from ..ct.grid import area_average
 from .measurements import Clusters
@@ -84,6 +82,9 @@ class _Runs:
 
     def sizes(self, to: tuple[str, ...]) -> _Sizes:
         """Voxels of what runs connect that overlap with one in the next row or slice."""
+        from scipy import sparse  # here: most scans measure no clusters
+        from scipy.sparse import csgraph
+
         pairs = np.concatenate([self._overlaps(self._step[name]) for name in to], axis=1)
         number = len(self._first)
         graph = sparse.coo_array((np.ones(pairs.shape[1], np.bool_), (pairs[0], pairs[1])), (number, number))
