@@ -121,6 +121,7 @@ def test_the_rule_for_series_is_that_of_folders(archive: WebArchive, series: lis
         ) as error:
             copied.read()
         assert str(copied.folder) not in str(error.value)
+        assert "or add /series/ and its UID to the address: " in str(error.value)
         assert copied.read("5").provenance.series
     uid = header(series[0].read_bytes()).SeriesInstanceUID
     with fetched(WebAddress.parse(f"{archive.address}/studies/{STUDY}/series/{uid}")) as copied:

@@ -259,6 +259,8 @@ def test_tables_pages_and_maps_hold_the_same_changes(follow_up: FollowUp, tmp_pa
     for said in ("+4.0", "kernels differ (B30f; B70f)", "Gietema", "Research use only", "Dice) 0.970"):
         assert said in page
     assert "progressed" not in page
+    assert "Registration of " not in page  # a warning's title
+    assert values["comparisons"][0]["map"]["registration"]["warnings"] == []
     assert (tmp_path / "followup.pdf").read_bytes().startswith(b"%PDF")
     written = sitk.ReadImage(str(tmp_path / "density_change_2026-03-01.nrrd"))
     inside = sitk.GetArrayFromImage(written)[follow_up.maps[0].lungs]

@@ -18,9 +18,10 @@ from ..base.errors import NotAChestCTError, UnreadableInputError
 from ..base.progress import Progress, silent
 from ..ct.provenance import LeftOut
 from ..ct.reading import CT, read_ct
+from ..ct.series import ONE_FILE
 from ..i18n import tr as _
 from .source import ArchiveError
-from .webaddress import WebAddress
+from .webaddress import WebAddress, is_web_address
 from .webclient import WebArchiveError, connected, everything, instances_of, study_in
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Fetched:
         try:
             ct = read_ct(self.folder, series)
         except (UnreadableInputError, NotAChestCTError) as error:
-            raise type(error)(str(error).replace(str(self.folder), self.address.text)) from error
+            said = str(error).replace(str(self.folder), self.address.text)
+            raise type(error)(said.replace(ONE_FILE, _("add /series/ and its UID to the address"))) from error
         there = tuple(
             LeftOut(f"modality {one.modality}", len(one.instances), "another modality, not copied")
             for one in self.others
@@ -92,6 +94,28 @@ def fetched(address: WebAddress, progress: Progress = silent) -> Iterator[Fetche
     """
     with TemporaryDirectory(prefix="emphysema-scanner-") as folder:
         yield fetch(address, Path(folder), progress)
+
+
+@contextmanager
+def ct_at(place: str, series: str = "", progress: Progress = silent) -> Iterator[tuple[CT, Fetched | None]]:
+    """A CT from a path or an archive, whose files stay while the block runs.
+
+    Args:
+        place: as for ``read_ct``, or an archive's address.
+        series: as for ``read_ct``.
+        progress: as for ``fetched``; told nothing of files that are here.
+
+    Returns:
+        The CT, and what was copied from the archive; None for a path.
+
+    Raises:
+        EmphysemaScannerError: as ``read_ct`` and ``fetch``.
+    """
+    if not is_web_address(place):
+        yield read_ct(Path(place), series), None
+        return
+    with fetched(WebAddress.parse(place), progress) as copied:
+        yield copied.read(series), copied
 
 
 def fetch(address: WebAddress, folder: Path, progress: Progress = silent) -> Fetched:

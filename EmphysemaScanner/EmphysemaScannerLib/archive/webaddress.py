@@ -71,6 +71,11 @@ class WebAddress:
         return cls(text, f"{scheme}://{where}{service.rstrip('/')}", *names[::2])
 
     @property
+    def name(self) -> str:
+        """UID of the series or, without one, of the study; "" for the whole archive."""
+        return self.series or self.study
+
+    @property
     def archive(self) -> str:
         """Host and path of the service, for sentences."""
         return self.service.partition("://")[2]

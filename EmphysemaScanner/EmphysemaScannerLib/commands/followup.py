@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 def followup(
     paths: Annotated[
-        list[Path],
-        typer.Argument(help="Two or more chest CTs of one patient, each as for scan.", show_default=False),
+        list[str],
+        typer.Argument(
+            help="Two or more chest CTs of one patient: files, DICOM folders, dicomwebs://HOST/PATH/studies/UID.",
+            show_default=False,
+        ),
     ],
     out: OutOption,
     dates: Annotated[
@@ -55,7 +58,8 @@ def followup(
     sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK would write its own lines before our sentence
     check_output_folder(out)
     loaded, chosen = load(model or default_model_path()), choose(device)
-    series = read_series(paths, dates, named)
+    with progress_bar() as progress:
+        series = read_series(paths, dates, named, progress)
     with progress_bar() as progress:
         if maps:
             made = compared(series, loaded, chosen, progress)

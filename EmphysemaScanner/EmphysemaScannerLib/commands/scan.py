@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -32,12 +32,6 @@ from .options import (
     WeightOption,
 )
 from .progress import progress_bar, stage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..archive.fetching import Fetched
-    from ..ct.reading import CT
 
 
 def scan(  # noqa: PLR0913  # one parameter per option
@@ -79,7 +73,7 @@ def scan(  # noqa: PLR0913  # one parameter per option
     """Scan one CT: write result.json, report.html, overlay maps, pictures and a Slicer scene, and DICOM objects."""
     import SimpleITK as sitk
 
-    from ..archive.fetching import check_unchanged
+    from ..archive.fetching import check_unchanged, ct_at
     from ..archive.sending import send
     from ..archive.webaddress import WebAddress
     from ..archive.webclient import check_client
@@ -107,7 +101,8 @@ def scan(  # noqa: PLR0913  # one parameter per option
     masks = MaskFiles(lungs, lobes, lung_labels, lobe_labels).read()
     loaded = load(model or default_model_path())
     with ExitStack() as passing:
-        ct, copied = passing.enter_context(_read(path, series))
+        with progress_bar() as progress:
+            ct, copied = passing.enter_context(ct_at(path, series, progress))
         volume = check_can_write(ct.volume) if dicom_out or archive else None
         second = None
         if expiratory is not None:
@@ -138,23 +133,6 @@ def scan(  # noqa: PLR0913  # one parameter per option
                 check_unchanged(copied)
             with progress_bar() as progress:
                 print(shown(str(send(objects, archive, progress))))
-
-
-@contextmanager
-def _read(path: str, series: str) -> Iterator[tuple[CT, Fetched | None]]:
-    """The CT at a path or an archive's address, whose files stay while the block runs, and what was copied for it."""
-    from ..archive.fetching import fetched
-    from ..archive.webaddress import WebAddress, is_web_address
-    from ..ct.reading import read_ct
-
-    if not is_web_address(path):
-        yield read_ct(Path(path), series), None
-        return
-    address = WebAddress.parse(path)
-    with ExitStack() as passing:
-        with progress_bar() as progress:
-            copied = passing.enter_context(fetched(address, progress))
-        yield copied.read(series), copied
 
 
 def _check_folders(out: Path | None, dicom_out: Path | None, dicom_send: str) -> None:

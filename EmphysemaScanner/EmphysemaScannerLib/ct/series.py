@@ -266,6 +266,10 @@ def _below(path: Path, top: Path) -> str:
     return str(path.relative_to(top)) if path.is_relative_to(top) else str(path)
 
 
+ONE_FILE = "give one of its files"
+"""What a user of a folder can do; an archive has no files to give."""
+
+
 def ambiguous(best: Sequence[Volume], top: Path) -> UnreadableInputError:
     """The error of several series between which the user has to choose."""
     pair = of_two_patients(best)
@@ -275,7 +279,7 @@ def ambiguous(best: Sequence[Volume], top: Path) -> UnreadableInputError:
     else:
         what = f"{len(best)} equally good CT series"
     return UnreadableInputError(
-        f"'{top}' holds {what}; choose one with --series and its number or description, or give one of its files: "
+        f"'{top}' holds {what}; choose one with --series and its number or description, or {ONE_FILE}: "
         f"{listed(best, top)}."
     )
 

@@ -235,6 +235,7 @@ def _map(made: Any) -> dict[str, Any] | None:
             "correlation": quality.correlation,
             "folded_percent": quality.folded_percent,
             "inverse_consistency_mm": quality.inverse_consistency_mm,
+            "warnings": list(quality.doubts),
         },
     }
 

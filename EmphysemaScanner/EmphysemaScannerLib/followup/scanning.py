@@ -8,9 +8,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..archive.fetching import ct_at
+from ..archive.webaddress import WebAddress, is_web_address
 from ..base.errors import shown
 from ..base.progress import Progress, silent
-from ..ct.reading import CT, read_ct
+from ..ct.reading import CT
 from ..i18n import tr as _
 from ..report.contents import pseudonym
 from ..scan import device as devices
@@ -45,21 +47,31 @@ class DatedCT:
     name: str
 
 
-def read_series(paths: Sequence[Path], dates: str, named: bool) -> list[DatedCT]:
+def read_series(places: Sequence[str], dates: str, named: bool, progress: Progress = silent) -> list[DatedCT]:
     """Read CTs and refuse those that make no follow-up, before anything is scanned.
 
     Args:
-        paths: of the CTs, each as for ``read_ct``.
+        places: of the CTs, each as for ``ct_at``. What is copied from an archive is removed as soon as it is read.
         dates: as for ``parse_dates``; "" for those that DICOM states.
-        named: whether the CTs are called by their files' names, or by names made from their voxels.
+        named: whether the CTs are called by their files' names or, from an archive, their UIDs; or by names made from
+            their voxels.
+        progress: told the share copied and how many slices; whatever it raises ends the reading.
 
     Raises:
         FollowUpError: there are too few CTs, they are of different patients, or a date is missing, wrong or double.
+        EmphysemaScannerError: as ``ct_at``; a wrong address before anything is read.
     """
-    files = [shown(path.resolve().name) for path in paths]
-    given: Sequence[date | None] = parse_dates(dates, len(paths)) if dates else [None] * len(paths)
-    cts = [read_ct(path) for path in paths]
-    techniques = [technique_of(ct.volume) for ct in cts]
+    files = [_file_name(place) for place in places]
+    given: Sequence[date | None] = parse_dates(dates, len(places)) if dates else [None] * len(places)
+    cts, techniques = [], []
+    for k, place in enumerate(places):
+
+        def part(share: float, stage: str, start: int = k) -> None:
+            progress((start + share) / len(places), stage)
+
+        with ct_at(place, progress=part) as (ct, _copied):
+            cts.append(ct)
+            techniques.append(technique_of(ct.volume))
     check_patients(files, techniques)
     days = [day or technique.taken for day, technique in zip(given, techniques, strict=True)]
     known = check_dates(files, days, _("give the dates of all CTs with --dates"))
@@ -118,3 +130,7 @@ def followed(
         result = devices.scan_on(device, dated.ct, model, part, dated.name, precision)
         points.append(TimePoint.of(dated.taken, dated.ct.image, result, dated.technique))
     return points
+
+
+def _file_name(place: str) -> str:
+    return WebAddress.parse(place).name if is_web_address(place) else shown(Path(place).resolve().name)
