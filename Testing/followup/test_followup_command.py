@@ -226,12 +226,22 @@ def test_an_address_that_gives_no_follow_up_is_refused_in_a_sentence(
     assert str(error.value).endswith(".")
 
 
-def test_nothing_is_copied_where_one_of_the_addresses_is_wrong(
-    archive: WebArchive, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("more", "words"), [(["dicomweb://"], "'dicomweb://' is no address"), ([], "needs two or more CTs")]
+)
+def test_nothing_is_copied_where_an_address_is_wrong_or_there_is_one_only(
+    archive: WebArchive,
+    model_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    words: str,
 ) -> None:
-    places, out = (*studies(archive, EARLY), "dicomweb://"), tmp_path / "out"
+    places, out = (*studies(archive, EARLY), *more), tmp_path / "out"
     assert run("followup", *places, "--out", out, "--model", model_path) == cli.FAILED
-    assert "'dicomweb://' is no address" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told
+    assert len(told.splitlines()) == 1
     assert archive.requests == []
     assert not out.exists()
 

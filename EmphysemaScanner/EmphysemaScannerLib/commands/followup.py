@@ -40,7 +40,9 @@ def followup(
     ] = True,
     named: Annotated[
         bool,
-        typer.Option("--named", help="Call the CTs by their files' names in the results, which may name someone."),
+        typer.Option(
+            "--named", help="Call the CTs by their files' names or UIDs in the results, which may name someone."
+        ),
     ] = False,
 ) -> None:
     """Compare two or more CTs of one patient over time: changes with their limits, plots and change maps."""

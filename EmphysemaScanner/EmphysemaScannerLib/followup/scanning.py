@@ -20,7 +20,7 @@ from ..scan.device import Precision
 from .comparison import course
 from .followup import FollowUp, with_maps
 from .technique import Technique, technique_of
-from .timepoint import TimePoint, check_dates, check_patients, parse_dates
+from .timepoint import TimePoint, check_count, check_dates, check_patients, parse_dates
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,7 @@ def read_series(places: Sequence[str], dates: str, named: bool, progress: Progre
         FollowUpError: there are too few CTs, they are of different patients, or a date is missing, wrong or double.
         EmphysemaScannerError: as ``ct_at``; a wrong address before anything is read.
     """
+    check_count(len(places))  # before anything is copied
     files = [_file_name(place) for place in places]
     given: Sequence[date | None] = parse_dates(dates, len(places)) if dates else [None] * len(places)
     cts, techniques = [], []

@@ -109,6 +109,16 @@ def parse_date(text: str) -> date:
         raise FollowUpError(sentence.format(text=text)) from None
 
 
+def check_count(cts: int) -> None:
+    """Refuse too few CTs.
+
+    Raises:
+        FollowUpError: there are fewer than two.
+    """
+    if cts < FEWEST:
+        raise FollowUpError(_("A follow-up needs two or more CTs; choose another CT of the same patient."))
+
+
 def check_patients(names: Sequence[str], techniques: Sequence[Technique]) -> None:
     """Refuse CTs that state different patients.
 
@@ -145,8 +155,7 @@ def check_dates(names: Sequence[str], days: Sequence[date | None], missing: str)
     Raises:
         FollowUpError: there are too few CTs, a date is missing, or two are equal.
     """
-    if len(names) < FEWEST:
-        raise FollowUpError(_("A follow-up needs two or more CTs; choose another CT of the same patient."))
+    check_count(len(names))
     by_day: dict[date, str] = {}
     known = []
     for name, day in zip(names, days, strict=True):
