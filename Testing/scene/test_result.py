@@ -11,8 +11,8 @@ from EmphysemaScannerLib.scan.serialise import result_to_dict
 from EmphysemaScannerLib.scene import result as result_module
 from EmphysemaScannerLib.scene.charts import Chart
 from EmphysemaScannerLib.scene.colours import ColourMap
-from EmphysemaScannerLib.scene.overlays import Overlay, style
-from EmphysemaScannerLib.scene.result import find_result, remove_result, show_result
+from EmphysemaScannerLib.scene.overlays import Overlay, legends_of, style
+from EmphysemaScannerLib.scene.result import find_result, mask_is_edited, mask_of, remove_result, show_result
 from EmphysemaScannerLib.scene.views import composite_nodes, set_overlay
 from EmphysemaScannerLib.scene.volumes import volume_node_from_image
 
@@ -152,6 +152,9 @@ def test_an_error_midway_leaves_the_scene_as_it_was(scene, case, step, monkeypat
     earlier = show_result(first, ct, scene)
     ids, items = node_ids(scene), hierarchy_of(scene).GetNumberOfItems()
     work = getattr(result_module, step)
+    if step in ("add_overlay", "add_lungs"):  # which are called where the earlier result's nodes cannot be taken over
+        monkeypatch.setattr(result_module, "can_redraw", lambda _node: False)
+        monkeypatch.setattr(result_module, "can_redraw_lungs", lambda _node: False)
 
     def fails_after_working(*args):
         work(*args)
@@ -166,7 +169,7 @@ def test_an_error_midway_leaves_the_scene_as_it_was(scene, case, step, monkeypat
     assert np.array_equal(column(earlier.chart_table, "Running probability")[1::3], first.slices.running_probability)
 
 
-def test_a_result_that_replaces_another_takes_over_its_charts_and_colours_and_draws_its_own_numbers(scene, case):
+def test_a_result_that_replaces_another_takes_over_its_nodes_and_draws_its_own_numbers(scene, case):
     """Slicer remembers every node that was ever in a scene."""
     image, first, second = case
     ct = volume_node_from_image(image, "CT", scene)
@@ -174,11 +177,13 @@ def test_a_result_that_replaces_another_takes_over_its_charts_and_colours_and_dr
     style(before.overlays[Overlay.EVIDENCE], Overlay.EVIDENCE, 0.9, ColourMap.GREY)
     kept = [before.chart_table, before.marker_table, *before.series.values(), *before.charts.values()]
     kept += [overlay.GetDisplayNode().GetColorNode() for overlay in before.overlays.values()]
+    kept += [before.lungs, *before.overlays.values(), *(legends_of(node)[0] for node in before.overlays.values())]
     ids = [node.GetID() for node in kept]
     again = show_result(second, ct, scene)
     parts = again.parts().values()
     assert [node.GetID() for node in kept] == ids
-    assert {node for node in kept if not node.IsA("vtkMRMLColorTableNode")} <= set(parts)
+    helpers = ("vtkMRMLColorTableNode", "vtkMRMLColorLegendDisplayNode")
+    assert {node for node in kept if not any(map(node.IsA, helpers))} <= set(parts)
     alone = show_result(second, volume_node_from_image(image, "CT", scene), scene)
     for title in ("Evidence (logit)", "LAA%-950", "asc1", "Running probability"):
         assert np.array_equal(column(again.chart_table, title), column(alone.chart_table, title), equal_nan=True)
@@ -187,8 +192,14 @@ def test_a_result_that_replaces_another_takes_over_its_charts_and_colours_and_dr
         assert tuple(node.GetXAxisRange()) == tuple(alone.charts[chart].GetXAxisRange())
     for overlay, node in again.overlays.items():
         tables = [n.GetDisplayNode().GetColorNode() for n in (node, alone.overlays[overlay])]
+        assert np.array_equal(slicer.util.arrayFromVolume(node), slicer.util.arrayFromVolume(alone.overlays[overlay]))
+        assert node.GetDisplayNode().GetWindowLevelMax() == alone.overlays[overlay].GetDisplayNode().GetWindowLevelMax()
+        legends = [legends_of(n)[0].GetLabelFormat() for n in (node, alone.overlays[overlay])]
+        assert legends[0] == legends[1]
         colours = [[[*(table.GetLookupTable().GetTableValue(i))] for i in range(255)] for table in tables]
         assert colours[0] == colours[1]
+    assert np.array_equal(mask_of(again), second.lung_mask.values)
+    assert not mask_is_edited(again)
     hierarchy = hierarchy_of(scene)
     folders = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (again.record, *parts)}
     assert len(folders) == 1
@@ -222,3 +233,30 @@ def test_an_overlay_lies_over_the_ct_in_every_slice_view_and_can_be_taken_away(s
     assert shown == {(ct.GetID(), nodes.overlays[Overlay.ASC2].GetID())}
     set_overlay(nodes, None, layers=composite_nodes(scene)[:1])
     assert [c.GetForegroundVolumeID() is None for c in composite_nodes(scene)] == [True, False]
+
+
+def test_a_result_whose_nodes_were_changed_is_replaced_by_new_ones_there(scene, case):
+    image, first, second = case
+    ct = volume_node_from_image(image, "CT", scene)
+    before = show_result(first, ct, scene)
+    other = scene.AddNewNodeByClass("vtkMRMLColorTableNode")
+    before.overlays[Overlay.DESC1].GetDisplayNode().SetAndObserveColorNodeID(other.GetID())
+    before.lungs.GetSegmentation().GetNthSegment(0).SetName("My right lung")
+    changed, kept = before.overlays[Overlay.DESC1].GetID(), before.overlays[Overlay.ASC1].GetID()
+    lungs = before.lungs.GetID()
+    again = show_result(second, ct, scene)
+    assert again.overlays[Overlay.DESC1].GetID() != changed
+    assert again.overlays[Overlay.ASC1].GetID() == kept
+    assert again.lungs.GetID() != lungs
+    assert other.GetScene() is scene
+
+
+def test_a_result_of_a_ct_that_was_moved_moves_with_it(scene, case):
+    image, first, second = case
+    ct = volume_node_from_image(image, "CT", scene)
+    show_result(first, ct, scene)
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    ct.SetAndObserveTransformNodeID(transform.GetID())
+    again = show_result(second, ct, scene)
+    moved = (again.lungs, *again.overlays.values())
+    assert all(node.GetParentTransformNode() is transform for node in moved)

@@ -15,7 +15,7 @@ from ..lungs.expiration import Response
 from ..models.modelcard import ModelCard
 from ..scan.result import OverlayMap, ScanResult, SliceEvidence
 from .colours import COLOURS_ATTRIBUTE, ENTRIES, ColourMap, add_colours, colours_of, set_colours
-from .volumes import add_volume
+from .volumes import add_volume, place, vtk_image
 
 # The views interpolate between voxels, so an overlay fades out over one voxel beyond the lungs. The network's slices
 # are about 9 mm apart, its pixels 3 mm: thirds of slices make the fringe equally thin in all directions.
@@ -290,16 +290,53 @@ def add_overlay(
         colours: the table of an overlay that this one replaces, left as it is until ``style`` is called.
     """
     node = add_volume(scene, shown.values, shown.grid.ijk_to_ras(), name, beside=ct)
+    node.GetDisplayNode().SetAndObserveColorNodeID((colours or add_colours(scene, f"{name} colours")).GetID())
+    _set_range(node, overlay, shown)
+    if colours is None:
+        style(node, overlay)
+    _add_legend(scene, node, overlay, shown)
+    return node
+
+
+def redraw_overlay(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    overlay: Overlay,
+    shown: DisplayMap,
+    name: str,
+    ct: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
+    """Let the volume node of an overlay draw that of another result, without a node added or removed.
+
+    Args:
+        node: of the same overlay, of which ``can_redraw`` holds.
+        overlay: which map it is.
+        shown: its values and colour range.
+        name: of the volume.
+        ct: what it is laid over.
+    """
+    node.SetName(name)
+    node.SetAndObserveTransformNodeID(None)
+    node.SetAndObserveImageData(vtk_image(shown.values))
+    place(node, shown.grid.ijk_to_ras(), ct)
+    _set_range(node, overlay, shown)
+    legend = legends_of(node)[0]
+    legend.SetName(f"{name} legend")
+    _set_labels(legend, shown)
+    style(node, overlay)
+
+
+def can_redraw(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether an overlay is as it was made but for its colours: with its own table and legend, and not in 3D."""
+    displays = [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
+    return own_colours(node) is not None and len(legends_of(node)) == 1 and len(displays) == 2
+
+
+def _set_range(node: slicer.vtkMRMLScalarVolumeNode, overlay: Overlay, shown: DisplayMap) -> None:
     node.SetAttribute(FLOOR_ATTRIBUTE, f"{shown.floor:g}")
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(shown.low, shown.high)
     display.SetInterpolate(overlay is not Overlay.EVIDENCE)  # a slice's sum is that of the whole slice
-    display.SetAndObserveColorNodeID((colours or add_colours(scene, f"{name} colours")).GetID())
-    if colours is None:
-        style(node, overlay)
-    _add_legend(scene, node, overlay, shown)
-    return node
 
 
 def own_colours(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLColorTableNode | None:
@@ -382,12 +419,8 @@ def _add_legend(
     legend.SetName(f"{node.GetName()} legend")
     legend.SetAndObservePrimaryDisplayNode(node.GetDisplayNode())
     legend.SetTitleText(_legend_title(overlay))
-    label_format = _label_format(shown)
-    legend.SetLabelFormat(label_format)
+    _set_labels(legend, shown)
     legend.SetNumberOfLabels(5)
-    # Slicer ignores the font size: text is as large as the legend's width allows, and a narrow one keeps it small.
-    longest = max(len(label_format % shown.low), len(label_format % shown.high))
-    legend.SetSize(LEGEND_WIDTH_PER_CHARACTER * longest, 0.28)
     legend.SetPosition(0.98, 0.08)  # lower right: the side's letter is in the middle, the lungs end above
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetFontFamilyToArial()
@@ -395,6 +428,14 @@ def _add_legend(
         text.ItalicOff()
     node.AddAndObserveDisplayNodeID(legend.GetID())
     legend.Modified()  # as Slicer's own colour logic: the views don't notice the line above
+
+
+def _set_labels(legend: slicer.vtkMRMLColorLegendDisplayNode, shown: DisplayMap) -> None:
+    label_format = _label_format(shown)
+    legend.SetLabelFormat(label_format)
+    # Slicer ignores the font size: text is as large as the legend's width allows, and a narrow one keeps it small.
+    longest = max(len(label_format % shown.low), len(label_format % shown.high))
+    legend.SetSize(LEGEND_WIDTH_PER_CHARACTER * longest, 0.28)
 
 
 def _legend_title(overlay: Overlay) -> str:

@@ -26,16 +26,18 @@ from .overlays import (
     DisplayMap,
     Overlay,
     add_overlay,
+    can_redraw,
     display_frame,
     display_grid,
     display_lungs,
     display_map,
     maps_of,
     own_colours,
+    redraw_overlay,
     style,
 )
 from .responsemap import add_response
-from .segmentations import add_lungs, checksum, lung_labels
+from .segmentations import add_lungs, can_redraw_lungs, checksum, lung_labels, redraw_lungs
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
 if TYPE_CHECKING:
@@ -115,9 +117,9 @@ def show_result(
     earlier = _records_of(volume_node)
     edited = next((found for record in earlier if (found := _edited_mask(record, volume_node)) is not None), None)
     mask = edited if result.lungs_from.kind is MaskKind.EDITED else None
-    reused = _reusable(result, volume_node)
+    reused, shown = _reusable(result, volume_node, edited), _display_maps(result)
     with all_or_nothing(scene):
-        nodes = _build(result, volume_node, scene, mask, reused)
+        nodes = _build(result, volume_node, scene, mask, shown, reused)
     # What was reused changes only now, when nothing can go wrong any more.
     if reused.charts is not None:
         redraw(reused.charts, reused.contents, volume_node.GetName())
@@ -125,6 +127,10 @@ def show_result(
         add_density_charts(scene, result, volume_node.GetName(), into=reused.density)
     if reused.tables:
         _fill_tables(scene, result, volume_node.GetName(), reused.tables)
+    for overlay, node in reused.overlays.items():
+        redraw_overlay(node, overlay, shown[overlay], f"{volume_node.GetName()} {overlay.node_name}", volume_node)
+    if reused.lungs is not None:
+        redraw_lungs(reused.lungs, result, f"{volume_node.GetName()} lungs", volume_node)
     put_into(scene, folder_of(nodes.record), reused.nodes())
     for overlay in reused.colours.keys() & nodes.overlays.keys():
         style(nodes.overlays[overlay], overlay)
@@ -154,23 +160,32 @@ class _Reused:
         charts: those of the earlier result, if they can.
         density: its charts of density, if they can draw this result.
         tables: its tables by slice and by region, if there are such.
-        colours: its overlays' own colour tables.
+        overlays: those that can draw this result's maps.
+        lungs: its lung mask, if it can become this result's.
+        colours: its other overlays' own colour tables.
     """
 
     contents: ChartContents
     charts: ChartNodes | None = None
     density: DensityNodes | None = None
     tables: tuple[slicer.vtkMRMLTableNode, ...] = ()
+    overlays: Mapping[Overlay, slicer.vtkMRMLScalarVolumeNode] = dataclasses.field(default_factory=dict)
+    lungs: slicer.vtkMRMLSegmentationNode | None = None
     colours: Mapping[Overlay, slicer.vtkMRMLColorTableNode] = dataclasses.field(default_factory=dict)
 
     def nodes(self) -> list[slicer.vtkMRMLNode]:
         """All but the colour tables."""
         charts = self.charts.all() if self.charts else []
         of_density = (self.density.tables, self.density.series, self.density.charts) if self.density else ()
-        return [*charts, *self.tables, *(node for named in of_density for node in named.values())]
+        lungs = [] if self.lungs is None else [self.lungs]
+        drawn = [*charts, *self.tables, *self.overlays.values(), *lungs]
+        return [*drawn, *(node for named in of_density for node in named.values())]
 
 
-def _reusable(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> _Reused:
+def _reusable(
+    result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, edited: slicer.vtkMRMLSegmentationNode | None
+) -> _Reused:
+    """What of an earlier result can be taken over; beside an edited lung mask, which needs them, no overlays."""
     contents, before = chart_contents(result), find_result(ct)
     if before is None:
         return _Reused(contents)
@@ -179,12 +194,17 @@ def _reusable(result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> _Reused
     charts = ChartNodes(before.chart_table, before.marker_table, series, by_slice)
     own = {overlay: own_colours(node) for overlay, node in before.overlays.items()}
     wanted = maps_of(result)
-    colours = {overlay: table for overlay, table in own.items() if table is not None and overlay in wanted}
+    overlays = {k: node for k, node in before.overlays.items() if edited is None and k in wanted and can_redraw(node)}
+    lungs = before.lungs if edited is None and can_redraw_lungs(before.lungs) else None
+    own = {overlay: table for overlay, table in own.items() if overlay in wanted and overlay not in overlays}
+    colours = {overlay: table for overlay, table in own.items() if table is not None}
     return _Reused(
         contents,
         charts if can_draw(charts, contents) else None,
         _reusable_density(result, before),
         (before.slice_table, before.densitometry_table),
+        overlays,
+        lungs,
         colours,
     )
 
@@ -362,13 +382,7 @@ def parts_of(record: slicer.vtkMRMLTextNode) -> dict[str, slicer.vtkMRMLNode]:
     return {name: node for name, node in parts.items() if node is not None}
 
 
-def _build(
-    result: ScanResult,
-    ct: slicer.vtkMRMLScalarVolumeNode,
-    scene: slicer.vtkMRMLScene,
-    mask: slicer.vtkMRMLSegmentationNode | None,
-    reused: _Reused,
-) -> ResultNodes:
+def _display_maps(result: ScanResult) -> dict[Overlay, DisplayMap]:
     grid, lungs = display_grid(result), display_lungs(result)
     shown: dict[Overlay, DisplayMap] = {}
     for overlay, raw in maps_of(result).items():
@@ -377,7 +391,17 @@ def _build(
             shown[overlay] = display_frame(raw, grid, lungs, scale)
         else:
             shown[overlay] = display_map(overlay, raw, grid, lungs, scale)
+    return shown
 
+
+def _build(
+    result: ScanResult,
+    ct: slicer.vtkMRMLScalarVolumeNode,
+    scene: slicer.vtkMRMLScene,
+    mask: slicer.vtkMRMLSegmentationNode | None,
+    shown: Mapping[Overlay, DisplayMap],
+    reused: _Reused,
+) -> ResultNodes:
     name = ct.GetName()
     charts = reused.charts or add_charts(scene, reused.contents, name)
     density = reused.density or add_density_charts(scene, result, name)
@@ -387,13 +411,12 @@ def _build(
         ct=ct,
         record=_add_record(scene, result, f"{name} emphysema scan"),
         overlays={
-            overlay: add_overlay(
-                scene, overlay, display, f"{name} {overlay.node_name}", ct, reused.colours.get(overlay)
-            )
+            overlay: reused.overlays.get(overlay)
+            or add_overlay(scene, overlay, display, f"{name} {overlay.node_name}", ct, reused.colours.get(overlay))
             for overlay, display in shown.items()
         }
         | ({} if response is None else {Overlay.RESPONSE: response}),
-        lungs=add_lungs(scene, result, f"{name} lungs", ct) if mask is None else mask,
+        lungs=mask or reused.lungs or add_lungs(scene, result, f"{name} lungs", ct),
         slice_table=slice_table,
         densitometry_table=densitometry_table,
         chart_table=charts.chart_table,

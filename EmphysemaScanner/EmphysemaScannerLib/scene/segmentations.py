@@ -42,14 +42,45 @@ def add_lungs(
         name: of the node.
         ct: the CT under whose parent transform the node goes.
     """
+    node = add_outlines(scene, {}, result.lung_mask.grid, {}, name, ct)
+    _fill_lungs(node, result, ct)
+    return node
+
+
+def redraw_lungs(
+    node: slicer.vtkMRMLSegmentationNode, result: ScanResult, name: str, ct: slicer.vtkMRMLScalarVolumeNode
+) -> None:
+    """Let the lung mask in the scene be that of another result, without a node added or removed.
+
+    Args:
+        node: of which ``can_redraw_lungs`` holds.
+        result: whose lung mask it becomes.
+        name: of the node.
+        ct: as for ``add_lungs``.
+    """
+    node.SetName(name)
+    node.SetAndObserveTransformNodeID(None)
+    node.GetSegmentation().RemoveAllSegments()
+    _fill_lungs(node, result, ct)
+
+
+def can_redraw_lungs(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether a lung mask is as it was made: its two lungs alone, and not in 3D."""
+    segmentation = node.GetSegmentation()
+    names = [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    has_surface = segmentation.ContainsRepresentation(surface)
+    return names == list(LUNG_COLOURS) and not has_surface and node.GetDisplayNode() is not None
+
+
+def _fill_lungs(node: slicer.vtkMRMLSegmentationNode, result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> None:
     labels = result.lung_mask.values
     masks = {side: labels == label for label, side in enumerate(LUNG_COLOURS, start=1)}
-    node = add_outlines(scene, masks, result.lung_mask.grid, LUNG_COLOURS, name, ct)
+    _fill(node, masks, result.lung_mask.grid, LUNG_COLOURS, ct)
     for side, terminology in TERMINOLOGY.items():
         segment = node.GetSegmentation().GetSegment(node.GetSegmentation().GetSegmentIdBySegmentName(side))
         segment.SetTag(segment.GetTerminologyEntryTagName(), terminology)
     node.GetDisplayNode().SetVisibility(False)
-    return node
 
 
 def lung_labels(lungs: slicer.vtkMRMLSegmentationNode, grid: Grid) -> NDArray[np.uint8]:
@@ -142,15 +173,26 @@ def add_outlines(
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     node.SetName(name)
     node.CreateDefaultDisplayNodes()
-    ijk_to_node = put_beside(node, grid.ijk_to_ras(), ct)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
-    for segment, mask in masks.items():
-        node.AddSegmentFromBinaryLabelmapRepresentation(_labelmap(mask, ijk_to_node), segment, list(colours[segment]))
+    _fill(node, masks, grid, colours, ct)
     display = node.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     display.SetSliceIntersectionThickness(1)
     return node
+
+
+def _fill(
+    node: slicer.vtkMRMLSegmentationNode,
+    masks: Mapping[str, NDArray[np.bool_]],
+    grid: Grid,
+    colours: Mapping[str, tuple[float, float, float]],
+    ct: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
+    """Add masks as segments, in the CT's coordinates and geometry."""
+    ijk_to_node = put_beside(node, grid.ijk_to_ras(), ct)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
+    for segment, mask in masks.items():
+        node.AddSegmentFromBinaryLabelmapRepresentation(_labelmap(mask, ijk_to_node), segment, list(colours[segment]))
 
 
 def _labelmap(mask: NDArray[np.bool_], ijk_to_node: NDArray[np.float64]) -> slicer.vtkOrientedImageData:
