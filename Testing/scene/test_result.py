@@ -235,7 +235,7 @@ def test_an_overlay_lies_over_the_ct_in_every_slice_view_and_can_be_taken_away(s
     assert [c.GetForegroundVolumeID() is None for c in composite_nodes(scene)] == [True, False]
 
 
-def test_a_result_whose_nodes_were_changed_is_replaced_by_new_ones_there(scene, case):
+def test_what_the_user_changed_of_a_result_is_not_drawn_anew_and_its_segments_stay(scene, case):
     image, first, second = case
     ct = volume_node_from_image(image, "CT", scene)
     before = show_result(first, ct, scene)
@@ -243,11 +243,12 @@ def test_a_result_whose_nodes_were_changed_is_replaced_by_new_ones_there(scene, 
     before.overlays[Overlay.DESC1].GetDisplayNode().SetAndObserveColorNodeID(other.GetID())
     before.lungs.GetSegmentation().GetNthSegment(0).SetName("My right lung")
     changed, kept = before.overlays[Overlay.DESC1].GetID(), before.overlays[Overlay.ASC1].GetID()
-    lungs = before.lungs.GetID()
+    lungs = before.lungs
     again = show_result(second, ct, scene)
     assert again.overlays[Overlay.DESC1].GetID() != changed
     assert again.overlays[Overlay.ASC1].GetID() == kept
-    assert again.lungs.GetID() != lungs
+    assert again.lungs is not lungs
+    assert (lungs.GetScene(), lungs.GetName()) == (scene, "CT lungs (edited)")
     assert other.GetScene() is scene
 
 

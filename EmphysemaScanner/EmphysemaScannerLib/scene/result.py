@@ -37,7 +37,7 @@ from .overlays import (
     style,
 )
 from .responsemap import add_response
-from .segmentations import add_lungs, can_redraw_lungs, checksum, lung_labels, redraw_lungs
+from .segmentations import add_lungs, can_redraw_lungs, checksum, holds_lungs_alone, lung_labels, redraw_lungs
 from .volumes import canonical_grid, grid_of, local_grid, local_matrix
 
 if TYPE_CHECKING:
@@ -185,7 +185,10 @@ class _Reused:
 def _reusable(
     result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode, edited: slicer.vtkMRMLSegmentationNode | None
 ) -> _Reused:
-    """What of an earlier result can be taken over; beside an edited lung mask, which needs them, no overlays."""
+    """What of an earlier result can be taken over; for one that was measured in an edited mask, no overlays.
+
+    The edited mask's grid is known by where these lie.
+    """
     contents, before = chart_contents(result), find_result(ct)
     if before is None:
         return _Reused(contents)
@@ -194,7 +197,8 @@ def _reusable(
     charts = ChartNodes(before.chart_table, before.marker_table, series, by_slice)
     own = {overlay: own_colours(node) for overlay, node in before.overlays.items()}
     wanted = maps_of(result)
-    overlays = {k: node for k, node in before.overlays.items() if edited is None and k in wanted and can_redraw(node)}
+    in_edited = result.lungs_from.kind is MaskKind.EDITED
+    overlays = {k: node for k, node in before.overlays.items() if not in_edited and k in wanted and can_redraw(node)}
     lungs = before.lungs if edited is None and can_redraw_lungs(before.lungs) else None
     own = {overlay: table for overlay, table in own.items() if overlay in wanted and overlay not in overlays}
     colours = {overlay: table for overlay, table in own.items() if table is not None}
@@ -240,13 +244,14 @@ def mask_is_edited(nodes: ResultNodes) -> bool:
 def _edited_mask(
     record: slicer.vtkMRMLTextNode, ct: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLSegmentationNode | None:
-    """The lung mask of a result, if it was edited, before it was measured in or since."""
+    """The lung mask of a result, if it was edited, before it was measured in or since, or has segments of the user."""
     nodes = _from_record(record, ct)
     if nodes is None:
         return None
     try:
         was_edited = json.loads(record.GetText())["masks"]["lungs"]["kind"] == MaskKind.EDITED.value
-        return nodes.lungs if was_edited or mask_is_edited(nodes) else None
+        is_users = was_edited or mask_is_edited(nodes) or not holds_lungs_alone(nodes.lungs)
+        return nodes.lungs if is_users else None
     except (LookupError, TypeError, ValueError, RecordError):  # of an earlier version, or damaged
         return None
 

@@ -66,11 +66,16 @@ def redraw_lungs(
 
 def can_redraw_lungs(node: slicer.vtkMRMLSegmentationNode) -> bool:
     """Whether a lung mask is as it was made: its two lungs alone, and not in 3D."""
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    has_surface = node.GetSegmentation().ContainsRepresentation(surface)
+    return holds_lungs_alone(node) and not has_surface and node.GetDisplayNode() is not None
+
+
+def holds_lungs_alone(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether a lung mask has the segments that it was made with, and none of the user's."""
     segmentation = node.GetSegmentation()
     names = [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
-    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-    has_surface = segmentation.ContainsRepresentation(surface)
-    return names == list(LUNG_COLOURS) and not has_surface and node.GetDisplayNode() is not None
+    return names == list(LUNG_COLOURS)
 
 
 def _fill_lungs(node: slicer.vtkMRMLSegmentationNode, result: ScanResult, ct: slicer.vtkMRMLScalarVolumeNode) -> None:
