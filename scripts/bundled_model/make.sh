@@ -13,10 +13,10 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 read -ra train <<< "$TRAIN"; read -ra tune <<< "$TUNE"
 
 mkdir -p "$out"
-if [[ ! -e "$start" ]]; then
+if [[ -z "${START:-}" && ! -e "$start" ]]; then
   git show b7dcbf2:EmphysemaScanner/Resources/Models/demonstration-conv-lstm.safetensors > "$out/start.part" ||
     { echo "START must name a model: this copy of the repository has no revision b7dcbf2." >&2; exit 1; }
-  mv "$out/start.part" "$out/start.safetensors"
+  mv "$out/start.part" "$start"
 fi
 .venv/bin/emphysema-scanner simulate "${train[@]}" --out "$out/simulated-train" --pairs $((pairs * ${#train[@]})) --seed 201 \
   --twins --full --mix to-destroyed

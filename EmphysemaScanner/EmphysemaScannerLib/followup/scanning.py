@@ -89,15 +89,7 @@ def compared(
 ) -> FollowUp:
     """Scan CTs, compare them, and map where density changed.
 
-    Args:
-        series: the CTs.
-        model: the model.
-        device: where the network runs.
-        progress: told the share done and the stage; whatever it raises ends the work.
-        precision: numerical precision of the network.
-
-    Raises:
-        EmphysemaScannerError: (a kind of) one of them cannot be scanned, or they make no follow-up.
+    Args and errors are those of ``followed``; and of ``course`` where they make no follow-up.
     """
     points = followed(series, model, device, lambda share, stage: progress(_SCANNING * share, stage), precision)
     return with_maps(course(points), lambda share, stage: progress(_SCANNING + (1 - _SCANNING) * share, stage))
