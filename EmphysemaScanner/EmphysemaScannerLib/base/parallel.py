@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -51,6 +51,14 @@ def in_threads(work: Callable[[Item], Answer], items: Iterable[Item]) -> list[An
         return [work(item) for item in items]
     with ThreadPoolExecutor(min(threads(), len(items))) as pool:
         return list(pool.map(work, items))
+
+
+def beside(work: Callable[..., Answer], *arguments: object) -> Future[Answer]:
+    """Begin ``work(*arguments)`` on a thread of its own, which keeps them alive; ``result()`` waits for it."""
+    pool = ThreadPoolExecutor(1)
+    begun = pool.submit(work, *arguments)
+    pool.shutdown(wait=False)
+    return begun
 
 
 def pieces(count: int) -> list[range]:

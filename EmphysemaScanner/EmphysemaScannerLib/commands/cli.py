@@ -7,6 +7,7 @@ A command is a function in a file of its own. Torch, matplotlib and slicer are i
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: what a user can cause ends with one sentence on stderr and exit code 2."""
     if arguments is None:  # a process of our own
         keep_freed_memory()
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # PyTorch's threads wait for each other, and let others work
         for stream in (sys.stdout, sys.stderr):  # a file's name may be bytes that are no text
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

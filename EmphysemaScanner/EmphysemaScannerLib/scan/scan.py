@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ..base.errors import ModelFileError, shown
+from ..base.parallel import beside
 from ..base.progress import Progress, part, silent
 from ..ct.checks import check_image
 from ..ct.grid import Grid, canonical_view, voxels_sha256
@@ -69,7 +70,7 @@ def scan(
     with _timed(timings, "check"):
         check_image(image)
         hu, ct_grid = canonical_view(image)
-        read = voxels_sha256(hu)
+        checksum = beside(_checksum, image, hu)
 
     progress(0.05, "Finding the lungs")
     with _timed(timings, "lung_mask"):
@@ -127,8 +128,13 @@ def scan(
         lobes_from=regions.lobes_from,
         lobe_mask=None if regions.lobes is None else OverlayMap(regions.lobes, ct_grid),
         measurements=by_height(measured, by_region, order),
-        run=run_manifest(model.sha256, read, str(device), str(dtype).removeprefix("torch.")),
+        run=run_manifest(model.sha256, checksum.result(), str(device), str(dtype).removeprefix("torch.")),
     )
+
+
+def _checksum(image: sitk.Image, hu: NDArray[np.generic]) -> str:
+    """Of the voxels of an image, which lie in its memory; a scan that is cancelled may let go of it earlier."""
+    return voxels_sha256(hu)
 
 
 def _network_input(
