@@ -98,6 +98,23 @@ def test_what_makes_no_follow_up_ends_with_a_sentence_before_any_scan(
     assert not out.exists()
 
 
+def test_one_of_several_series_is_chosen_in_each_folder_and_files_are_of_their_own(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    series = {"SeriesDescription": "lung", "SeriesInstanceUID": "1.2.4.1"}
+    for name, day, denser in (("before", "20240105", 0), ("after", "20260105", 9)):
+        write(f"{name}/lung", denser, StudyDate=day, **series)
+        write(f"{name}/other", denser + 30, StudyDate=day, SeriesDescription="other", SeriesInstanceUID="1.2.4.2")
+    before, after = tmp_path / "before", tmp_path / "after"
+    with pytest.raises(EmphysemaScannerError, match="2 equally good CT series; choose one with --series"):
+        read_series([str(before), str(after)], "", False)
+    file = min((before / "other").iterdir())
+    for places in ([before, after], [file, after]):
+        first, second = read_series(list(map(str, places)), "", False, chosen="lung")
+        for read, folder in ((first, "other" if places[0] == file else "lung"), (second, "lung")):
+            assert {s.path.parent.name for s in read.ct.volume.slices} == {folder}
+
+
 def test_a_ct_given_twice_is_recognised_by_its_voxels(
     write: Callable[..., Path], model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,9 @@ def followup(
             "--named", help="Call the CTs by their files' names or UIDs in the results, which may name someone."
         ),
     ] = False,
+    series: Annotated[
+        str, typer.Option(help="Which CT series of each DICOM folder or study to read: its number or description.")
+    ] = "",
 ) -> None:
     """Compare two or more CTs of one patient over time: changes with their limits, plots and change maps."""
     import SimpleITK as sitk
@@ -61,12 +64,12 @@ def followup(
     check_output_folder(out)
     loaded, chosen = load(model or default_model_path()), choose(device)
     with progress_bar() as progress:
-        series = read_series(paths, dates, named, progress)
+        cts = read_series(paths, dates, named, progress, series)
     with progress_bar() as progress:
         if maps:
-            made = compared(series, loaded, chosen, progress)
+            made = compared(cts, loaded, chosen, progress)
         else:
-            made = FollowUp(course(followed(series, loaded, chosen, progress)))
+            made = FollowUp(course(followed(cts, loaded, chosen, progress)))
     with whole_or_nothing(out) as folder, stage("Writing the results"):
         write_follow_up(made, folder)
     _print(Console(), made, out / HTML_FILE)

@@ -47,7 +47,9 @@ class DatedCT:
     name: str
 
 
-def read_series(places: Sequence[str], dates: str, named: bool, progress: Progress = silent) -> list[DatedCT]:
+def read_series(
+    places: Sequence[str], dates: str, named: bool, progress: Progress = silent, chosen: str = ""
+) -> list[DatedCT]:
     """Read CTs and refuse those that make no follow-up, before anything is scanned.
 
     Args:
@@ -56,6 +58,7 @@ def read_series(places: Sequence[str], dates: str, named: bool, progress: Progre
         named: whether the CTs are called by their files' names or, from an archive, their UIDs; or by names made from
             their voxels.
         progress: told the share copied and how many slices; whatever it raises ends the reading.
+        chosen: which series of each folder and study, as for ``read_ct``; a file is of its own series.
 
     Raises:
         FollowUpError: there are too few CTs, they are of different patients, or a date is missing, wrong or double.
@@ -70,7 +73,7 @@ def read_series(places: Sequence[str], dates: str, named: bool, progress: Progre
         def part(share: float, stage: str, start: int = k) -> None:
             progress((start + share) / len(places), stage)
 
-        with ct_at(place, progress=part) as (ct, _copied):
+        with ct_at(place, "" if Path(place).is_file() else chosen, part) as (ct, _copied):
             cts.append(ct)
             techniques.append(technique_of(ct.volume))
     check_patients(files, techniques)
