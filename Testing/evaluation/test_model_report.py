@@ -113,11 +113,12 @@ def test_foreign_words_become_no_link_html_or_formula(tmp_path: Path) -> None:
     words = "<script>alert(1)</script> [x](http://x) `a`"
     card = dataclasses.replace(everymodel.model_of("conv_lstm").card, name=words, training_data=words, limits=words)
     table = Table("t", words, (words,), [(words,), ("-1+cmd|' /C calc'!A0",)])
-    text = page.write(tmp_path, card, [Section("A", [], [table])]).read_text()
+    text = page.write(tmp_path, [card, card], [Section("A", [], [table])]).read_text()
     assert "<" not in text
     assert "\\[x\\](http" in text
     assert "[x]" not in text
     assert "\n'-1+cmd" in (tmp_path / "t.csv").read_text()
+    assert f": Conv-LSTM, {card.parameters:,} parameters, " in text  # of the model beside
 
 
 def test_changes_leave_the_patient_as_it_was() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ...base.rowfile import guarded
 from ...base.wholefile import write_whole
-from ...models.modelcard import ModelCard
+from ...models.modelcard import ARCHITECTURE_TITLES, ModelCard
 from ...report.wording import RESEARCH_USE
 from ..comparisoncharts import COLOURS, DASHES, svg
 from ..comparisontables import escaped
@@ -22,16 +22,24 @@ PAGE = "model-report.md"
 _FIGURE = re.compile(r"-|-[\d.]+( \(-?[\d.]+ to -?[\d.]+\))?")  # begins like a formula and is none
 
 
-def write(out: Path, card: ModelCard, sections: Sequence[Section]) -> Path:
+def write(out: Path, cards: Sequence[ModelCard], sections: Sequence[Section]) -> Path:
     """Write the report into a folder; what it wrote there before is replaced.
+
+    Args:
+        out: the folder.
+        cards: of the model, and of those beside it.
+        sections: what was measured.
 
     Returns:
         The page's path.
     """
     out.mkdir(parents=True, exist_ok=True)
+    card, *beside = cards
     text = [f"# Report on the model {escaped(card.name)}", "", RESEARCH_USE, ""]
     about = f"{card.parameters:,} parameters, {card.architecture}, of {card.trained_on}. {card.training_data}"
     text += [escaped(about), ""]
+    if beside:
+        text += ["Other models on the same CTs:", "", *(f"- {escaped(_in_a_line(other))}" for other in beside), ""]
     for section in sections:
         text += [f"## {section.title}", "", *(line for said in section.said for line in (said, ""))]
         for table in section.tables:
@@ -50,6 +58,11 @@ def write(out: Path, card: ModelCard, sections: Sequence[Section]) -> Path:
     ]
     write_whole(out / PAGE, "\n".join(text).encode())
     return out / PAGE
+
+
+def _in_a_line(card: ModelCard) -> str:
+    shape, title = " x ".join(map(str, card.preprocessing.shape)), ARCHITECTURE_TITLES[card.architecture]
+    return f"{card.name}: {title}, {card.parameters:,} parameters, {shape} voxels; {card.training_data}"
 
 
 def _markdown(table: Table) -> list[str]:

@@ -92,7 +92,7 @@ def write_report(
     sections: list[Section] = []
     for name, key, measure in _measurements(models, loaded, material, amount, seed):
         sections.append(kept(out / MEASURED / f"{name}.json", key, partial(measure, progress)))
-        page.write(out, loaded[0].card, sections)  # what there is, if the rest is stopped
+        page.write(out, [model.card for model in loaded], sections)  # what there is, if the rest is stopped
     return out / page.PAGE
 
 
