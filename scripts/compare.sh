@@ -24,12 +24,12 @@ if [[ -z ${COHORT:-} ]]; then
 fi
 
 train() {
-  local model="${1%:*}" run="$out/models/${1%:*}" width=() read=()
-  [[ $1 == *:* ]] && width=(--width "${1#*:}" --image-size "$size") && read -r -a read <<< "--field $field"
+  local model="${1%:*}" run="$out/models/${1%:*}" network=()
+  [[ $1 == *:* ]] && read -r -a network <<< "--width ${1#*:} --image-size $size --field $field"
   [[ -f $run/model.safetensors ]] && return
   mkdir -p "$run"
   echo "Training $model (log: $run/train.log)"
-  $scanner train "$cohort"/{train,tune}/manifest.csv --out "$run" --architecture "$model" ${width[@]+"${width[@]}"} ${read[@]+"${read[@]}"} \
+  $scanner train "$cohort"/{train,tune}/manifest.csv --out "$run" --architecture "$model" ${network[@]+"${network[@]}"} \
     --window -1000 -700 --epochs "$epochs" --patience "$epochs" --batch-size 8 \
     --learning-rate 1e-3 --precision "$precision" >> "$run/train.log" 2>&1 || { tail -n 1 "$run/train.log" >&2 && return 1; }
 }
